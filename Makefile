@@ -1,0 +1,38 @@
+# gapless: this file is the manual for working on the code. `make` alone prints it.
+
+# The virtual environment of the README's test command, else .venv, else the python in use.
+PYTHON ?= $(firstword $(wildcard .venv-test/bin/python .venv/bin/python) python3)
+# Kills per crash test; the quick suite uses a few, `make crash` many.
+KILLS ?= 2000
+
+export PYTHONPATH := src
+
+.DEFAULT_GOAL := help
+.PHONY: help check test crash bench docs clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=$(PYTHON)  KILLS=$(KILLS)"
+
+check: ## lint, format, types and the quick tests: what must be green before a change is done
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q -m "not slow and not crash"
+
+test: ## every test, as .ci/run does, without making an environment
+	$(PYTHON) -m pytest -q
+
+crash: ## the crash tests with KILLS random SIGKILLs (default 2000)
+	GAPLESS_KILLS=$(KILLS) $(PYTHON) -m pytest -q -m crash --timeout 7200
+
+bench: ## every benchmark against its peer or floor; prints ratios and writes JSON
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script; done
+
+docs: ## write docs/cli.md from the program, then run every example and link in the docs
+	$(PYTHON) docs/generate.py
+	$(PYTHON) -m pytest -q tests/docs
+
+clean: ## remove caches and build output; never touches data or environments
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

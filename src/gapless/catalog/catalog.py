@@ -1,0 +1,250 @@
+"""Every sequence of a store, findable by name, property, metadata and content.
+
+The catalog is a cache: deleting ``catalog.db`` at any time loses nothing, a damaged file is rebuilt, and
+any number of processes may use it at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapless.catalog.annotations import Annotation
+from gapless.catalog.bundle_facts import owner_alive, read_bundle
+from gapless.catalog.content_index import complete_statistics
+from gapless.catalog.reconcile import Changes, forget, reconcile, upsert
+from gapless.catalog.sqlite import Database, Row
+from gapless.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from gapless.catalog.answer import QueryAnswer
+
+_COLUMNS = (
+    "s.name, s.component, s.state, s.outcome, s.grp, s.created_ns, s.sealed_ns, s.start_ns, s.end_ns, s.rows,"
+    " s.bytes, s.topics, s.layers, s.content_digest, s.metadata, s.ledger, s.problem"
+)
+_ORDERS = {
+    "created": "s.created_ns",
+    "name": "s.name",
+    "rows": "s.rows",
+    "bytes": "s.bytes",
+    "sealed": "s.sealed_ns",
+}
+_LIKE = {"\\": "\\\\", "%": "\\%", "_": "\\_"}
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRow:
+    """What the catalog knows of one sequence; figures of an unsealed one are 0 until it is sealed."""
+
+    name: str
+    component: str
+    path: Path
+    state: str
+    outcome: str | None
+    group: str | None
+    created_ns: int
+    sealed_ns: int | None
+    start_ns: int | None
+    end_ns: int | None
+    rows: int
+    size_bytes: int
+    topics: int
+    layers: int
+    content_digest: str | None
+    metadata: dict[str, Any]
+    ledger: dict[str, int]
+    problem: str | None
+    owner_alive: bool
+
+    @property
+    def status(self) -> str:
+        """The state in words: an open sequence whose writer died reads ``open, owner gone``."""
+        return "open, owner gone" if self.state == "open" and not self.owner_alive else self.state
+
+    @property
+    def duration_ns(self) -> int | None:
+        """From the first to the last row."""
+        return None if self.start_ns is None or self.end_ns is None else self.end_ns - self.start_ns
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAnnotation:
+    """An annotation and the sequence it belongs to."""
+
+    sequence: str
+    annotation: Annotation
+
+
+class Catalog:
+    """The catalog of the store in a folder."""
+
+    def __init__(self, store_root: Path) -> None:
+        self.root = Path(store_root)
+        self.sequences_path = self.root / "sequences"
+        self._database = Database(self.root / "catalog.db", refill=self.reconcile)
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the database file; the next call opens it again."""
+        self._database.close()
+
+    @property
+    def statements(self) -> int:
+        """How many SQL statements ran so far."""
+        return self._database.statements
+
+    # -- keeping up ----------------------------------------------------------------------------
+
+    def reconcile(self, *, quick: bool = False) -> Changes:
+        """Make the catalog agree with the folders; ``quick`` trusts sealed bundles that are known."""
+        return reconcile(self._database, self.root, quick=quick)
+
+    def upsert(
+        self, bundle_path: Path, stats: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]] | None = None
+    ) -> None:
+        """Put a bundle, new or changed, into the catalog in one transaction; one that is gone is forgotten.
+
+        ``stats`` are the ``gapless.stats`` of each topic's parts in their order, as the sealer has them at
+        hand; for topics without them the footers are read by the first query that needs them.
+        """
+        facts = read_bundle(Path(bundle_path))
+        if facts is None:
+            forget(self._database, Path(bundle_path).name)
+        else:
+            upsert(self._database, facts, stats)
+
+    def forget(self, name: str) -> None:
+        """Drop a sequence from the catalog; its files are untouched."""
+        for (component,) in self._database.rows("SELECT component FROM sequence WHERE name=?", (name,)):
+            forget(self._database, component)
+
+    def reindex(self) -> Changes:
+        """Empty the catalog and fill it again from manifests, footers, layers, annotations and tombstones."""
+        self._database.clear()
+        changes = self.reconcile()
+        complete_statistics(self._database, self.sequences_path)
+        return changes
+
+    # -- listing -------------------------------------------------------------------------------
+
+    def sequences(
+        self,
+        state: str | None = None,
+        group: str | None = None,
+        outcome: str | None = None,
+        limit: int | None = None,
+        order: str = "created",
+    ) -> list[SequenceRow]:
+        """Return the sequences in order of created, name, rows, bytes or sealed; ``-`` before it: descending.
+
+        With a limit the order decides which ones are returned. One statement, however many there are.
+        """
+        key = _ORDERS.get(order.removeprefix("-"))
+        if key is None:
+            raise UsageError("sequences cannot be ordered by this", found=order, expected=", ".join(_ORDERS))
+        way = " DESC" if order.startswith("-") else ""
+        wanted = [
+            (c, v) for c, v in (("state", state), ("grp", group), ("outcome", outcome)) if v is not None
+        ]
+        where = " AND ".join(f"s.{column}=?" for column, _ in wanted) or "1"
+        rows = self._database.rows(
+            f"SELECT {_COLUMNS} FROM sequence s WHERE {where} ORDER BY {key}{way}, s.name{way} LIMIT ?",
+            (*(value for _, value in wanted), -1 if limit is None else limit),
+        )
+        return [self._row(row) for row in rows]
+
+    def sequence(self, ref: str) -> SequenceRow:
+        """Return the sequence of a name, a unique beginning of one, ``@last``, ``@last-1``; or NotFound."""
+        if ref.startswith("@"):
+            return self._recent(ref)
+        exact = self._database.rows(f"SELECT {_COLUMNS} FROM sequence s WHERE s.name=?", (ref,))
+        if exact:
+            return self._row(exact[0])
+        pattern = "".join(_LIKE.get(char, char) for char in ref) + "%"
+        found = self._database.rows(
+            f"SELECT {_COLUMNS} FROM sequence s WHERE s.name LIKE ? ESCAPE '\\' AND substr(s.name, 1, ?)=?"
+            " ORDER BY s.name LIMIT 6",
+            (pattern, len(ref), ref),
+        )
+        if len(found) == 1 and ref:
+            return self._row(found[0])
+        if found and ref:
+            names = ", ".join(row[0] for row in found[:5]) + (", …" if len(found) > 5 else "")
+            raise NotFound("several sequences begin like this", sequence=ref, found=names,
+                           next_step="write more of the name")  # fmt: skip
+        raise NotFound("there is no such sequence", sequence=ref)
+
+    def _recent(self, ref: str) -> SequenceRow:
+        word, _, back = ref.partition("-")
+        if word != "@last" or (ref != "@last" and not back.isdecimal()):
+            raise NotFound("there is no such reference", sequence=ref, expected="@last, @last-1, @last-2, …")
+        rows = self._database.rows(
+            f"SELECT {_COLUMNS} FROM sequence s ORDER BY s.created_ns DESC, s.name DESC LIMIT 1 OFFSET ?",
+            (int(back or 0),),
+        )
+        if not rows:
+            raise NotFound("the store does not hold that many sequences", sequence=ref)
+        return self._row(rows[0])
+
+    def discarded(self) -> list[dict[str, Any]]:
+        """Return the tombstones of discarded sequences, oldest first."""
+        rows = self._database.rows("SELECT document FROM discarded ORDER BY file")
+        return sorted((json.loads(row[0]) for row in rows), key=lambda d: int(d.get("discarded_ns") or 0))
+
+    def groups(self) -> dict[str | None, int]:
+        """Return how many sequences each group has."""
+        return dict(self._database.rows("SELECT grp, count(*) FROM sequence GROUP BY grp ORDER BY grp"))
+
+    def annotations(
+        self, name: str | None = None, kind: str | None = None, sequence: str | None = None
+    ) -> list[FoundAnnotation]:
+        """Return annotations whose name and kind match the globs, by sequence and time."""
+        wanted = [("glob_match(?, a.name)", name), ("glob_match(?, a.kind)", kind), ("s.name=?", sequence)]
+        held = [(sql, value) for sql, value in wanted if value is not None]
+        where = " AND ".join(sql for sql, _ in held) or "1"
+        rows = self._database.rows(
+            "SELECT s.name, a.id, a.start_ns, a.end_ns, a.name, a.kind, a.author, a.confidence, a.created_ns"
+            f" FROM annotation a JOIN sequence s ON s.id=a.sequence_id WHERE {where}"
+            " ORDER BY s.created_ns, s.name, a.start_ns, a.id",
+            tuple(value for _, value in held),
+        )
+        return [FoundAnnotation(row[0], Annotation(*row[1:])) for row in rows]
+
+    # -- querying ------------------------------------------------------------------------------
+
+    def query(
+        self,
+        *queries: object,
+        order: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> QueryAnswer:
+        """Return the sequences that satisfy every query: expressions, builders or query text.
+
+        ``order`` is ``created`` (the default), ``name``, ``rows`` or ``start_ns``, ``-`` before it for
+        descending; ``cursor`` is the ``next_cursor`` of an answer that a limit cut off.
+        """
+        from gapless.catalog.query import answer_query
+        from gapless.model.query_builders import as_expression, joined
+
+        expression = joined(tuple(as_expression(query) for query in queries))
+        return answer_query(
+            self._database, self.sequences_path, expression, order=order, limit=limit, cursor=cursor
+        )
+
+    def _row(self, row: Row) -> SequenceRow:
+        name, component, state, *_ = row
+        path = self.sequences_path / component
+        alive = state != "sealed" and owner_alive(path)
+        metadata, ledger, problem = row[-3:]
+        known = (*row[2:-3], json.loads(metadata), json.loads(ledger), problem, alive)
+        return SequenceRow(name, component, path, *known)

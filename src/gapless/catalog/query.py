@@ -1,0 +1,226 @@
+"""A query from expression to answer: SQL narrows down, statistics prove, rows decide."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gapless.catalog.answer import AnswerItem, AnswerTopic, QueryAnswer
+from gapless.catalog.content_index import complete_statistics
+from gapless.catalog.metadata_index import Clause
+from gapless.catalog.plan import Order, candidates, found_by_itself, topic_rows
+from gapless.catalog.sqlite import Database, Row
+from gapless.errors import QueryRefused
+from gapless.model.expression import METADATA, Expression, Predicate, closest, to_json, walk
+from gapless.model.glob import has_wildcard
+from gapless.model.normal_form import normal_form
+
+if TYPE_CHECKING:
+    from gapless.catalog.confirm import Matches
+
+_CHUNKS = (64, 1024)  # sequences confirmed at once: few before a limit is reached, then many
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A sequence that may match, and the alternatives by which it may."""
+
+    row: Row
+    alternatives: list[int] = field(default_factory=list)
+    topics: Matches = field(default_factory=dict)
+
+    @property
+    def id(self) -> int:
+        return int(self.row[0])
+
+    @property
+    def sealed(self) -> bool:
+        return bool(self.row[3] == "sealed")
+
+
+class Query:
+    """One query being answered; made for one call of :func:`answer_query`."""
+
+    def __init__(self, database: Database, sequences: Path, expression: Expression) -> None:
+        self._database = database
+        self._sequences = sequences
+        self._expression = expression
+        self._alternatives = normal_form(expression)
+
+    def answer(self, order: str | None, limit: int | None, cursor: str | None) -> QueryAnswer:
+        """Return the answer, at most ``limit`` sequences of it after ``cursor``."""
+        if limit is not None and limit < 1:
+            raise QueryRefused("a limit is at least 1", found=limit)
+        wanted = Order.of(order)
+        after = _read_cursor(cursor, wanted, self._expression)
+        answer = QueryAnswer(self._load_topics)
+        found = self._matches(wanted, after, None if limit is None else limit + 1)
+        if limit is not None and len(found) > limit:
+            found = found[:limit]
+            answer.next_cursor = _write_cursor(found[-1].row, wanted, self._expression)
+        answer.items = [self._item(candidate, answer) for candidate in found]
+        if not found and cursor is None:
+            answer.warnings = self._warnings()
+        return answer
+
+    def ids(self) -> list[int]:
+        """Return the ids of all sequences that match."""
+        return [candidate.id for candidate in self._matches(Order.of("name"), None, None)]
+
+    def _matches(self, order: Order, after: tuple[object, str] | None, limit: int | None) -> list[_Candidate]:
+        if any(alternative.groups for alternative in self._alternatives):
+            complete_statistics(self._database, self._sequences)
+        held: dict[int, _Candidate] = {}
+        for place, alternative in enumerate(self._alternatives):
+            exact = not alternative.groups and not alternative.topic
+            exclusions = [self._exclusion(e.item, wanted=e.wanted) for e in alternative.exclusions]
+            rows = candidates(self._database, alternative, exclusions, order, after, limit if exact else None)
+            for row in rows:
+                held.setdefault(row[0], _Candidate(row)).alternatives.append(place)
+        ordered = list(held.values())
+        if len(self._alternatives) > 1:
+            ordered.sort(key=lambda c: (c.row[4], c.row[1]), reverse=order.descending)
+        return self._confirmed(ordered, limit)
+
+    def _exclusion(self, item: Expression, *, wanted: bool) -> Clause:
+        ids = json.dumps(Query(self._database, self._sequences, item).ids())
+        word = "IN" if wanted else "NOT IN"
+        return Clause(f"s.id {word} (SELECT value FROM json_each(?))", (ids,))
+
+    def _confirmed(self, ordered: list[_Candidate], limit: int | None) -> list[_Candidate]:
+        found: list[_Candidate] = []
+        start = 0
+        while start < len(ordered) and (limit is None or len(found) < limit):
+            size = len(ordered) if limit is None else _CHUNKS[min(1, start)]
+            chunk = ordered[start : start + size]
+            self._confirm(chunk)
+            found += [candidate for candidate in chunk if candidate.alternatives]
+            start += size
+        return found if limit is None else found[:limit]
+
+    def _confirm(self, chunk: list[_Candidate]) -> None:
+        """Leave each candidate only the alternatives it really matches, with the runs that show it."""
+        unsealed = [c for c in chunk if not c.sealed and any(self._needs_reader(p) for p in c.alternatives)]
+        with_rows = [p for p, a in enumerate(self._alternatives) if a.groups]
+        if not unsealed and not with_rows:
+            return
+        from gapless.catalog.confirm import SealedSequence, UnsealedSequence
+
+        sealed = {c.id: SealedSequence(self._sequences / c.row[2]) for c in chunk if c.sealed}
+        for place in with_rows:
+            ids = [c.id for c in chunk if c.sealed and place in c.alternatives]
+            alternative = self._alternatives[place]
+            for number, group in enumerate(alternative.groups):
+                for row in topic_rows(self._database, ids, group, alternative.topic):
+                    sealed[row[0]].add(place, number, group, row)
+        for candidate in chunk:
+            if candidate.sealed:
+                settled = sealed[candidate.id].settle(self._alternatives, candidate.alternatives)
+            elif candidate in unsealed:
+                reader = UnsealedSequence(self._sequences / candidate.row[2], self._created_ns(candidate))
+                settled = reader.settle(self._alternatives, candidate.alternatives)
+            else:
+                continue
+            candidate.alternatives, candidate.topics = settled.places, settled.topics
+
+    def _needs_reader(self, place: int) -> bool:
+        return bool(self._alternatives[place].groups or self._alternatives[place].topic)
+
+    def _created_ns(self, candidate: _Candidate) -> int:
+        rows = self._database.rows("SELECT created_ns FROM sequence WHERE id=?", (candidate.id,))
+        return int(rows[0][0]) if rows else 0
+
+    def _item(self, candidate: _Candidate, answer: QueryAnswer) -> AnswerItem:
+        identity, name, component, state, _ = candidate.row
+        item = AnswerItem(identity, name, component, state, answer)
+        item._plain = tuple(
+            place
+            for place in candidate.alternatives
+            if not (self._needs_reader(place) if state != "sealed" else self._alternatives[place].groups)
+        )
+        if candidate.topics:
+            from gapless.catalog.runs import union
+
+            item._found = tuple(
+                AnswerTopic(name, topic, tag, union(runs)) for topic, (tag, runs) in candidate.topics.items()
+            )
+        return item
+
+    def _load_topics(self, items: Sequence[AnswerItem]) -> None:
+        """Give the items that match without a condition on rows their other topics, all in one go."""
+        names: dict[int, dict[str, str | None]] = {item.id: {} for item in items}
+        for place, alternative in enumerate(self._alternatives):
+            ids = [item.id for item in items if place in item._plain]
+            if ids:
+                for sequence_id, _, name, tag, *_ in topic_rows(self._database, ids, None, alternative.topic):
+                    names[sequence_id].setdefault(name, tag)
+        for item in items:
+            if item._plain and item.state != "sealed":
+                from gapless.catalog.confirm import unsealed_topics
+
+                names[item.id] = unsealed_topics(self._sequences / item.component)
+            known = {topic.name for topic in item._found}
+            others = [AnswerTopic(item.name, n, tag) for n, tag in names[item.id].items() if n not in known]
+            item._topics = (*item._found, *others)
+
+    def _warnings(self) -> list[str]:
+        """Return why nothing may have been found: globs without a wildcard, metadata nobody has."""
+        found: list[str] = []
+        for predicate in dict.fromkeys(walk(self._expression)):
+            is_property = predicate.target in ("sequence", "topic")
+            if predicate.op == "match" and not has_wildcard(str(predicate.value)):
+                if not is_property or not found_by_itself(self._database, predicate):
+                    found.append(
+                        f"match {predicate.value!r} has no wildcard and found nothing;"
+                        f" did you mean '{predicate.value}*'?"
+                    )
+            elif is_property and predicate.path.startswith(METADATA):
+                found += self._unknown_path(predicate)
+        return found
+
+    def _unknown_path(self, predicate: Predicate) -> list[str]:
+        path = predicate.path.removeprefix(METADATA)
+        known = [
+            row[0]
+            for row in self._database.rows(
+                "SELECT path FROM metadata_path WHERE scope=?", (predicate.target,)
+            )
+        ]
+        if not known or path in known:
+            return []
+        return [f"no {predicate.target} has metadata {path!r}; there is {closest(path, known)}"]
+
+
+def _write_cursor(row: Row, order: Order, expression: Expression) -> str:
+    text = json.dumps([order.key, order.descending, row[4], row[1], _fingerprint(expression)])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_cursor(cursor: str | None, order: Order, expression: Expression) -> tuple[object, str] | None:
+    if cursor is None:
+        return None
+    try:
+        key, descending, value, name, query = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except ValueError as error:
+        raise QueryRefused("this is not a cursor of an answer", found=cursor) from error
+    if (key, descending, query) != (order.key, order.descending, _fingerprint(expression)):
+        raise QueryRefused("the cursor belongs to another query or order", next_step="start again without it")
+    return value, name
+
+
+def _fingerprint(expression: Expression) -> str:
+    import hashlib
+
+    return hashlib.sha256(json.dumps(to_json(expression), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def answer_query(
+    database: Database, sequences: Path, expression: Expression, *,
+    order: str | None = None, limit: int | None = None, cursor: str | None = None,
+) -> QueryAnswer:  # fmt: skip
+    """Return the sequences that match an expression, in order."""
+    return Query(database, sequences, expression).answer(order, limit, cursor)

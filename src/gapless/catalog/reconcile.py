@@ -1,0 +1,191 @@
+"""Making the catalog agree with the folders: what is new, changed or gone since it last looked."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapless.catalog.bundle_facts import BundleFacts, bundle_stamp, read_bundle
+from gapless.catalog.content_index import add_topic
+from gapless.catalog.metadata_index import add_metadata, remove_metadata
+from gapless.catalog.sqlite import Database
+
+_BATCH = 500  # bundles per transaction: other processes wait no longer than that
+_SETTLED_NS = 2_000_000_000  # a directory changed later than this may change again within its own tick
+Stats = Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many bundles a look at the folders found new or changed, and gone."""
+
+    read: int = 0
+    gone: int = 0
+
+
+def reconcile(database: Database, root: Path, *, quick: bool = False) -> Changes:
+    """Make the catalog agree with the store's folders; interrupted, the next look goes on from there.
+
+    ``quick`` trusts sealed bundles that are known and looks only at unsealed ones and at the names in
+    ``sequences/``. A look reads no data: statistics are taken from the footers by the first query that
+    needs them.
+    """
+    _reconcile_discarded(database, root / "discarded")
+    sequences = root / "sequences"
+    signature = _directory_stamp(sequences)
+    unchanged = quick and signature is not None and _seen(database, "sequences") == signature
+    only = " WHERE state<>'sealed'" if unchanged else ""
+    known: dict[str, str] = dict(database.rows(f"SELECT component, stamp FROM sequence{only}"))
+    names = set(known) if unchanged else _names(sequences)
+    looked = {n for n in names if not (quick and known.get(n, "").startswith("sealed;"))}
+    stamps = {name: bundle_stamp(sequences / name) for name in sorted(looked)}
+    changed = [name for name, stamp in stamps.items() if stamp is not None and stamp != known.get(name)]
+    gone = sorted(name for name in known if name not in names or stamps.get(name, "") is None)
+    read = _read_all(database, sequences, changed)
+    for start in range(0, len(gone), _BATCH):
+        with database.transaction():
+            for component in gone[start : start + _BATCH]:
+                if bundle_stamp(sequences / component) is None:  # else it came back meanwhile
+                    forget(database, component)
+    # A name without files yet is a recording about to begin: look at the names again next time.
+    _remember(database, "sequences", None if None in stamps.values() else signature)
+    return Changes(read, len(gone))
+
+
+def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -> None:
+    """Put what a bundle's files say into every table, in one transaction."""
+    with database.transaction():
+        forget(database, facts.component)
+        database.rows("DELETE FROM sequence WHERE name=?", (facts.name,))  # a renamed folder
+        users = [topic for topic in facts.topics.values() if not topic.reserved]
+        [(sequence_id,)] = database.rows(
+            "INSERT INTO sequence (name, component, state, outcome, grp, created_ns, sealed_ns, start_ns,"
+            " end_ns, rows, bytes, topics, layers, content_digest, metadata, ledger, problem, stamp)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
+            (
+                facts.name, facts.component, facts.state, facts.outcome, facts.group, facts.created_ns,
+                facts.sealed_ns,
+                min((t.start_ns for t in users if t.start_ns is not None), default=None),
+                max((t.end_ns for t in users if t.end_ns is not None), default=None),
+                sum(t.rows for t in users), facts.size_bytes, len(users), facts.layers, facts.content_digest,
+                json.dumps(facts.metadata, ensure_ascii=False), json.dumps(facts.ledger), facts.problem,
+                facts.stamp,
+            ),
+        )  # fmt: skip
+        add_metadata(database, "sequence", sequence_id, facts.metadata)
+        for position, topic in enumerate(facts.topics.values()):
+            known = None if stats is None else stats.get(topic.name)
+            topic_id = add_topic(database, sequence_id, position, topic, known)
+            add_metadata(database, "topic", topic_id, topic.metadata)
+        database.many(
+            "INSERT OR REPLACE INTO annotation (sequence_id, id, start_ns, end_ns, name, kind, author,"
+            " confidence, created_ns) VALUES (?,?,?,?,?,?,?,?,?)",
+            [
+                (
+                    sequence_id,
+                    a.id,
+                    a.start_ns,
+                    a.end_ns,
+                    a.name,
+                    a.kind,
+                    a.author,
+                    a.confidence,
+                    a.created_ns,
+                )
+                for a in facts.annotations
+            ],
+        )
+
+
+def forget(database: Database, component: str) -> None:
+    """Drop all that is known of one bundle."""
+    with database.transaction():
+        found = database.rows("SELECT id FROM sequence WHERE component=?", (component,))
+        if not found:
+            return
+        owner = (found[0][0],)
+        remove_metadata(database, "topic", "SELECT id FROM topic WHERE sequence_id=?", owner)
+        remove_metadata(database, "sequence", "?", owner)
+        database.rows("DELETE FROM sequence WHERE id=?", owner)
+
+
+def _read_all(database: Database, sequences: Path, components: Sequence[str]) -> int:
+    read = 0
+    for start in range(0, len(components), _BATCH):
+        facts = [read_bundle(sequences / component) for component in components[start : start + _BATCH]]
+        with database.transaction():
+            for each in facts:
+                if each is not None:
+                    upsert(database, each)
+                    read += 1
+    return read
+
+
+def _names(sequences: Path) -> set[str]:
+    try:
+        with os.scandir(sequences) as entries:
+            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    except FileNotFoundError:
+        return set()
+
+
+def _reconcile_discarded(database: Database, folder: Path) -> None:
+    """Tombstones never change, so a look compares names only."""
+    signature = _directory_stamp(folder)
+    if signature is not None and _seen(database, "discarded") == signature:
+        return
+    try:
+        files = {name for name in os.listdir(folder) if name.endswith(".json")}
+    except FileNotFoundError:
+        files = set()
+    known = {row[0] for row in database.rows("SELECT file FROM discarded")}
+    with database.transaction():
+        database.many("DELETE FROM discarded WHERE file=?", [(name,) for name in known - files])
+        database.many(
+            "INSERT OR REPLACE INTO discarded (file, document) VALUES (?, ?)",
+            [
+                (name, text)
+                for name in sorted(files - known)
+                if (text := _json_text(folder / name)) is not None
+            ],
+        )
+    _remember(database, "discarded", signature)
+
+
+def _json_text(path: Path) -> str | None:
+    """Return the text of a JSON file; None while it is being written or was taken away."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text)
+    except (OSError, ValueError):
+        return None
+    return text
+
+
+def _directory_stamp(path: Path) -> str | None:
+    """Return the state of a directory's list of names; None when it may still be changing unseen."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return "-"
+    if time.time_ns() - status.st_mtime_ns < _SETTLED_NS:
+        return None
+    return f"{status.st_mtime_ns}:{status.st_ino}"
+
+
+def _seen(database: Database, key: str) -> str | None:
+    rows = database.rows("SELECT value FROM seen WHERE key=?", (key,))
+    return str(rows[0][0]) if rows else None
+
+
+def _remember(database: Database, key: str, value: str | None) -> None:
+    if value is None:
+        if _seen(database, key) is not None:
+            database.rows("DELETE FROM seen WHERE key=?", (key,))
+    elif _seen(database, key) != value:
+        database.rows("INSERT OR REPLACE INTO seen (key, value) VALUES (?, ?)", (key, value))

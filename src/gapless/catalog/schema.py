@@ -1,0 +1,116 @@
+"""The tables of ``catalog.db``. All of it can be rebuilt from the bundles, so another version is rebuilt."""
+
+from __future__ import annotations
+
+VERSION = 1  # PRAGMA user_version; an older file is emptied and filled again from the bundles
+
+SCHEMA = """
+-- One row per bundle. `stamp` tells whether the files changed since they were read.
+CREATE TABLE sequence (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, so a stale reader cannot mix rows
+    name           TEXT NOT NULL UNIQUE,
+    component      TEXT NOT NULL UNIQUE,
+    state          TEXT NOT NULL,             -- open | pending | sealed
+    outcome        TEXT,
+    grp            TEXT,
+    created_ns     INTEGER NOT NULL,
+    sealed_ns      INTEGER,
+    start_ns       INTEGER,
+    end_ns         INTEGER,
+    rows           INTEGER NOT NULL,          -- of user topics, layers included
+    bytes          INTEGER NOT NULL,
+    topics         INTEGER NOT NULL,
+    layers         INTEGER NOT NULL,
+    content_digest TEXT,
+    metadata       TEXT NOT NULL,             -- the JSON document as the manifest holds it
+    ledger         TEXT NOT NULL,
+    problem        TEXT,                      -- why the manifest could not be read
+    stamp          TEXT NOT NULL
+) STRICT;
+CREATE INDEX sequence_by_group ON sequence (grp);
+CREATE INDEX sequence_by_created ON sequence (created_ns, name);
+CREATE INDEX sequence_unsealed ON sequence (id) WHERE state <> 'sealed';
+
+-- One row per topic of a sealed sequence; layers add to the topic of the same name.
+CREATE TABLE topic (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    sequence_id  INTEGER NOT NULL REFERENCES sequence (id) ON DELETE CASCADE,
+    position     INTEGER NOT NULL,
+    name         TEXT NOT NULL,
+    ontology_tag TEXT,
+    created_ns   INTEGER NOT NULL,
+    rows         INTEGER NOT NULL,
+    start_ns     INTEGER,
+    end_ns       INTEGER,
+    metadata     TEXT NOT NULL,
+    fields       TEXT NOT NULL,               -- JSON: {"<column>": "<arrow type>"}
+    reserved     INTEGER NOT NULL,
+    unpruned     INTEGER NOT NULL DEFAULT 0   -- statistics are incomplete: always a candidate
+) STRICT;
+CREATE INDEX topic_by_sequence ON topic (sequence_id, position);
+CREATE INDEX topic_by_tag ON topic (ontology_tag, sequence_id);
+CREATE INDEX topic_by_name ON topic (name, sequence_id);
+CREATE INDEX topic_unpruned ON topic (sequence_id) WHERE unpruned;
+
+-- One row per Parquet part. `stats` is NULL until the footer has been read.
+CREATE TABLE part (
+    id       INTEGER PRIMARY KEY,
+    topic_id INTEGER NOT NULL REFERENCES topic (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,                -- base first, then layers: decides between equal times
+    folder   TEXT NOT NULL,                   -- "" or the layer's folder inside the bundle
+    entry    TEXT NOT NULL,                   -- JSON: the part as the manifest lists it
+    stats    TEXT                             -- JSON: the footer's gapless.stats
+) STRICT;
+CREATE INDEX part_by_topic ON part (topic_id, position);
+CREATE INDEX part_unread ON part (topic_id) WHERE stats IS NULL;
+
+-- Range of each field over the whole topic, for pruning. `kind`: n number, b bool, s text.
+CREATE TABLE field (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE topic_range (
+    field_id INTEGER NOT NULL,
+    kind     TEXT NOT NULL,
+    low      ANY,                             -- integers exact; NULL with high NULL: no value, or too long
+    high     ANY,
+    wide     INTEGER NOT NULL,                -- text too long to keep: low and high say nothing
+    nulls    INTEGER NOT NULL,
+    nans     INTEGER NOT NULL,
+    topic_id INTEGER NOT NULL REFERENCES topic (id) ON DELETE CASCADE,
+    PRIMARY KEY (topic_id, field_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX topic_range_by_high ON topic_range (field_id, kind, high);
+CREATE INDEX topic_range_by_low ON topic_range (field_id, kind, low);
+CREATE INDEX topic_range_wide ON topic_range (field_id) WHERE wide;
+
+-- Metadata, flattened. `scope`: sequence | topic; the owner is the id there.
+-- `type`: n number, N integer beyond 64 bits as text, b bool, s text, o object or list.
+CREATE TABLE metadata_path (
+    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, path TEXT NOT NULL, UNIQUE (scope, path)
+) STRICT;
+CREATE TABLE metadata_value (
+    path_id INTEGER NOT NULL,
+    type    TEXT NOT NULL,
+    value   ANY NOT NULL,
+    owner   INTEGER NOT NULL,
+    PRIMARY KEY (path_id, type, value, owner)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX metadata_by_owner ON metadata_value (owner, path_id);
+
+CREATE TABLE annotation (
+    sequence_id INTEGER NOT NULL REFERENCES sequence (id) ON DELETE CASCADE,
+    id          TEXT NOT NULL,
+    start_ns    INTEGER NOT NULL,
+    end_ns      INTEGER NOT NULL,
+    name        TEXT NOT NULL,
+    kind        TEXT,
+    author      TEXT,
+    confidence  REAL,
+    created_ns  INTEGER NOT NULL,
+    PRIMARY KEY (sequence_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX annotation_by_name ON annotation (name, sequence_id);
+
+CREATE TABLE discarded (file TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
+
+-- What the store's folders looked like when they were last read.
+CREATE TABLE seen (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""

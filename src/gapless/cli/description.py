@@ -1,0 +1,213 @@
+"""Describe one sequence as plain values, from its manifests alone when it is sealed.
+
+The keys are those of `gapless show --json` and stay as they are. Standard library only for sealed
+sequences; one that is not sealed is read through its journal, which needs Arrow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapless.cli import output
+from gapless.errors import FormatUnknown, IntegrityError
+from gapless.store.layout import FORMAT, Bundle
+
+if TYPE_CHECKING:
+    from gapless.store.reader import TopicReader
+
+
+def describe(bundle: Path) -> dict[str, Any]:
+    """Return what is known of the sequence in a bundle; raises IntegrityError for a broken manifest."""
+    if (bundle / "manifest.json").exists():
+        return _describe_sealed(bundle)
+    return _describe_unsealed(bundle)
+
+
+def read_manifest(bundle: Path) -> dict[str, Any]:
+    """Return the manifest of a bundle or layer; IntegrityError if it is damaged."""
+    path = bundle / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+        version = manifest["format"]
+        manifest["content"]["topics"], manifest["record"]["outcome"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{path} is no manifest: {error}", sequence=bundle.name) from error
+    if version != FORMAT:
+        raise FormatUnknown(f"{path} has an unknown format", found=version, expected=FORMAT)
+    return dict(manifest)
+
+
+def layer_folders(bundle: Path) -> list[Path]:
+    """Return the sealed layers of a bundle in their order."""
+    return [path for path in Bundle(bundle).layer_paths() if Bundle(path).manifest.exists()]
+
+
+def _describe_sealed(bundle: Path) -> dict[str, Any]:
+    manifest = read_manifest(bundle)
+    content, record = manifest["content"], manifest["record"]
+    topics = {name: _topic(entry) for name, entry in content["topics"].items()}
+    layers = []
+    for folder in layer_folders(bundle):
+        layer = read_manifest(folder)
+        layers.append(
+            {"name": layer["content"]["name"], "content_digest": layer["content_digest"], "path": str(folder)}
+        )
+        for name, entry in layer["content"]["topics"].items():
+            topics[name] = _joined(topics.get(name), _topic(entry))
+    annotations = _annotations(bundle)
+    return {
+        **_times(topics),
+        "name": content["name"],
+        "state": "sealed",
+        "outcome": record["outcome"],
+        "cause": record.get("cause"),
+        "group": content.get("group"),
+        "metadata": content.get("metadata", {}),
+        "topics": topics,
+        "artifacts": content.get("artifacts", {}),
+        "ledger": content["ledger"],
+        "layers": layers,
+        "annotations": annotations,
+        "notifications": record.get("notifications", []),
+        "opened": output.rfc3339(record.get("opened_ns")),
+        "opened_ns": record.get("opened_ns"),
+        "sealed_ns": record.get("sealed_ns"),
+        "producer": record.get("producer"),
+        "durability": record.get("durability"),
+        "content_digest": manifest["content_digest"],
+        "bytes": sum(t["bytes"] for t in topics.values()),
+        "owner_alive": False,
+        "path": str(bundle),
+    }
+
+
+def _topic(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ontology": entry["ontology"],
+        "rows": entry["rows"],
+        "start_ns": entry["start_ns"],
+        "end_ns": entry["end_ns"],
+        "clock": entry["clock"],
+        "metadata": entry["metadata"],
+        "fields": entry["fields"],
+        "ledger": entry["ledger"],
+        "bytes": sum(part["bytes"] for part in entry["parts"]),
+    }
+
+
+def _joined(below: dict[str, Any] | None, above: dict[str, Any]) -> dict[str, Any]:
+    """Return a topic of the base and its addition in a layer as one."""
+    if below is None:
+        return above
+    starts = [t["start_ns"] for t in (below, above) if t["start_ns"] is not None]
+    ends = [t["end_ns"] for t in (below, above) if t["end_ns"] is not None]
+    return {
+        **below,
+        "rows": below["rows"] + above["rows"],
+        "bytes": below["bytes"] + above["bytes"],
+        "start_ns": min(starts, default=None),
+        "end_ns": max(ends, default=None),
+        "ledger": {key: below["ledger"][key] + above["ledger"][key] for key in below["ledger"]},
+    }
+
+
+def _times(topics: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the span that the user's topics cover."""
+    user = [t for name, t in topics.items() if not name.startswith("_") and t["start_ns"] is not None]
+    start = min((t["start_ns"] for t in user), default=None)
+    end = max((t["end_ns"] for t in user), default=None)
+    return {
+        "started": output.rfc3339(start),
+        "start_ns": start,
+        "end_ns": end,
+        "duration_s": None if start is None or end is None else (end - start) / 1e9,
+    }
+
+
+def _annotations(bundle: Path) -> list[dict[str, Any]]:
+    """Return the annotations that were added and not removed."""
+    path = bundle / "annotations.jsonl"
+    if not path.exists():
+        return []
+    from gapless.catalog.annotations import read_annotations
+
+    return [dataclasses.asdict(annotation) for annotation in read_annotations(bundle)]
+
+
+def _describe_unsealed(bundle: Path) -> dict[str, Any]:
+    from gapless.store.reader import open_bundle
+
+    reader = open_bundle(bundle)
+    topics = {name: _live_topic(topic) for name, topic in reader.topics.items()}
+    return {
+        **_times(topics),
+        "name": reader.name,
+        "state": reader.state,
+        "outcome": reader.outcome,
+        "cause": None,
+        "group": reader.group,
+        "metadata": reader.metadata,
+        "topics": topics,
+        "artifacts": {},
+        "ledger": reader.ledger,
+        "layers": [],
+        "annotations": _annotations(bundle),
+        "notifications": _pending_notifications(bundle),
+        "opened": None,
+        "opened_ns": None,
+        "sealed_ns": None,
+        "producer": None,
+        "durability": None,
+        "content_digest": None,
+        "bytes": _folder_bytes(bundle),
+        "owner_alive": reader.owner_alive,
+        "path": str(bundle),
+    }
+
+
+def _live_topic(topic: TopicReader) -> dict[str, Any]:
+    return {
+        "ontology": topic.ontology,
+        "rows": topic.rows,
+        "start_ns": topic.start_ns,
+        "end_ns": topic.end_ns,
+        "clock": topic.clock,
+        "metadata": topic.metadata,
+        "fields": [_field(field) for field in topic.schema],
+        "ledger": topic.ledger,
+        "bytes": None,
+    }
+
+
+def _field(field: Any) -> dict[str, Any]:
+    """Return an Arrow field in the words of the manifest."""
+    out: dict[str, Any] = {"name": field.name, "type": str(field.type), "nullable": field.nullable}
+    for key in (b"unit", b"description", b"shape", b"uncertainty"):
+        if field.metadata and key in field.metadata:
+            out[key.decode()] = field.metadata[key].decode()
+    return out
+
+
+def _pending_notifications(bundle: Path) -> list[Any]:
+    try:
+        pending = json.loads((bundle / "journal" / "pending.json").read_bytes())
+    except (
+        FileNotFoundError,
+        ValueError,
+    ):  # not pending, or just being written: there is nothing to tell yet
+        return []
+    return list(pending.get("notifications", []))
+
+
+def _folder_bytes(bundle: Path) -> int:
+    """Return the size of all files of a bundle that is still changing."""
+    total = 0
+    for path in bundle.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # a segment became a part while we looked
+            continue
+    return total

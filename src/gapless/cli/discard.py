@@ -1,0 +1,44 @@
+"""Move a sequence to the trash, where it stays for 24 hours, and leave a tombstone that stays for ever.
+
+Asks first; --yes does not. Where nobody can answer, --yes is required.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gapless.cli import options, output
+from gapless.errors import UsageError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    options.add_reference(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    options.add_store(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Discard the sequence."""
+    root, row = options.find_sequence(args)
+    what = f"{row.name} ({row.state}, {output.count(row.rows)} rows)"
+    if args.dry_run:
+        output.say(f"would discard {what}")
+        return 0
+    if not args.yes and not _confirmed(what):
+        output.note("nothing was discarded")
+        return 1
+    with options.connect(root) as client:
+        client.discard(row.name)
+    output.say(f"discarded {what}; it stays in {root / 'trash'} for 24 hours")
+    return 0
+
+
+def _confirmed(what: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm", next_step="add --yes")
+    sys.stderr.write(f"discard {what}? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,160 @@
+"""Make a sequence from CSV or Parquet: one file, or a folder with one file per topic.
+
+Finds delimiter, header, time column and units and prints what it assumed; what is ambiguous is refused
+and names the option that decides it. Bad rows are reported by line, and the exit code is then 1. With
+--dry-run nothing is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from gapless.cli import options, output
+from gapless.errors import NotFound, UsageError
+
+_CSV_OPTIONS = ("time", "tz", "delimiter", "decimal", "encoding", "skip_lines", "date_order", "start")
+_BAD_SHOWN = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("path", metavar="PATH", type=Path, help="a file, or a folder of files")
+    parser.add_argument("--name", metavar="NAME", default=None, help="name of the sequence (else the file's)")
+    parser.add_argument("--topic", metavar="TOPIC", default=None, help="name of the topic of a single file")
+    parser.add_argument("--group", metavar="GROUP", default=None, help="group of the sequence")
+    parser.add_argument(
+        "--metadata", metavar="JSON", default=None, help="metadata of the sequence, a JSON object"
+    )
+    parser.add_argument("--format", metavar="NAME", default=None, help="csv or parquet (else by the suffix)")
+    parser.add_argument("--time", metavar="COLUMN", default=None, help="the time column, or DATE+TIME")
+    parser.add_argument(
+        "--tz", metavar="ZONE", default=None, help="zone of times that name none, such as Europe/Berlin"
+    )
+    parser.add_argument(
+        "--units",
+        metavar="COLUMN=UNIT",
+        action="append",
+        default=[],
+        help="unit of a column; for a time s, ms, us, ns",
+    )
+    parser.add_argument(
+        "--start", metavar="TIME", default=None, help="moment from which relative times count"
+    )
+    parser.add_argument("--delimiter", metavar="CHAR", default=None, help="what separates columns (CSV)")
+    parser.add_argument(
+        "--decimal", metavar="CHAR", choices=(".", ","), default=None, help="decimal mark (CSV)"
+    )
+    parser.add_argument("--encoding", metavar="NAME", default=None, help="text encoding (CSV)")
+    parser.add_argument(
+        "--skip-lines", metavar="N", type=options.whole, default=None, help="lines above the table (CSV)"
+    )
+    parser.add_argument(
+        "--date-order", choices=("dmy", "mdy", "ymd"), default=None, help="order in dates (CSV)"
+    )
+    parser.add_argument(
+        "--type",
+        metavar="COLUMN=TYPE",
+        action="append",
+        default=[],
+        help="number, integer, text or bool (CSV)",
+    )
+    header = parser.add_mutually_exclusive_group()
+    header.add_argument(
+        "--header", action="store_true", default=None, help="the first line holds names (CSV)"
+    )
+    header.add_argument(
+        "--no-header", action="store_false", dest="header", help="the first line is data (CSV)"
+    )
+    options.add_store(parser)
+    options.add_json(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, print the assumptions, store, report."""
+    if not args.path.exists():
+        raise NotFound("there is no such file", found=str(args.path), next_step="check the path")
+    from gapless.exchange.formats import importer_for
+
+    metadata = _metadata(args.metadata)
+    importer = importer_for(args.path, args.format)
+    known = reading_options(args)
+    if importer.format != "csv":
+        _refuse_csv_only(known)
+    if args.dry_run:
+        for intake in importer.plan(args.path, args.topic, **known):
+            output.say(f"would import {intake.path.name} as topic {intake.topic}")
+            for line in intake.assumed:
+                output.say(f"  {line}")
+        return 0
+    with options.connect(options.store_root(args)) as client:
+        report = importer.run(client, args.path, args.name, args.topic, args.group, metadata, **known)
+    if args.json:
+        output.say_json(_fields(report))
+    else:
+        _print(report)
+    return int(report.exit_code)
+
+
+def _metadata(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError("--metadata is no JSON", found=text, expected=str(error)) from error
+    if not isinstance(value, dict):
+        raise UsageError("--metadata is no JSON object", found=text)
+    return value
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were given, as the importers take them."""
+    known = {key: getattr(args, key) for key in _CSV_OPTIONS if getattr(args, key) is not None}
+    if args.header is not None:
+        known["header"] = args.header
+    if args.units:
+        known["units"] = _pairs(args.units, "--units")
+    if args.type:
+        known["types"] = _pairs(args.type, "--type")
+    return known
+
+
+def _refuse_csv_only(known: dict[str, Any]) -> None:
+    for key in sorted(known.keys() - {"time", "tz", "units", "start"}):
+        option = "--type" if key == "types" else f"--{key.replace('_', '-')}"
+        raise UsageError(f"{option} is for CSV only", next_step="leave it out")
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in ",".join(texts).split(","):
+        name, mark, value = text.rpartition("=")
+        if not mark or not name:
+            raise UsageError(f"{option} takes COLUMN=VALUE", found=text)
+        pairs[name] = value
+    return pairs
+
+
+def _fields(report: Any) -> dict[str, Any]:
+    return {
+        "name": report.sequence,
+        "rows": report.rows,
+        "bad_rows": report.bad_rows,
+        "bad": [row._asdict() for row in report.bad],
+        "assumed": report.assumed,
+    }
+
+
+def _print(report: Any) -> None:
+    for line in report.assumed:
+        output.say(line)
+    for row in report.bad[:_BAD_SHOWN]:
+        output.say(f"{row.file}:{row.line}: not imported: {row.reason}")
+    if report.bad_rows > _BAD_SHOWN:
+        output.say(f"… {report.bad_rows - _BAD_SHOWN:,} more rows not imported (--json lists them)")
+    rows = ", ".join(f"{topic} {count:,}" for topic, count in report.rows.items())
+    output.say(f"{report.sequence}: {rows} rows; {report.bad_rows:,} rows refused")

@@ -1,0 +1,135 @@
+"""List sequences: name, state, outcome, start, duration, topics, rows, size.
+
+The newest is last, so that it stays in sight. --where takes the text language of `gapless query`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapless.cli import options, output
+
+if TYPE_CHECKING:
+    from gapless.catalog.catalog import Catalog, SequenceRow
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--group", metavar="GROUP", default=None, help="only this group")
+    parser.add_argument(
+        "--outcome", metavar="OUTCOME", default=None, help="only this outcome, such as completed"
+    )
+    parser.add_argument("--state", metavar="STATE", choices=("open", "pending", "sealed"), default=None)
+    parser.add_argument("--where", metavar="TEXT", default=None, help="only what this query expression finds")
+    parser.add_argument("--last", metavar="N", type=options.whole, default=None, help="only the newest N")
+    parser.add_argument("--discarded", action="store_true", help="list the tombstones of what was discarded")
+    options.add_store(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the list."""
+    root = options.store_root(args)
+    if not options.is_store(root):
+        return _empty(root, as_json=args.json)
+    catalog = options.open_catalog(root)
+    if args.discarded:
+        return _discarded(catalog, root, as_json=args.json)
+    rows = _chosen(catalog, args)
+    if args.json:
+        output.say_json({"store": str(root), "sequences": [row_fields(row) for row in rows]})
+        return 0
+    if not rows:
+        narrowed = args.group or args.outcome or args.state or args.where
+        output.say("no sequence matches" if narrowed else empty_text(root))
+        return 0
+    headers = ["NAME", "STATE", "OUTCOME", "STARTED", "DURATION", "TOPICS", "ROWS", "SIZE"]
+    for line in output.table(headers, (_cells(row) for row in rows), right=frozenset({4, 5, 6, 7})):
+        output.say(line)
+    return 0
+
+
+def empty_text(root: Path) -> str:
+    """Return what to do with a store that holds nothing."""
+    return f"no sequences in {root}; `gapless demo` or `gapless record host --for 10s` records one"
+
+
+def _empty(root: Path, *, as_json: bool) -> int:
+    if as_json:
+        output.say_json({"store": str(root), "sequences": []})
+    else:
+        output.say(empty_text(root))
+    return 0
+
+
+def _chosen(catalog: Catalog, args: argparse.Namespace) -> list[SequenceRow]:
+    """Return the rows asked for, the newest last."""
+    limit = args.last if args.where is None else None
+    rows = catalog.sequences(args.state, args.group, args.outcome, limit=limit, order="-created")[::-1]
+    if args.where is None:
+        return rows
+    from gapless.model.query_text import parse
+
+    answer = catalog.query(parse(args.where))
+    for warning in answer.warnings:
+        output.note(f"note: {warning}")
+    names = set(answer.names)
+    found = [row for row in rows if row.name in names]
+    return found if args.last is None else found[-args.last :]
+
+
+def row_fields(row: SequenceRow) -> dict[str, Any]:
+    """Return a line of the list as the values that JSON shows."""
+    return {
+        "name": row.name,
+        "state": row.state,
+        "outcome": row.outcome,
+        "owner_alive": row.owner_alive,
+        "group": row.group,
+        "started": output.rfc3339(_started_ns(row)),
+        "start_ns": row.start_ns,
+        "end_ns": row.end_ns,
+        "duration_s": None if row.duration_ns is None else row.duration_ns / 1e9,
+        "topics": row.topics,
+        "rows": row.rows,
+        "bytes": row.size_bytes,
+        "content_digest": row.content_digest,
+        "problem": row.problem,
+    }
+
+
+def _started_ns(row: SequenceRow) -> int:
+    return row.start_ns if row.start_ns is not None else row.created_ns
+
+
+def _cells(row: SequenceRow) -> list[str]:
+    return [
+        row.name,
+        "damaged" if row.problem else row.status,
+        row.outcome or "-",
+        output.local_time(_started_ns(row)),
+        output.duration(row.duration_ns),
+        output.count(row.topics),
+        output.count(row.rows),
+        output.size(row.size_bytes),
+    ]
+
+
+def _discarded(catalog: Catalog, root: Path, *, as_json: bool) -> int:
+    tombstones = catalog.discarded()
+    if as_json:
+        output.say_json({"store": str(root), "discarded": tombstones})
+        return 0
+    if not tombstones:
+        output.say(f"nothing was discarded in {root}")
+        return 0
+    cells = [
+        [t["name"], t.get("outcome") or "-", output.local_time(t.get("discarded_ns")),
+         output.count(sum((t.get("rows") or {}).values())), (t.get("error") or "")[:60]]
+        for t in tombstones
+    ]  # fmt: skip
+    for line in output.table(["NAME", "OUTCOME", "DISCARDED", "ROWS", "ERROR"], cells, right=frozenset({3})):
+        output.say(line)
+    return 0

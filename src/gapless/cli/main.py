@@ -1,0 +1,143 @@
+"""`gapless VERB …`: run one verb and end with an exit code that says what happened.
+
+Only the module of the verb that was asked for is imported, so that `gapless --version`, `ls` and `show`
+start without numpy, pyarrow, msgspec, pydantic and rich. The parser is argparse for the same reason:
+typer loads pydantic as soon as a verb has one option.
+
+Exit codes: 0 ok, 1 problems found or crashed, 2 usage, 3 not found, 4 integrity, 5 unreachable,
+130 stopped by the operator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from gapless._version import __version__
+from gapless.cli import output
+from gapless.errors import GaplessError
+
+EXIT_UNREACHABLE: Final = 5
+EXIT_STOPPED: Final = 130
+
+#: Every verb in the order of the help page: verb -> (module of gapless.cli, one line of help).
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("demo", "record this machine for 20 s, seal, verify, query and plot; --kill proves recovery"),
+    "record": ("record", "record a source into a new sequence until stopped"),
+    "ls": ("ls", "list sequences"),
+    "show": ("show", "show one sequence: state, topics, ledger, metadata; --plot draws a field"),
+    "tree": ("tree", "show groups, sequences, topics and fields with their units"),
+    "query": ("query", "find sequences and time spans by metadata and by content"),
+    "watch": ("watch", "follow an open sequence: rates, last values, lag"),
+    "label": ("label", "put a named label on a time span of a sequence"),
+    "check": ("check", "report the quality of the data: gaps, jitter, drops, dead columns"),
+    "verify": ("verify", "compare the bytes on disk with the manifest"),
+    "recover": ("recover", "seal what a dead recorder left behind"),
+    "seal": ("seal", "seal a pending sequence"),
+    "discard": ("discard", "move a sequence to the trash and leave a tombstone"),
+    "reindex": ("reindex", "build the catalog again from the bundles"),
+    "import": ("import_", "make a sequence from CSV or Parquet files"),
+    "export": ("export", "write a sequence as CSV or Parquet files"),
+    "gc": ("gc", "empty the trash of what is older than 24 hours"),
+    "explain": ("explain", "explain an error or finding code"),
+    "doctor": ("doctor", "examine this machine and the store"),
+    "version": ("version", "print the version and those of the libraries in use"),
+}
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the paragraphs of a verb's description and the width of the help independent of the terminal."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=100)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that names the next step with each usage error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}. Next: `{self.prog} --help`. [E100]\n")
+
+
+def help_text() -> str:
+    """Return the help page of the whole command, made from :data:`VERBS`."""
+    lines = [
+        "usage: gapless [--version] [--help] VERB …",
+        "",
+        "Record time-ordered data and never lose any of it silently.",
+        "",
+        "verbs:",
+        *(f"  {verb:<9} {help_line}" for verb, (_, help_line) in VERBS.items()),
+        "",
+        "`gapless VERB --help` explains one verb. The store is --store URL, else $GAPLESS_STORE,",
+        "else ./gapless-data. A sequence is named by its name, a unique prefix, @last or @last-1.",
+    ]
+    return "\n".join(lines)
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return the parser of one verb; imports the verb's module."""
+    module = importlib.import_module(f"gapless.cli.{VERBS[verb][0]}")
+    parser = _Parser(
+        prog=f"gapless {verb}",
+        description=(module.__doc__ or "").strip(),
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    module.configure(parser)
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; a typed error is printed, not raised."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "-V"):
+        print(f"gapless {__version__}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        return _unknown_verb(verb)
+    args = parser_of(verb).parse_args(arguments[1:])
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+        return int(code)
+    except GaplessError as error:
+        output.print_error(error, as_json=bool(getattr(args, "json", False)))
+        return error.exit_code
+    except KeyboardInterrupt:
+        output.note("stopped by the operator")
+        return EXIT_STOPPED
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has seen enough; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        output.note(f"error: {error}. Next: `gapless doctor`.")
+        return EXIT_UNREACHABLE
+
+
+def _unknown_verb(verb: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean `gapless {near[0]}`?" if near else "`gapless --help` lists the verbs."
+    output.note(f"error: there is no verb {verb!r}; {hint} [E100]")
+    return 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line of this process; the console script ends with what this returns."""
+    output.prepare_streams()
+    return run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

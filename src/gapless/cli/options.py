@@ -1,0 +1,134 @@
+"""The arguments that verbs share: which store, which sequence, JSON, dry run, durations."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from gapless.errors import NotFound, UsageError
+from gapless.model.names import to_component
+
+if TYPE_CHECKING:
+    from gapless.catalog.catalog import Catalog, SequenceRow
+    from gapless.client.client import Client
+
+DEFAULT_STORE = "./gapless-data"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare --store."""
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=None,
+        help="the store: a folder or a file: URL (else $GAPLESS_STORE, else ./gapless-data)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON with stable keys")
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Declare --dry-run."""
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+
+
+def add_reference(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Declare the sequence a verb works on."""
+    text = "sequence: its name, a unique prefix, @last or @last-1"
+    if optional:
+        parser.add_argument("ref", metavar="REF", nargs="?", default=None, help=text)
+    else:
+        parser.add_argument("ref", metavar="REF", help=text)
+
+
+def store_root(args: argparse.Namespace) -> Path:
+    """Return the folder of the store that the command line, the environment or the default names."""
+    url: str = args.store or os.environ.get("GAPLESS_STORE") or DEFAULT_STORE
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if "://" in url:
+        raise UsageError("this release opens folders only", found=url, next_step="name a folder with --store")
+    return Path(url)
+
+
+def is_store(root: Path) -> bool:
+    """Return whether a folder holds a store."""
+    return (root / "gapless.json").exists() or (root / "sequences").is_dir()
+
+
+def existing_store(args: argparse.Namespace) -> Path:
+    """Return the folder of a store that exists, or raise NotFound saying how to make one."""
+    root = store_root(args)
+    if not is_store(root):
+        raise NotFound(
+            f"there is no store in {root}",
+            next_step="`gapless demo` records a first sequence; --store names another folder",
+        )
+    return root
+
+
+def open_catalog(root: Path) -> Catalog:
+    """Return the catalog of a store, brought up to date with the folders on disk."""
+    from gapless.catalog import Catalog
+
+    catalog = Catalog(root)
+    catalog.reconcile()
+    return catalog
+
+
+def find_sequence(args: argparse.Namespace) -> tuple[Path, SequenceRow]:
+    """Return the store and the sequence that the reference names; raises NotFound."""
+    root = existing_store(args)
+    return root, open_catalog(root).sequence(args.ref)
+
+
+def bundle_path(root: Path, name: str) -> Path:
+    """Return the folder of a sequence."""
+    return root / "sequences" / to_component(name)
+
+
+def seconds(text: str) -> float:
+    """Return the seconds that a duration such as `30s`, `500ms`, `5m` or `2h` means (for argparse)."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 500ms, 30s, 5m or 2h")
+    return float(found[1]) * _UNIT_S[found[2]]
+
+
+def positive(text: str) -> float:
+    """Return a number above zero (for argparse)."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return value
+
+
+def whole(text: str) -> int:
+    """Return a whole number above zero (for argparse)."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return value
+
+
+def connect(root: Path) -> Client:
+    """Return a client of the store in a folder; opening it makes the store."""
+    from gapless.client.client import connect as open_client
+
+    return open_client(str(root))

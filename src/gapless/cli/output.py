@@ -1,0 +1,212 @@
+"""What the verbs print: data to stdout, messages and progress to stderr, plain text that a pipe can read.
+
+Standard library only: `ls` and `show` print through this module.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any
+
+from gapless.errors import GaplessError
+
+_NS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def prepare_streams() -> None:
+    """Let the output streams escape what their encoding cannot carry instead of failing half-way."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def say(text: str = "") -> None:
+    """Print a line of data to stdout."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """Print a message to stderr, so that stdout stays data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON to stdout; NaN and infinities, which JSON lacks, become text."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode(sys.stdout), allow_nan=False))
+
+
+def print_error(error: GaplessError, *, as_json: bool) -> None:
+    """Print a typed error to stderr, as text or as one JSON object."""
+    if not as_json:
+        note(f"error: {error}")
+        return
+    fields: dict[str, Any] = {
+        "error": type(error).__name__,
+        "code": error.code,
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "sequence": error.sequence,
+        "topic": error.topic,
+        "field": error.field,
+        "next": error.advice,
+    }
+    note(json.dumps(plain(fields), ensure_ascii=not is_unicode(sys.stderr)))
+
+
+def is_unicode(stream: IO[str]) -> bool:
+    """Return whether a stream can carry any character."""
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Return whether a person is looking: a tty that understands cursor movement."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def styled(text: str, style: str) -> str:
+    """Return text in a style of the terminal, or as it is when stdout is no terminal or NO_COLOR is set."""
+    if os.environ.get("NO_COLOR") or not is_terminal(sys.stdout):
+        return text
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def terminal_columns(default: int = 80) -> int:
+    """Return the width of the terminal; 80 for a pipe, so that output does not depend on where it runs."""
+    return shutil.get_terminal_size((default, 24)).columns if sys.stdout.isatty() else default
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int]) -> list[str]:
+    """Return the lines of a table; the columns in ``right`` are aligned to the right."""
+    body = [list(row) for row in rows]
+    widths = [max(len(row[i]) for row in [list(headers), *body]) for i in range(len(headers))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            c.rjust(w) if i in right else c.ljust(w)
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join(padded).rstrip()
+
+    return [styled(line(headers), "bold"), *(line(row) for row in body)]
+
+
+def definition_lines(items: Iterable[tuple[str, str]], *, indent: int = 0) -> list[str]:
+    """Return `label  text` lines, labels in one column, long texts wrapped beside it."""
+    pairs = list(items)
+    column = max((len(label) for label, _ in pairs), default=0)
+    lines: list[str] = []
+    for label, text in pairs:
+        room = max(30, 100 - indent - column - 2)
+        wrapped = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        for number, part in enumerate(wrapped):
+            lines.append(f"{' ' * indent}{(label if number == 0 else ''):<{column}}  {part}".rstrip())
+    return lines
+
+
+def local_time(time_ns: int | None) -> str:
+    """Return a time in the local zone to the second, for people."""
+    moment = _moment(time_ns)
+    if moment is None:
+        return "-" if time_ns is None else f"{time_ns} ns"
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def rfc3339(time_ns: int | None) -> str | None:
+    """Return a time with all nine digits and its zone, or None for no time or one outside the calendar."""
+    moment = _moment(time_ns)
+    if moment is None or time_ns is None:
+        return None
+    zone = moment.strftime("%z")
+    return f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{time_ns % _NS:09d}{zone[:3]}:{zone[3:5]}"
+
+
+def _moment(time_ns: int | None) -> datetime | None:
+    """Return the local datetime of a time to the second; integer arithmetic, so no digit is invented."""
+    if time_ns is None:
+        return None
+    try:
+        return (_EPOCH + timedelta(seconds=time_ns // _NS)).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def duration(length_ns: int | None) -> str:
+    """Return a duration in the largest units that say it: `1h 02m`, `3m 20s`, `12.5 s`, `3.2 ms`."""
+    if length_ns is None or length_ns < 0:
+        return "-"
+    seconds = length_ns / _NS
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)}h {int(seconds % 3600 // 60):02d}m"
+    if seconds >= 60:
+        return f"{int(seconds // 60)}m {int(seconds % 60):02d}s"
+    if seconds >= 1 or length_ns == 0:
+        return f"{seconds:.1f} s"
+    return f"{length_ns / 1e6:.1f} ms" if length_ns >= 1e5 else f"{length_ns / 1e3:.1f} µs"
+
+
+def size(count_bytes: int | None) -> str:
+    """Return a number of bytes with a binary unit."""
+    if count_bytes is None:
+        return "-"
+    value = float(count_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{count_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def count(number: int | None) -> str:
+    """Return a whole number with separators."""
+    return "-" if number is None else f"{number:,}"
+
+
+def number(value: object, digits: int = 5) -> str:
+    """Return a measured value in few characters; what is no number is cut to 24 characters."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:23]}…"
+
+
+class StatusLine:
+    """One line on stderr that is written over; does nothing when stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.active = is_terminal(sys.stderr)
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self.active:
+            width = shutil.get_terminal_size((80, 24)).columns - 1
+            sys.stderr.write(f"\r\x1b[K{text[:width]}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self.active:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def plain(value: Any) -> Any:
+    """Return the value with only what JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)

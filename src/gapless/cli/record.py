@@ -1,0 +1,122 @@
+"""Record a source into a new sequence until the time is over or somebody stops it.
+
+The source `host` is this machine: processor, memory, disk, network and processes. Ctrl-C or SIGTERM once
+seals what was recorded as aborted, twice ends at once and leaves data that `gapless recover` seals. An
+error keeps everything as a pending sequence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from gapless.cli import description, options, output
+from gapless.cli.show import ledger_text, state_text
+from gapless.cli.stopping import StopSignals
+
+EXIT_STOPPED = 130
+_STATUS_PERIOD_S = 0.5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("source", metavar="SOURCE", choices=("host",), help="what to record: host")
+    parser.add_argument(
+        "--name", metavar="NAME", default=None, help="name of the sequence (else host-DATE-TIME)"
+    )
+    parser.add_argument(
+        "--for",
+        metavar="TIME",
+        dest="length",
+        type=options.seconds,
+        default=None,
+        help="stop after 500ms, 30s, 5m, 2h (else on Ctrl-C)",
+    )
+    parser.add_argument(
+        "--rate", metavar="HZ", type=options.positive, default=10.0, help="rows per second (default 10)"
+    )
+    parser.add_argument("--group", metavar="GROUP", default=None, help="group of the sequence")
+    options.add_store(parser)
+    options.add_json(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record, then print the name and the ledger."""
+    from gapless.cli.host_recorder import free_name
+
+    root = options.store_root(args)
+    name = args.name or free_name(root, "host")
+    if args.dry_run:
+        return _dry_run(args, root, name)
+    stopped = False
+    try:
+        record_host(root, name, args)
+    except KeyboardInterrupt:
+        stopped = True
+    known = description.describe(options.bundle_path(root, name))
+    if args.json:
+        output.say_json({key: known[key] for key in ("name", "state", "outcome", "ledger", "path")})
+    else:
+        output.say(f"{name}: {state_text(known)}; {ledger_text(known['ledger'])}")
+    return EXIT_STOPPED if stopped else 0
+
+
+def record_host(root: Path, name: str, args: argparse.Namespace) -> None:
+    """Record this machine; raises KeyboardInterrupt after sealing when somebody stopped it."""
+    from gapless.cli.host_recorder import HostRecorder, host_metadata
+    from gapless.model.outcome import OnErrorPolicy
+
+    status = output.StatusLine()
+    metadata: dict[str, Any] = {**host_metadata(), "rate_hz": args.rate}
+    with (
+        StopSignals() as stop,
+        options.connect(root) as client,
+        client.sequence_create(
+            name, metadata=metadata, group=args.group, on_error=OnErrorPolicy.Report
+        ) as seq,
+    ):
+        if not args.json:
+            output.note(f"recording {name} in {root}; Ctrl-C seals it")
+        recorder = HostRecorder(seq, root)
+        begin_s, shown_s = time.monotonic(), 0.0
+        for due_s in paced(begin_s, 1.0 / args.rate, args.length):
+            if stop.wait(due_s - time.monotonic()):
+                break
+            recorder.push()
+            if status.active and time.monotonic() - shown_s >= _STATUS_PERIOD_S:
+                shown_s = time.monotonic()
+                status.show(_status(recorder, shown_s - begin_s))
+        status.clear()
+        stop.check()
+
+
+def paced(begin_s: float, period_s: float, length_s: float | None) -> Any:
+    """Yield the instants of a steady pace; those that are over already are left out, never caught up."""
+    tick = 0
+    while length_s is None or tick * period_s < length_s:
+        yield begin_s + tick * period_s
+        tick = max(tick + 1, int((time.monotonic() - begin_s) / period_s))
+
+
+def _status(recorder: Any, elapsed_s: float) -> str:
+    rows = sum(recorder.rows.values())
+    durable = recorder.durable_rows()
+    return f"{elapsed_s:6.1f} s  {rows:,} rows, {durable:,} durable  {recorder.headline()}"
+
+
+def _dry_run(args: argparse.Namespace, root: Path, name: str) -> int:
+    from gapless.cli.host_source import HostSource
+
+    length = f"for {args.length:g} s" if args.length is not None else "until stopped"
+    output.say(f"would record {name} in {root} at {args.rate:g} rows/s {length}, topics:")
+    folder = root.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    for topic, fields in HostSource(folder).fields().items():
+        names = ", ".join(f"{field} [{unit}]" if unit else field for field, _, unit, _ in fields)
+        for line in output.definition_lines([(topic, names)], indent=2):
+            output.say(line)
+    return 0

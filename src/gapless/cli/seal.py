@@ -1,0 +1,31 @@
+"""Seal a pending sequence: what was kept after an error becomes immutable, its outcome stays."""
+
+from __future__ import annotations
+
+import argparse
+
+from gapless.cli import description, options, output
+from gapless.cli.show import ledger_text, state_text
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    options.add_reference(parser)
+    options.add_store(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Seal and print the ledger."""
+    root, row = options.find_sequence(args)
+    if row.state == "sealed":
+        output.say(f"{row.name} is sealed already ({row.outcome})")
+        return 0
+    if args.dry_run:
+        output.say(f"would seal {row.name} ({row.state})")
+        return 0
+    with options.connect(root) as client:
+        client.seal(row.name)
+    known = description.describe(row.path)
+    output.say(f"{row.name}: {state_text(known)}; {ledger_text(known['ledger'])}")
+    return 0

@@ -1,0 +1,193 @@
+"""Show one sequence: state, outcome, times, topics, ledger, metadata.
+
+--topic shows the fields of one topic; --plot draws one field at 80 columns, which works over ssh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from gapless.cli import description, options, output
+from gapless.errors import NotFound
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    options.add_reference(parser)
+    options.add_store(parser)
+    options.add_json(parser)
+    parser.add_argument(
+        "--topic", metavar="TOPIC", default=None, help="show this topic only, with its fields"
+    )
+    parser.add_argument("--plot", action="store_true", help="draw a field over time")
+    parser.add_argument(
+        "--field", metavar="FIELD", default=None, help="the field to draw (else the first number)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the description, or the plot."""
+    _, row = options.find_sequence(args)
+    bundle = row.path
+    if args.plot:
+        from gapless.cli.curve import plot_lines
+
+        lines = plot_lines(
+            bundle,
+            args.topic,
+            args.field,
+            columns=min(120, output.terminal_columns()),
+            braille=output.is_unicode(sys.stdout),
+        )
+        for line in lines:
+            output.say(line)
+        return 0
+    known = description.describe(bundle)
+    if args.topic is not None and args.topic not in known["topics"]:
+        raise NotFound(
+            f"there is no topic {args.topic!r}",
+            sequence=known["name"],
+            next_step=f"the topics are {', '.join(known['topics']) or 'none'}",
+        )
+    if args.json:
+        output.say_json(known if args.topic is None else {"name": args.topic, **known["topics"][args.topic]})
+        return 0
+    lines = _topic_lines(args.topic, known["topics"][args.topic]) if args.topic else _sequence_lines(known)
+    for line in lines:
+        output.say(line)
+    return 0
+
+
+def _sequence_lines(known: dict[str, Any]) -> list[str]:
+    """Return the page on a sequence."""
+    span = known["end_ns"] - known["start_ns"] if known["start_ns"] is not None else None
+    producer = known["producer"] or {}
+    rows = [
+        ("state", state_text(known)),
+        ("cause", known["cause"] or ""),
+        ("group", known["group"] or ""),
+        ("started", f"{output.local_time(known['start_ns'])}, for {output.duration(span)}"),
+        ("recorded by", f"{producer.get('host')}, process {producer.get('pid')}" if producer else ""),
+        ("size", output.size(known["bytes"])),
+        ("ledger", ledger_text(known["ledger"])),
+        ("digest", known["content_digest"] or ""),
+        ("folder", known["path"]),
+    ]
+    lines = [output.styled(known["name"], "bold")]
+    lines += output.definition_lines([(k, v) for k, v in rows if v], indent=2)
+    if known["metadata"]:
+        lines += [
+            "",
+            output.styled("metadata", "bold"),
+            *output.definition_lines(flat(known["metadata"]), indent=2),
+        ]
+    lines += ["", *_topics_table(known["topics"])]
+    lines += _lists(known)
+    return lines
+
+
+def state_text(known: dict[str, Any]) -> str:
+    """Return state and outcome as one phrase, with the next step for what has no owner."""
+    if known["state"] == "open":
+        name = known["name"]
+        return "open, being recorded" if known["owner_alive"] else f"open, owner gone: gapless recover {name}"
+    if known["state"] == "pending":
+        name = known["name"]
+        return f"pending: gapless seal {name}, or gapless discard {name}"
+    return f"{known['state']}, {known['outcome']}"
+
+
+def ledger_text(ledger: dict[str, Any]) -> str:
+    """Return the balance of a ledger as an equation."""
+    parts = {key: output.count(ledger.get(key)) for key in ("produced", "written", "dropped", "gapped")}
+    return "{produced} produced = {written} written + {dropped} dropped + {gapped} gapped".format(**parts)
+
+
+def flat(metadata: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested metadata as (path, text) pairs, in the paths that queries use."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in metadata.items():
+        path = prefix + str(key).replace("\\", "\\\\").replace(".", "\\.")
+        if isinstance(value, dict) and value:
+            pairs += flat(value, f"{path}.")
+        else:
+            pairs.append((path, value if isinstance(value, str) else str(value)))
+    return pairs
+
+
+def _topics_table(topics: dict[str, dict[str, Any]]) -> list[str]:
+    rows = []
+    for name, topic in topics.items():
+        if name.startswith("_") and not topic["rows"]:
+            continue
+        span = None if topic["start_ns"] is None else topic["end_ns"] - topic["start_ns"]
+        rate = f"{(topic['rows'] - 1) * 1e9 / span:.4g}" if span else "-"
+        rows.append(
+            [
+                name,
+                topic["ontology"].get("tag") or "-",
+                output.count(topic["rows"]),
+                rate,
+                output.duration(span),
+                str(topic["clock"]),
+                output.size(topic["bytes"]),
+            ]
+        )
+    if not rows:
+        return ["no topics"]
+    return output.table(
+        ["TOPIC", "TYPE", "ROWS", "RATE/s", "SPAN", "CLOCK", "SIZE"], rows, right=frozenset({2, 3, 4, 6})
+    )
+
+
+def _lists(known: dict[str, Any]) -> list[str]:
+    """Return what only some sequences have: layers, artifacts, annotations, notifications."""
+    lines: list[str] = []
+    if known["layers"]:
+        lines += ["", output.styled("layers", "bold")]
+        lines += output.definition_lines(
+            ((x["name"], x["content_digest"]) for x in known["layers"]), indent=2
+        )
+    if known["artifacts"]:
+        lines += ["", output.styled("artifacts", "bold")]
+        lines += output.definition_lines(
+            (
+                (name, f"{a['media_type']}, {output.size(a['bytes'])}")
+                for name, a in known["artifacts"].items()
+            ),
+            indent=2,
+        )
+    if known["annotations"]:
+        lines += ["", output.styled("annotations", "bold")]
+        for note in known["annotations"]:
+            span = output.duration(note["end_ns"] - note["start_ns"])
+            lines.append(f"  {output.local_time(note['start_ns'])}  {span:>9}  {note['name']}")
+    if known["notifications"]:
+        lines += ["", output.styled("notifications", "bold")]
+        lines += [f"  {n.get('message', n) if isinstance(n, dict) else n}" for n in known["notifications"]]
+    return lines
+
+
+def _topic_lines(name: str, topic: dict[str, Any]) -> list[str]:
+    """Return the page on one topic."""
+    span = None if topic["start_ns"] is None else topic["end_ns"] - topic["start_ns"]
+    ontology = topic["ontology"]
+    rows = [
+        (
+            "type",
+            f"{ontology['tag']} version {ontology['version']}" if ontology.get("tag") else "schema only",
+        ),
+        ("rows", output.count(topic["rows"])),
+        ("started", f"{output.local_time(topic['start_ns'])}, for {output.duration(span)}"),
+        ("clock", str(topic["clock"])),
+        ("ledger", ledger_text(topic["ledger"])),
+        *((f"metadata {path}", text) for path, text in flat(topic["metadata"])),
+    ]
+    fields = [
+        [f["name"], f["type"], str(f.get("unit") or "-"), str(f.get("description") or "")]
+        for f in topic["fields"]
+    ]
+    lines = [output.styled(name, "bold"), *output.definition_lines(rows, indent=2), ""]
+    return lines + output.table(["FIELD", "TYPE", "UNIT", "DESCRIPTION"], fields, right=frozenset())

@@ -1,0 +1,1 @@
+"""The one programming interface: connect, write sequences, find and read them."""

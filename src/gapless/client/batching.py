@@ -1,0 +1,138 @@
+"""From a caller's columns or batches to batches of a topic's declared schema, checked and in frames' size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gapless.errors import ValueRefused
+from gapless.store.declaration import SEQ, TIME, TopicDeclaration
+from gapless.store.layout import ROW_GROUP_ROWS
+from gapless.store.packing import INT64_MIN
+
+FRAME_BYTES = 8 << 20  # a frame is decoded whole; larger ones would raise the seal's memory
+
+
+class BatchShaper:
+    """Shapes batches for one topic; refuses what does not fit with the field's name."""
+
+    def __init__(self, sequence: str, declaration: TopicDeclaration) -> None:
+        self.sequence = sequence
+        self.declaration = declaration
+        self.schema = declaration.stored_schema if declaration.producer_seq else declaration.schema
+        self._no_nan = [c.name for c in declaration.schema if (c.metadata or {}).get(b"allow_nan") == b"false"]
+
+    def refuse(self, message: str, field: str | None = None, found: object = None, expected: object = None) -> ValueRefused:
+        """Return the error that names sequence, topic and field."""
+        return ValueRefused(message, sequence=self.sequence, topic=self.declaration.name, field=field, found=found,
+                            expected=expected)
+
+    def from_columns(self, timestamps_ns: Any, columns: Mapping[str, Any], seq: Any = None) -> pa.RecordBatch:
+        """Return arrays by column name as one batch; nullable columns may be left out."""
+        if TIME in columns:
+            raise self.refuse("the times are the first argument", TIME)
+        if isinstance(timestamps_ns, np.ndarray) and timestamps_ns.dtype.kind == "M":
+            timestamps_ns = timestamps_ns.astype("datetime64[ns]").astype(np.int64)
+        given: dict[str, Any] = {TIME: timestamps_ns, **columns}
+        if seq is not None:
+            given[SEQ] = seq
+        return self._assemble(given, len(timestamps_ns))
+
+    def from_batch(self, batch: pa.RecordBatch | pa.Table, timestamp_ns: int | None) -> pa.RecordBatch:
+        """Return a batch or table with the declared columns in order; without times every row gets the stamp."""
+        if isinstance(batch, pa.Table):
+            merged = batch.combine_chunks()
+            given: dict[str, Any] = {n: _one_chunk(merged.column(n), merged.schema.field(n).type) for n in merged.schema.names}
+        else:
+            given = {n: batch.column(i) for i, n in enumerate(batch.schema.names)}
+        if TIME not in given:
+            if timestamp_ns is None:
+                raise self.refuse("the batch has no time column", TIME, expected="int64 nanoseconds")
+            given[TIME] = np.full(batch.num_rows, timestamp_ns, np.int64)
+        return self._assemble(given, batch.num_rows)
+
+    def _assemble(self, given: dict[str, Any], rows: int) -> pa.RecordBatch:
+        unknown = [name for name in given if name not in self.schema.names]
+        if unknown:
+            raise self.refuse("the topic has no column of this name", unknown[0], expected=", ".join(self.schema.names[1:]))
+        arrays = []
+        for column in self.schema:
+            if column.name in given:
+                array = self._array(column, given[column.name])
+            elif column.nullable:
+                array = pa.nulls(rows, column.type)
+            else:
+                raise self.refuse("a column that may not be null is missing", column.name, expected=str(column.type))
+            if len(array) != rows:
+                raise self.refuse("columns have different lengths", column.name, found=len(array), expected=rows)
+            if array.null_count and not column.nullable:
+                raise self.refuse("nulls in a column that may not be null", column.name, found=f"{array.null_count} nulls")
+            arrays.append(array)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        self._check_values(batch)
+        return batch
+
+    def _array(self, column: pa.Field, values: Any) -> pa.Array:
+        try:
+            if isinstance(values, pa.ChunkedArray):
+                values = _one_chunk(values, values.type)
+            if isinstance(values, np.ndarray) and values.ndim > 1:
+                values = self._rows_of(column, values)
+            array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=False)
+            if array.type == column.type:
+                return array
+            self._check_kind(column, array.type)
+            if isinstance(values, pa.Array | np.ndarray):
+                return array.cast(column.type, safe=True)
+            return pa.array(values, column.type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, ValueRefused):
+                raise
+            raise self.refuse(f"values do not fit their column: {error}", column.name, expected=str(column.type)) from error
+
+    def _check_kind(self, column: pa.Field, found: pa.DataType) -> None:
+        """Refuse casts that Arrow would make but nobody means: numbers to text, text to numbers, bool to number."""
+        def family(kind: pa.DataType) -> str:
+            if pa.types.is_boolean(kind):
+                return "bool"
+            if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+                return "number"
+            return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else "other"
+
+        pair = family(found), family(column.type)
+        if "other" not in pair and pair[0] != pair[1]:
+            raise self.refuse("values have the wrong type", column.name, found=str(found), expected=str(column.type))
+
+    def _rows_of(self, column: pa.Field, values: np.ndarray[Any, Any]) -> pa.Array:
+        """Return an n-dimensional array as a list column, one list per first index."""
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        width = int(np.prod(values.shape[1:]))
+        return pa.FixedSizeListArray.from_arrays(flat, width) if width else pa.array([[]] * len(values), column.type)
+
+    def _check_values(self, batch: pa.RecordBatch) -> None:
+        times = batch.column(0).to_numpy()
+        if len(times) and int(times.min()) == INT64_MIN:
+            raise self.refuse("a time is outside 64 bits", TIME, found=INT64_MIN, expected="more than -2**63")
+        for name in self._no_nan:
+            values = batch.column(name).drop_null().to_numpy(zero_copy_only=False)
+            if np.isnan(values).any():
+                raise self.refuse("NaN is not allowed in this field", name, found="NaN", expected="numbers")
+
+
+def _one_chunk(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], kind)
+
+
+def in_frames(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield slices of the batch that are good frames."""
+    if not batch.num_rows:
+        return
+    per_row = max(1, batch.nbytes // batch.num_rows)
+    step = max(1, min(ROW_GROUP_ROWS, FRAME_BYTES // per_row))
+    for start in range(0, batch.num_rows, step):
+        yield batch.slice(start, step)

@@ -1,0 +1,283 @@
+"""A client: one store, its catalog and the ontology types in use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote, urlsplit
+
+from gapless.errors import NameTaken, SequenceOwned, StateError, UsageError
+from gapless.model.metadata import check_metadata
+from gapless.model.names import check_sequence_name, fold
+from gapless.model.ontology.registry import OntologyRegistry
+from gapless.model.outcome import OnErrorPolicy, Outcome, State
+from gapless.store.folder import FolderStore
+from gapless.store.layout import Bundle
+from gapless.store.platform import PLATFORM, Platform
+
+if TYPE_CHECKING:
+    from gapless.catalog.annotations import Annotation
+    from gapless.catalog.answer import QueryAnswer
+    from gapless.catalog.catalog import Catalog
+    from gapless.client.sequence_handler import SequenceHandler
+    from gapless.client.sequence_writer import SequenceWriter
+
+
+def connect(url: str | os.PathLike[str] = "./gapless-data", *, flush_bytes: int = 1 << 20,
+            flush_rows: int | None = None, flush_ms: int = 250, max_unsynced_bytes: int = 64 << 20,
+            deadline_s: float = 30.0, platform: Platform = PLATFORM) -> Client:
+    """Return a client of the store at ``url``: a folder, made if it is not there.
+
+    A sync of what was pushed starts after ``flush_ms``, ``flush_bytes`` or ``flush_rows``, whichever is
+    first; producers meet their topic's policy at ``max_unsynced_bytes``; no wait is longer than
+    ``deadline_s``. Raises UsageError for a URL scheme other than ``file``.
+    """
+    return Client(local_path(url), flush_bytes=flush_bytes, flush_rows=flush_rows, flush_ms=flush_ms,
+                  max_unsynced_bytes=max_unsynced_bytes, deadline_s=deadline_s, platform=platform)
+
+
+def local_path(url: str | os.PathLike[str]) -> Path:
+    """Return the folder that a store's URL means."""
+    text = os.fspath(url)
+    if "://" not in text:
+        return Path(text).expanduser()
+    parts = urlsplit(text)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise UsageError("a store is named by a folder or a file:// URL", found=text, expected="./data or file:///data")
+    return Path(unquote(parts.path))
+
+
+class Client:
+    """Writes, finds and reads the sequences of one store. Use it as a context manager, or close it."""
+
+    def __init__(self, root: Path, *, flush_bytes: int, flush_rows: int | None, flush_ms: int,
+                 max_unsynced_bytes: int, deadline_s: float, platform: Platform) -> None:
+        for name, value in (("flush_bytes", flush_bytes), ("flush_ms", flush_ms), ("flush_rows", flush_rows or 1),
+                            ("max_unsynced_bytes", max_unsynced_bytes), ("deadline_s", deadline_s)):
+            if not value > 0:
+                raise UsageError("a limit must be more than nothing", found=f"{name}={value}", expected="> 0")
+        self._store = FolderStore(root, platform=platform)
+        self._knobs = {"flush_bytes": flush_bytes, "flush_rows": flush_rows, "flush_ms": flush_ms,
+                       "max_unsynced_bytes": max_unsynced_bytes, "deadline_s": deadline_s}
+        self.registry = OntologyRegistry()
+        self._catalog: Catalog | None = None
+        self._writing: list[SequenceWriter] = []
+        self._recovered = False
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self._store.root
+
+    @property
+    def catalog(self) -> Catalog:
+        """The database that finds sequences; opened on first use."""
+        if self._catalog is None:
+            from gapless.catalog.catalog import Catalog
+
+            self._catalog = Catalog(self._store.root)
+        return self._catalog
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog. Sequences being written end with their own with-blocks."""
+        if self._catalog is not None:
+            self._catalog.close()
+            self._catalog = None
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def sequence_create(self, sequence_name: str, metadata: Mapping[str, Any] | None = None, *,
+                        group: str | None = None, on_error: OnErrorPolicy = OnErrorPolicy.Delete) -> SequenceWriter:
+        """Return the writer of a new sequence, to be used in a with-block.
+
+        ``metadata``: any JSON object; it can be queried. ``on_error``: what an exception that leaves the
+        block does. Raises NameTaken, NameRefused, MetadataRefused. What a dead owner left open in this
+        store is recovered first.
+        """
+        from gapless.client.sequence_writer import SequenceWriter
+
+        name = check_sequence_name(sequence_name)
+        if any(fold(other) == fold(name) for other in self._store.names()):
+            raise NameTaken("a sequence of that name exists", sequence=name, found=str(self.path))
+        self._recover_once()
+        header = self._header(name, group, dict(metadata or {}), None)
+        return SequenceWriter(self, name, None, header, on_error=OnErrorPolicy(on_error), durability=self._durability())
+
+    def sequence_update(self, sequence_name: str, layer: str = "update", *, metadata: Mapping[str, Any] | None = None,
+                        on_error: OnErrorPolicy = OnErrorPolicy.Delete) -> SequenceWriter:
+        """Return the writer of a new layer on a sealed sequence; the base never changes.
+
+        Raises NotFound, and StateError for a sequence that is not sealed.
+        """
+        from gapless.client.sequence_writer import SequenceWriter
+        from gapless.store.journal import read_json
+
+        base = self._store.bundle(sequence_name)
+        self._recover_once()
+        bundle = self._store.reserve_layer(base, layer)
+        digest = read_json(base.manifest)["content_digest"]
+        header = self._header(layer, None, dict(metadata or {}), {"name": sequence_name, "content_digest": digest})
+        return SequenceWriter(self, layer, bundle, header, on_error=OnErrorPolicy(on_error), durability=self._durability())
+
+    def _header(self, name: str, group: str | None, metadata: dict[str, Any], base: dict[str, str] | None) -> dict[str, Any]:
+        from gapless.store.journal import make_header
+
+        checked = check_metadata(metadata, sequence=name, topic=None)
+        if group is not None:
+            check_metadata({"group": group}, sequence=name, topic=None)
+        return make_header(name, platform=self._store.platform, group=group, metadata=checked, base=base,
+                           window_ms=self._knobs["flush_ms"], max_unsynced_bytes=self._knobs["max_unsynced_bytes"])
+
+    def _durability(self) -> Any:
+        from gapless.store.writer import Durability
+
+        return Durability(**self._knobs)
+
+    def _recover_once(self) -> None:
+        """Recover what has no owner, once for each client that writes."""
+        if self._recovered:
+            return
+        self._recovered = True
+        from gapless.store.recover import recover
+
+        for bundle in list(self._store.ownerless()):
+            try:
+                recover(bundle.path, self._store.platform)
+            except SequenceOwned:  # another process began to recover it a moment ago
+                continue
+            self._sealed(bundle)
+
+    def _opened(self, writer: SequenceWriter) -> None:
+        self._writing.append(writer)
+
+    def _closed(self, writer: SequenceWriter) -> None:
+        self._writing.remove(writer)
+
+    def _sealed(self, bundle: Bundle) -> None:
+        """Tell the catalog of a sealed bundle; a layer changes its base's row."""
+        top = bundle.path.parent.parent if bundle.path.parent.name == "layers" else bundle.path
+        self.catalog.upsert(top)
+
+    def _discard(self, bundle: Bundle, tombstone: dict[str, Any]) -> None:
+        self._store.discard(bundle, tombstone)
+        if bundle.path.parent == self._store.sequences:
+            self.catalog.forget(str(tombstone["name"]))
+
+    # -- finding and reading -------------------------------------------------------------------
+
+    def list_sequences(self) -> list[str]:
+        """Return the names of all sequences, oldest first; open and pending ones included."""
+        self.catalog.reconcile()
+        return [row.name for row in self.catalog.sequences()]
+
+    def sequence_handler(self, sequence_name: str, *, layers: list[str] | None = None) -> SequenceHandler:
+        """Return the reader of a sequence, sealed or not; NotFound if there is none.
+
+        ``layers=None`` reads base and layers as one, ``[]`` the base alone.
+        """
+        from gapless.client.sequence_handler import SequenceHandler
+
+        return SequenceHandler(self._store.bundle(sequence_name).path, self.registry, layers=layers)
+
+    def sequence_exists(self, sequence_name: str) -> bool:
+        """Tell whether there is a sequence of that name in any state but discarded."""
+        return fold(sequence_name) in {fold(name) for name in self._store.names()}
+
+    def query(self, *expressions: Any, order: str | None = None, limit: int | None = None,
+              cursor: str | None = None) -> QueryAnswer:
+        """Return the sequences, topics and time spans for which all expressions hold.
+
+        ``client.query(Sequence.Q.user_metadata["vehicle.id"].eq("x") & IMU.Q.acceleration.x.gt(9.8))``.
+        """
+        self.catalog.reconcile()
+        return self.catalog.query(*expressions, order=order, limit=limit, cursor=cursor)
+
+    # -- labels and ends -----------------------------------------------------------------------
+
+    def annotate(self, sequence_name: str, start_ns: int, end_ns: int, name: str, *, kind: str = "label",
+                 author: str | None = None, confidence: float | None = None) -> Annotation:
+        """Label a time span of a sequence, durably and outside its identity; return the label."""
+        from gapless.catalog.annotations import append_annotation
+
+        bundle = self._store.bundle(sequence_name)
+        added = append_annotation(
+            bundle.path, start_ns, end_ns, name, kind=kind, author=author, confidence=confidence
+        )
+        self.catalog.reconcile()
+        return added
+
+    def remove_annotation(self, sequence_name: str, annotation_id: str, *, author: str | None = None) -> None:
+        """Take a label back; the file keeps both facts."""
+        from gapless.catalog.annotations import remove_annotation
+
+        remove_annotation(self._store.bundle(sequence_name).path, annotation_id, author=author)
+        self.catalog.reconcile()
+
+    def recover(self, sequence_name: str) -> dict[str, Any]:
+        """Seal what a dead owner left of a sequence (and of its layers) and return the manifest.
+
+        Raises SequenceOwned while the owner lives, StateError for a pending sequence.
+        """
+        from gapless.store.recover import recover
+
+        base = self._store.bundle(sequence_name)
+        if self._store.state(base) is State.PENDING:
+            raise StateError("a pending sequence was kept on purpose", sequence=sequence_name,
+                             next_step=f"`gapless seal {sequence_name}` keeps it, `gapless discard {sequence_name}` ends it")
+        manifest: dict[str, Any] = {}
+        for bundle in (*map(Bundle, base.layer_paths()), base):
+            if self._store.state(bundle) is not State.PENDING and (bundle.journal.exists() or bundle.manifest.exists()):
+                manifest = recover(bundle.path, self._store.platform)
+        self._sealed(base)
+        return manifest
+
+    def seal(self, sequence_name: str) -> dict[str, Any]:
+        """Seal a pending sequence as failed, keeping all it holds; a sealed one stays as it is."""
+        from gapless.store.recover import recover
+
+        base = self._store.bundle(sequence_name)
+        manifest: dict[str, Any] = {}
+        for bundle in (*map(Bundle, base.layer_paths()), base):
+            pending = self._store.state(bundle) is State.PENDING
+            manifest = recover(bundle.path, self._store.platform, outcome=Outcome.FAILED if pending else None)
+        self._sealed(base)
+        return manifest
+
+    def discard(self, sequence_name: str) -> None:
+        """Move a sequence to the trash, where it stays for 24 h, and leave a tombstone for ever.
+
+        Works for every state but open with a live owner (SequenceOwned).
+        """
+        from gapless.client.tombstone import tombstone_of
+
+        bundle = self._store.bundle(sequence_name)
+        self._store.discard_unsealed(bundle, tombstone_of(sequence_name, bundle))
+        self.catalog.forget(sequence_name)
+
+    def verify(self, sequence_name: str, *, deep: bool = False) -> list[Any]:
+        """Return what is wrong with a sequence's files; an empty list means nothing is.
+
+        ``deep`` decodes every row and recounts the ledger.
+        """
+        from gapless.store.verify import verify
+
+        return verify(self._store.bundle(sequence_name).path, deep=deep)
+
+    def check(self, sequence_name: str) -> Any:
+        """Return the quality report of a sequence: rates, jitter, gaps, duplicates, clock steps, dead columns."""
+        from gapless.store.quality import check
+
+        return check(self._store.bundle(sequence_name).path)
+
+    def __repr__(self) -> str:
+        return f"gapless.connect({str(self.path)!r})"

@@ -1,0 +1,350 @@
+"""Writing one sequence: the object that ``sequence_create`` returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from gapless.client.artifact import artifact_entry
+from gapless.client.logged import logged_schema, logged_values
+from gapless.client.quarantine import Quarantined
+from gapless.client.topic_writer import TopicWriter
+from gapless.errors import (
+    GaplessError,
+    NameTaken,
+    NotFound,
+    RecordingFailed,
+    SchemaRefused,
+    UsageError,
+    WriterClosed,
+)
+from gapless.model.ledger import Ledger
+from gapless.model.metadata import check_metadata
+from gapless.model.names import check_topic_name, fold
+from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy
+from gapless.store import journal
+from gapless.store.declaration import TopicDeclaration, check_schema
+from gapless.store.frame import Kind
+from gapless.store.handover import OverflowPolicy
+from gapless.store.layout import Bundle
+from gapless.store.reserved import EVENTS, QUARANTINE
+from gapless.store.seal import seal
+from gapless.store.writer import BundleWriter, Durability, TopicState
+
+if TYPE_CHECKING:
+    from gapless.client.client import Client
+
+_EVENTS_INDEX, _QUARANTINE_INDEX, _FIRST_INDEX = 1, 3, 16
+_LIVE: weakref.WeakSet[SequenceWriter] = weakref.WeakSet()
+
+
+class SequenceWriter:
+    """Records one sequence inside a with-block.
+
+    Leaving the block seals the sequence as completed. An exception leaves it as ``on_error`` says; Ctrl-C
+    and SystemExit seal it as aborted; a process that dies leaves it recoverable. Nothing is ever deleted
+    but by the policy Delete, and that only moves it to the trash.
+    """
+
+    def __init__(self, client: Client, name: str, bundle: Bundle | None, header: dict[str, Any], *,
+                 on_error: OnErrorPolicy, durability: Durability) -> None:
+        self._client = client
+        self.name = name
+        self.on_error = on_error
+        self._bundle = bundle  # None: reserved when the block is entered
+        self._header = header
+        self._durability = durability
+        self._running: BundleWriter | None = None
+        self._ended = False
+        self._topics: dict[str, TopicWriter] = {}
+        self._folded: dict[str, str] = {}
+        self._logged: dict[tuple[int, str], tuple[TopicWriter, tuple[str, ...] | None]] = {}
+        self._lock = threading.RLock()
+        self._events_lock = threading.Lock()
+        self._reserved: dict[str, TopicState] = {}
+        self._next_index = _FIRST_INDEX
+        self._manifest: dict[str, Any] | None = None
+
+    # -- the block -----------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._running is not None or self._ended:
+            raise UsageError("a sequence writer can be entered once", sequence=self.name)
+        if self._bundle is None:
+            self._bundle = self._client._store.reserve(self.name)
+        self._running = BundleWriter(self._bundle, self._header, durability=self._durability,
+                                     platform=self._client._store.platform)
+        self._client._opened(self)
+        _LIVE.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._running is None or self._running.closed:
+            return
+        try:
+            self._end(error)
+        except (GaplessError, OSError) as problem:
+            if error is None:
+                raise
+            error.add_note(f"gapless could not end sequence {self.name!r} as its policy says: {problem}")
+        finally:
+            self._ended = True
+            self._running.release()
+            self._client._closed(self)
+
+    def _end(self, error: BaseException | None) -> None:
+        writer = self._writer_or_raise()
+        if error is None:
+            try:
+                self._seal(Outcome.COMPLETED, None)
+            except RecordingFailed as failure:
+                self._keep_or_delete(failure)
+                raise
+        elif isinstance(error, Exception):
+            self._keep_or_delete(error)
+        else:
+            if writer.failure is not None:
+                self._keep(error)
+                return
+            self._seal(Outcome.ABORTED, f"{type(error).__name__}: {error}".rstrip(": "))
+
+    def _seal(self, outcome: Outcome, cause: str | None) -> None:
+        writer = self._writer_or_raise()
+        writer.close({"outcome": str(outcome), "cause": cause})
+        assert self._bundle is not None
+        assert writer.sealer is not None
+        sealer = writer.sealer.stop()
+        last = writer.segments.close()
+        sealer.take(sealer.read_segment(last))
+        self._manifest = seal(self._bundle, self._header, sealer, writer.platform)
+        self._client._sealed(self._bundle)
+
+    def _keep_or_delete(self, error: BaseException) -> None:
+        if self.on_error is OnErrorPolicy.Delete:
+            self._delete(error)
+        else:
+            self._keep(error)
+
+    def _delete(self, error: BaseException) -> None:
+        writer = self._writer_or_raise()
+        tombstone = {
+            "name": self.name, "group": self._header["group"], "metadata": self._header["metadata"],
+            "outcome": str(Outcome.FAILED), "error": f"{type(error).__name__}: {error}",
+            "rows": {name: topic.ledger.written for name, topic in self._topics.items()},
+            "ledger": self.ledger.to_json(),
+        }
+        if writer.failure is None:
+            writer.close({"outcome": str(Outcome.FAILED), "cause": tombstone["error"]})
+        assert self._bundle is not None
+        self._client._discard(self._bundle, tombstone)
+
+    def _keep(self, error: BaseException) -> None:
+        """Keep all that the disk takes as pending, with the error as a notification."""
+        writer = self._writer_or_raise()
+        text = f"{type(error).__name__}: {error}"
+        notifications = []
+        if writer.failure is None:
+            self.notify(text)
+            writer.close({"outcome": str(Outcome.FAILED), "cause": text})
+        else:
+            notifications.append({"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""})
+        assert self._bundle is not None
+        journal.write_checked(self._bundle.pending, {"error": text, "notifications": notifications}, writer.platform)
+
+    def _writer_or_raise(self) -> BundleWriter:
+        if self._running is None:
+            raise UsageError("a sequence writer must be used inside a with-block", sequence=self.name,
+                             next_step="write `with client.sequence_create(...) as seq:`")
+        return self._running
+
+    @property
+    def _writer(self) -> BundleWriter:
+        return self._writer_or_raise()
+
+    def _check_active(self) -> BundleWriter:
+        writer = self._writer_or_raise()
+        if writer.failure is not None:
+            raise writer.failure
+        if writer.closed or self._ended:
+            raise WriterClosed("the sequence is closed", sequence=self.name)
+        return writer
+
+    # -- topics --------------------------------------------------------------------------------
+
+    def topic_create(
+        self, topic_name: str, metadata: Mapping[str, Any] | None = None, *, ontology_type: Any = None,
+        schema: pa.Schema | None = None, on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
+        on_full: OverflowPolicy | str = OverflowPolicy.BLOCK, producer_seq: bool = False,
+    ) -> TopicWriter:
+        """Add a topic and return its writer, which belongs to the thread that pushes first.
+
+        Either ``ontology_type`` (a class) or ``schema`` (any Arrow schema; the time column may be left
+        out) says what a row is. ``producer_seq``: the producer numbers its messages and holes become
+        gaps. ``on_full``: what happens when the disk falls behind by more than max_unsynced_bytes.
+        Raises NameTaken, NameRefused, SchemaRefused, OntologyConflict, MetadataRefused.
+        """
+        self._check_active()
+        name = check_topic_name(topic_name)
+        checked = check_metadata(dict(metadata or {}), sequence=self.name, topic=name)
+        if (ontology_type is None) == (schema is None):
+            raise SchemaRefused("give a topic either ontology_type or schema", sequence=self.name, topic=name)
+        if ontology_type is not None:
+            self._client.registry.register(ontology_type)
+            described = {"tag": ontology_type.tag, "version": ontology_type.version,
+                         "fingerprint": ontology_type.fingerprint()}
+            schema = ontology_type.schema()
+        else:
+            described = {"tag": None, "version": 1, "fingerprint": ""}
+        schema = check_schema(schema, name)
+        with self._lock:
+            self._claim(name)
+            declaration = TopicDeclaration(self._next_index, name, schema, described, checked, producer_seq)
+            self._next_index += 1
+            state = self._writer.declare(declaration, OverflowPolicy(on_full))
+            topic = TopicWriter(self, state, ontology_type, TopicErrorPolicy(on_error))
+            self._topics[name] = topic
+        return topic
+
+    def _claim(self, name: str) -> None:
+        if fold(name) in self._folded:
+            raise NameTaken("the sequence has a topic of that name", sequence=self.name, topic=name,
+                            found=self._folded[fold(name)])
+        self._folded[fold(name)] = name
+
+    def get_topic_writer(self, topic_name: str) -> TopicWriter:
+        """Return the writer of a topic, or raise NotFound."""
+        try:
+            return self._topics[topic_name]
+        except KeyError:
+            raise NotFound("the sequence has no topic of that name", sequence=self.name, topic=topic_name,
+                           expected=", ".join(self._topics) or "none yet") from None
+
+    def topic_writer_exists(self, topic_name: str) -> bool:
+        """Tell whether the topic was created in this block."""
+        return topic_name in self._topics
+
+    def list_topic_writers(self) -> list[str]:
+        """Return the names of the topics created so far."""
+        return list(self._topics)
+
+    def log(self, topic_name: str, value: Any, *, unit: str | None = None, timestamp_ns: int | None = None) -> None:
+        """Record one value, making the topic on first use; usable from any thread.
+
+        A number is stored as float64, a bool as bool, text as text, an array as a list of float64, and a
+        mapping as one column for each key. Without a time the sequence's clock stamps it. The first value
+        decides the topic's type.
+        """
+        key = (threading.get_ident(), topic_name)
+        found = self._logged.get(key)
+        if found is None:
+            found = self._log_topic(topic_name, value, unit)
+            self._logged[key] = found
+        topic, names = found
+        topic.push_row(timestamp_ns, *logged_values(value, names, self.name, topic_name))
+
+    def _log_topic(self, name: str, value: Any, unit: str | None) -> tuple[TopicWriter, tuple[str, ...] | None]:
+        with self._lock:
+            topic = self._topics.get(name)
+            if topic is None:
+                topic = self.topic_create(name, schema=logged_schema(value, unit, self.name, name))
+            else:
+                topic = topic.lane()
+        names = topic.schema.names[1:]
+        return topic, (tuple(names) if isinstance(value, Mapping) else None)
+
+    # -- the sequence's own rows ---------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """Return the sequence's clock: nanoseconds since 1970 that never step while the sequence is open."""
+        return self._check_active().now_ns()
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Return when everything pushed before the call, in any topic and thread, is durable."""
+        self._check_active().flush(timeout_s)
+
+    def event(self, severity: str, kind: str, message: str, *, source: str = "", data: Any = None,
+              timestamp_ns: int | None = None) -> None:
+        """Record a rare fact in ``_events``; durable when the call returns. Usable from any thread."""
+        text = None if data is None else json.dumps(data, ensure_ascii=False, sort_keys=True)
+        self._push_reserved("_events", timestamp_ns, severity, kind, source, message, text)
+        self._writer.flush()
+
+    def notify(self, message: str, *, topic: str = "", severity: str = "error") -> None:
+        """Record a notification: an event that ``sequence_handler(name).notifications()`` lists."""
+        self.event(severity, "notification", message, source=topic)
+
+    def _quarantine(self, topic: str, kept: Quarantined) -> None:
+        self._push_reserved("_quarantine", kept.timestamp_ns, topic, kept.reason, kept.code, kept.to_bytes())
+
+    def _push_reserved(self, name: str, timestamp_ns: int | None, *values: Any) -> None:
+        writer = self._check_active()
+        with self._events_lock:
+            state = self._reserved.get(name)
+            if state is None:
+                index, schema = (_EVENTS_INDEX, EVENTS) if name == "_events" else (_QUARANTINE_INDEX, QUARANTINE)
+                state = writer.declare(TopicDeclaration(index, name, schema, {}))
+                writer.lane(state)
+                self._reserved[name] = state
+            lane = state.lanes[0]
+            lane.owner = threading.get_ident()  # the lock makes the threads take turns
+            lane.push_row(timestamp_ns, *values)
+
+    def _gap(self, state: TopicState, count: int | None, cause: str, start_ns: int | None, end_ns: int | None) -> None:
+        writer = self._check_active()
+        writer.note(Kind.GAP, {
+            "timestamp_ns": writer.now_ns() if start_ns is None else start_ns, "topic": state.declaration.name,
+            "first_seq": None, "count": count, "end_ns": end_ns, "cause": cause})
+
+    def add_artifact(self, path_or_uri: str | os.PathLike[str], name: str | None = None,
+                     media_type: str = "application/octet-stream") -> str:
+        """Copy a file into the sequence, or note an external one by URI; durable when the call returns.
+
+        Returns the artifact's name (default: the file's). Raises NotFound, NameTaken, NameRefused.
+        """
+        writer = self._check_active()
+        assert self._bundle is not None
+        with self._lock:
+            entry = artifact_entry(self._bundle, path_or_uri, name, media_type, writer.platform, self.name)
+            writer.note(Kind.ARTIFACT, entry)
+        return str(entry["name"])
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every message offered so far, over all topics."""
+        total = Ledger()
+        for topic in self._topics.values():
+            total += topic.ledger
+        return total
+
+    @property
+    def content_digest(self) -> str | None:
+        """The sequence's identity once it is sealed."""
+        return None if self._manifest is None else str(self._manifest["content_digest"])
+
+    @property
+    def path(self) -> Path | None:
+        """The bundle's folder once the block was entered."""
+        return None if self._bundle is None else self._bundle.path
+
+    def __repr__(self) -> str:
+        state = "sealed" if self._manifest else "ended" if self._ended else "open" if self._running else "not entered"
+        return f"<SequenceWriter {self.name!r}: {state}, {len(self._topics)} topics>"
+
+
+def _after_fork_in_child() -> None:
+    for sequence in list(_LIVE):
+        if sequence._running is not None and not sequence._running.closed:
+            sequence._running.abandon_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

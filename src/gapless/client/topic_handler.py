@@ -1,0 +1,152 @@
+"""One topic as its readers see it: a table, a stream of messages, or a live tail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gapless.client.plot import Plot
+from gapless.client.table import TableView
+from gapless.client.tail import tail
+from gapless.errors import NotFound
+from gapless.model.message import Message
+from gapless.model.ontology.registry import OntologyRegistry
+from gapless.store.pyramid import numeric_fields
+from gapless.store.pyramid_read import Curve, downsample
+from gapless.store.python_values import column_values
+from gapless.store.reader import BATCH_ROWS, TopicReader
+
+_MESSAGES_AT_ONCE = 4_096  # Python values of so few rows stay in the processor's cache
+
+
+class TopicHandler(TableView):
+    """Reads one topic of a sequence; iterating yields its messages in time order."""
+
+    def __init__(self, reader: TopicReader, registry: OntologyRegistry) -> None:
+        self.reader = reader
+        self._registry = registry
+
+    def __repr__(self) -> str:
+        tag = f" {self.ontology_tag}" if self.ontology_tag else ""
+        return f"<TopicHandler {self.sequence_name}:{self.name}{tag} rows={self.rows}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the topic."""
+        return self.reader.name
+
+    @property
+    def sequence_name(self) -> str:
+        """The name of its sequence."""
+        return self.reader.bundle.name
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema: ``timestamp_ns`` first; fields carry unit and description."""
+        return self.reader.schema
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata given at creation."""
+        return dict(self.reader.metadata)
+
+    @property
+    def ontology_tag(self) -> str | None:
+        """The tag of its ontology type, None for a topic made from a schema."""
+        tag: str | None = self.reader.ontology.get("tag")
+        return tag
+
+    @property
+    def ontology_type(self) -> Any:
+        """The class its messages read back as; a generic row type if the writing class is not known here."""
+        names = [name for name in self.schema.names if name != "timestamp_ns"]
+        known = self.reader.ontology
+        return self._registry.reader(known.get("tag"), known.get("fingerprint"), names)
+
+    @property
+    def clock(self) -> str:
+        """Who stamped the rows: ``gapless``, ``producer`` or ``mixed``; ``unknown`` until sealed."""
+        return self.reader.clock
+
+    @property
+    def rows(self) -> int:
+        """Number of rows; of an open sequence, those durable now."""
+        return self.reader.rows
+
+    @property
+    def start_ns(self) -> int | None:
+        """The smallest timestamp, None without rows."""
+        return self.reader.start_ns
+
+    @property
+    def end_ns(self) -> int | None:
+        """The greatest timestamp, None without rows."""
+        return self.reader.end_ns
+
+    @property
+    def ledger(self) -> dict[str, int]:
+        """Produced, written, dropped and gapped messages."""
+        return self.reader.ledger
+
+    def scan(
+        self,
+        columns: Sequence[str] | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        *,
+        with_seq: bool = False,
+        filter: pc.Expression | None = None,  # noqa: A002 - the word of pyarrow's own readers
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in ``[start_ns, end_ns)`` in time order, in bounded memory."""
+        return self.reader.scan(
+            columns, start_ns, end_ns, with_seq=with_seq, filter=filter, batch_rows=batch_rows
+        )
+
+    def messages(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Message]:
+        """Yield the rows in ``[start_ns, end_ns)`` as messages of the type that wrote them."""
+        unflatten = self.ontology_type.unflatten
+        for batch in self.scan(start_ns=start_ns, end_ns=end_ns, batch_rows=_MESSAGES_AT_ONCE):
+            times, *columns = (column_values(column) for column in batch.columns)
+            for time_ns, values in zip(times, zip(*columns, strict=True), strict=True):
+                yield Message(time_ns, unflatten(values))
+
+    def __iter__(self) -> Iterator[Message]:
+        return self.messages()
+
+    def tail(
+        self, poll_s: float = 0.05, timeout_s: float | None = None, *, from_start: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows of an open sequence, written by any process, as they become durable.
+
+        Begins with the rows after this call, or with all of them; each row comes once, in order of
+        arrival but for those that were sealed before they were seen. Ends when the sequence is sealed or
+        discarded, when its owner is gone, or after ``timeout_s`` without a new row.
+        """
+        return tail(
+            self.reader.bundle.path, self.name, poll_s=poll_s, timeout_s=timeout_s, from_start=from_start
+        )
+
+    def downsample(
+        self, field: str, points: int = 2000, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Curve:
+        """Return a field in few points with exact extremes, without reading its rows where it can."""
+        return downsample(self.reader, field, points, start_ns, end_ns)
+
+    def plot(
+        self,
+        field: str | None = None,
+        points: int = 2000,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> Plot:
+        """Return a drawing of a field, of the first number if none is named."""
+        numbers = numeric_fields(self.schema)
+        if field is None and not numbers:
+            raise NotFound(
+                "the topic has no number to draw", topic=self.name, next_step="read it with scan()"
+            )
+        return Plot(self.downsample(numbers[0] if field is None else field, points, start_ns, end_ns))

@@ -1,0 +1,237 @@
+"""Writing one topic: the object that ``topic_create`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gapless.client.batching import BatchShaper, in_frames
+from gapless.client.quarantine import Quarantined
+from gapless.errors import GaplessError, RecordTooLarge, ValueRefused, WriterClosed
+from gapless.model.ledger import Ledger
+from gapless.model.message import Message, row_reader
+from gapless.model.outcome import TopicErrorPolicy, TopicStatus
+from gapless.store.writer import TopicState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gapless.client.sequence_writer import SequenceWriter
+
+_STATUS = {
+    TopicErrorPolicy.Ignore: TopicStatus.IGNORED_LAST_ERROR,
+    TopicErrorPolicy.Finalize: TopicStatus.FINALIZED_WITH_ERROR,
+    TopicErrorPolicy.Quarantine: TopicStatus.QUARANTINED_LAST_ERROR,
+}
+
+
+class TopicWriter:
+    """Pushes rows into one topic from one thread; :meth:`lane` gives another thread its own.
+
+    When a push returns, the row is the recorder's: the caller may change its arrays, and the row is
+    durable within the client's flush window. When a push raises, the row was not taken and everything
+    before it is unharmed.
+    """
+
+    def __init__(self, sequence: SequenceWriter, state: TopicState, ontology_type: Any,
+                 on_error: TopicErrorPolicy) -> None:
+        self._sequence = sequence
+        self._state = state
+        self._type = ontology_type
+        self.on_error = on_error
+        self.name = state.declaration.name
+        self.metadata = state.declaration.metadata
+        self.schema = state.declaration.schema
+        self.status = TopicStatus.ACTIVE
+        self.last_error: GaplessError | None = None
+        self._lane = sequence._writer.lane(state)
+        self._shaper = BatchShaper(sequence.name, state.declaration)
+        columns = list(state.declaration.schema)[1:]
+        self._read = row_reader(ontology_type, [c.name for c in columns], [c.nullable for c in columns])
+        self._kept: list[Quarantined] = []
+        self._push_row = self._lane.push_row
+        if on_error is TopicErrorPolicy.Raise:  # the compiled function itself: nothing stands between
+            self.push_row = self._lane.push_row
+
+    # -- pushing -------------------------------------------------------------------------------
+
+    def push(self, message: Message | Any = None, *, timestamp_ns: int | None = None, data: Any = None) -> None:
+        """Record one message: ``push(Message(timestamp_ns=t, data=IMU(...)))``.
+
+        The data is an object of the topic's ontology type, a mapping of column name to value, or a tuple
+        in column order. Without a time the sequence's clock stamps it. Raises ValueRefused, naming the
+        field, under the policy Raise.
+        """
+        if message is None or not isinstance(message, Message):
+            message = Message(timestamp_ns, message if message is not None else data)
+        try:
+            values = self._read(message.data)
+            if self._state.declaration.producer_seq:
+                self._lane.push_row(message.timestamp_ns, message.seq, *values)
+            else:
+                if message.seq is not None:
+                    self._lane.check_seq(message.seq)
+                self._lane.push_row(message.timestamp_ns, *values)
+        except (ValueRefused, RecordTooLarge) as error:
+            self._refused(self._placed(error), message.timestamp_ns, message.data)
+
+    def push_row(self, timestamp_ns: int | None, *values: Any) -> None:
+        """Record one row given as plain values in column order: the fast way for single rows.
+
+        ``timestamp_ns`` None: the sequence's clock. In a topic with producer_seq=True the producer's seq
+        comes second. Raises ValueRefused naming the field under the policy Raise.
+        """
+        try:
+            self._push_row(timestamp_ns, *values)
+        except (ValueRefused, RecordTooLarge) as error:
+            self._refused(error, timestamp_ns, list(values))
+
+    def push_columns(self, timestamps_ns: Any, columns: Mapping[str, Any], *, seq: Any = None) -> None:
+        """Record many rows given as one array per column; the fast way for blocks.
+
+        ``timestamps_ns``: int64 array of the rows' times, or None for the sequence's clock. Arrays are
+        copied before the call returns. Nullable columns may be left out. Either all rows are taken or none.
+        """
+        try:
+            if timestamps_ns is None:
+                rows = len(next(iter(columns.values())))
+                timestamps_ns = np.full(rows, self._sequence.now_ns(), np.int64)
+                self._lane.unstamped_rows += rows
+            self._push_all(self._shaper.from_columns(timestamps_ns, columns, seq))
+        except ValueRefused as error:
+            self._refused(error, None, {k: v for k, v in columns.items()}, _row_count(columns))
+
+    def push_batch(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Record the rows of an Arrow batch or table; columns go by name.
+
+        A batch without ``timestamp_ns`` is stamped by the sequence's clock. All rows are taken or none.
+        """
+        try:
+            stamp = None
+            if "timestamp_ns" not in batch.schema.names:
+                stamp = self._sequence.now_ns()
+                self._lane.unstamped_rows += batch.num_rows
+            self._push_all(self._shaper.from_batch(batch, stamp))
+        except ValueRefused as error:
+            self._refused(error, None, batch.to_pydict(), batch.num_rows)
+
+    def _push_all(self, batch: pa.RecordBatch) -> None:
+        for piece in in_frames(batch):
+            self._lane.push_batch(piece)
+
+    def lane(self) -> TopicWriter:
+        """Return a writer into the same topic for use from another thread."""
+        self._sequence._check_active()
+        other = TopicWriter(self._sequence, self._state, self._type, self.on_error)
+        other.status = self.status
+        return other
+
+    # -- policies ------------------------------------------------------------------------------
+
+    def _placed(self, error: ValueRefused | RecordTooLarge) -> ValueRefused | RecordTooLarge:
+        """Return the error with sequence and topic named."""
+        if error.topic is not None:
+            return error
+        placed = type(error)(error.message, sequence=self._sequence.name, topic=self.name, field=error.field,
+                             found=error.found, expected=error.expected)
+        placed.__cause__ = error
+        return placed
+
+    def _refused(self, error: ValueRefused | RecordTooLarge, timestamp_ns: Any, values: Any, rows: int = 1) -> None:
+        """Apply the topic's policy to a push that was refused."""
+        self.last_error = error
+        if self.on_error is TopicErrorPolicy.Raise:
+            self.status = TopicStatus.RAISED_EXCEPTION
+            raise error
+        self.status = _STATUS[self.on_error]
+        self._lane.drop(rows, str(self.on_error))
+        if self.on_error is TopicErrorPolicy.Quarantine:
+            kept = Quarantined.of(timestamp_ns, values, error)
+            self._kept.append(kept)
+            self._sequence._quarantine(self.name, kept)
+            return
+        self._sequence.notify(str(error), topic=self.name)
+        if self.on_error is TopicErrorPolicy.Finalize:
+            self._close()
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return the rows refused under the policy Quarantine and not pushed again yet."""
+        return list(self._kept)
+
+    def repush(self, fix: Callable[[Quarantined], Message | tuple[Any, ...] | None]) -> int:
+        """Push quarantined rows again as ``fix`` returns them; return how many were accepted.
+
+        ``fix`` gets a :class:`Quarantined` and returns a Message, a tuple (time, values…), or None to
+        leave the row where it is. A row that is refused again stays.
+        """
+        accepted, left = 0, []
+        for kept in self._kept:
+            row = fix(kept)
+            try:
+                if row is None:
+                    left.append(kept)
+                    continue
+                stamp, values = (row.timestamp_ns, self._read(row.data)) if isinstance(row, Message) else (row[0], row[1:])
+                self._lane.push_row(stamp, *values)
+                accepted += 1
+            except (ValueRefused, RecordTooLarge) as error:
+                self.last_error = error
+                left.append(kept)
+        self._kept = left
+        return accepted
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Return when everything pushed to the topic before the call is durable. Works from any thread."""
+        self._sequence._writer.flush(timeout_s)
+
+    @property
+    def durable_rows(self) -> int:
+        """Rows of the topic that are on the disk and synced, counted without waiting."""
+        return self._state.durable_rows
+
+    def on_durable(self, callback: Callable[[int], None]) -> None:
+        """Call ``callback(durable_rows)`` from the writer's thread after each sync that covers new rows.
+
+        A callback that raises is called no more; its error is :attr:`callback_error`.
+        """
+        self._state.on_durable.append(callback)
+
+    @property
+    def callback_error(self) -> BaseException | None:
+        """What a durability callback raised, if one did."""
+        return self._state.callback_error
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of the rows offered so far."""
+        return self._sequence._writer.ledger(self._state)
+
+    def gap(self, count: int | None, cause: str, *, start_ns: int | None = None, end_ns: int | None = None) -> None:
+        """Record that the source produced nothing, or ``count`` messages that are lost; durable on return.
+
+        A gap with a count is added to what was produced. Use it for a pause, a reconnect, a device's own
+        overrun counter.
+        """
+        self._sequence._gap(self._state, count, cause, start_ns, end_ns)
+
+    def close(self) -> None:
+        """Take no more rows; what was pushed stays."""
+        if self.status not in (TopicStatus.FINALIZED, TopicStatus.FINALIZED_WITH_ERROR):
+            self.status = TopicStatus.FINALIZED
+        self._close()
+
+    def _close(self) -> None:
+        name = self._sequence.name
+        for lane in list(self._state.lanes):
+            lane.refuse(lambda: WriterClosed("the topic takes no more rows", sequence=name, topic=self.name))
+
+    def __repr__(self) -> str:
+        return f"<TopicWriter {self.name!r} of {self._sequence.name!r}: {self.status}, {self.durable_rows} durable rows>"
+
+
+def _row_count(columns: Mapping[str, Any]) -> int:
+    return max((len(values) for values in columns.values() if hasattr(values, "__len__")), default=1)

@@ -1,0 +1,308 @@
+"""Every error the package raises, as one tree.
+
+::
+
+    GaplessError
+    ├── UsageError                 the call or the configuration is wrong; nothing happened
+    │   ├── NameRefused            a name that cannot be stored
+    │   ├── NameTaken              a sequence, topic or artifact of that name exists
+    │   ├── MetadataRefused        metadata that is not JSON
+    │   ├── OntologyConflict       two different types under one tag
+    │   ├── SchemaRefused          a schema that cannot become a topic
+    │   ├── QueryRefused           a query that means nothing
+    │   ├── MissingExtra           an optional dependency is not installed
+    │   └── ImportRefused          a file that is ambiguous or not readable as data
+    ├── NotFound                   no sequence, topic, artifact or file of that name
+    ├── WriteError                 this push or call was refused; what was recorded before is unharmed
+    │   ├── ValueRefused           a value of the wrong type, shape or range
+    │   ├── RecordTooLarge         one record is larger than the limit
+    │   ├── WrongThread            a topic writer used from a thread that does not own it
+    │   ├── WrongProcess           a writer used in a forked child
+    │   └── WriterClosed           the sequence or topic takes no more rows
+    ├── RecordingFailed            the recording itself broke: what was durable stays durable
+    │   ├── StorageFailed          the disk refused a write or a sync
+    │   ├── WriterDied             the writer thread ended with an error
+    │   ├── DeadlinePassed         a wait reached its deadline
+    │   └── MediaFailed            an encoder failed
+    ├── StateError                 the sequence is in a state that does not allow the call
+    │   ├── SequenceOwned          another live process is writing it
+    │   ├── SequenceSealed         it is immutable
+    │   ├── SequenceOpen           it is not sealed yet
+    │   └── CatalogBusy            another process keeps the catalog locked
+    └── IntegrityError             bytes on disk are not what was written
+        ├── LedgerUnbalanced       produced is not written + dropped + gapped
+        └── FormatUnknown          a format version this release cannot read
+
+Each class has a stable ``code`` (``gapless explain CODE``), the exit code of the command line and a
+default next step.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GaplessError(Exception):
+    """Base of every error: says what happened, where, what was found and what to do next.
+
+    ``message`` is one sentence. The keyword arguments name the place and the evidence; they are kept
+    as attributes and appended to the text.
+    """
+
+    code: ClassVar[str] = "E000"
+    exit_code: ClassVar[int] = 1
+    next_step: ClassVar[str] = "report this with the output of `gapless doctor`"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sequence: str | None = None,
+        topic: str | None = None,
+        field: str | None = None,
+        found: object = None,
+        expected: object = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.message = message
+        self.sequence = sequence
+        self.topic = topic
+        self.field = field
+        self.found = found
+        self.expected = expected
+        self.advice = next_step or self.next_step
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        place = [
+            f"{kind} {name!r}"
+            for kind, name in (("sequence", self.sequence), ("topic", self.topic), ("field", self.field))
+            if name is not None
+        ]
+        parts = [self.message.rstrip(".")]
+        if place:
+            parts[0] += f" ({', '.join(place)})"
+        if self.found is not None:
+            parts.append(f"found {_short(self.found)}")
+        if self.expected is not None:
+            parts.append(f"expected {_short(self.expected)}")
+        return f"{'; '.join(parts)}. Next: {self.advice}. [{self.code}]"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.sequence, self.topic, self.field,
+                           repr(self.found) if self.found is not None else None,
+                           repr(self.expected) if self.expected is not None else None, self.advice))
+
+
+def _rebuild(kind: type[GaplessError], message: str, sequence: str | None, topic: str | None,
+             field: str | None, found: object, expected: object, advice: str) -> GaplessError:
+    """Make an error again in another process; evidence travels as text so that any value can."""
+    return kind(message, sequence=sequence, topic=topic, field=field, found=found, expected=expected,
+                next_step=advice)
+
+
+def _short(value: object, limit: int = 120) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+class UsageError(GaplessError):
+    """The call or the configuration is wrong; nothing was done."""
+
+    code = "E100"
+    exit_code = 2
+    next_step = "correct the call"
+
+
+class NameRefused(UsageError):
+    """A name cannot be stored as one path component of at most 200 bytes."""
+
+    code = "E101"
+    next_step = "choose another name"
+
+
+class NameTaken(UsageError):
+    """A sequence, topic or artifact of that name exists, also when only the case differs."""
+
+    code = "E102"
+    next_step = "choose another name"
+
+
+class MetadataRefused(UsageError):
+    """Metadata holds something that is not JSON."""
+
+    code = "E103"
+    next_step = "use only objects with text keys, lists, text, numbers, booleans and null"
+
+
+class OntologyConflict(UsageError):
+    """Two different ontology types carry the same tag in one client."""
+
+    code = "E104"
+    next_step = "give one of the types another tag or a higher version"
+
+
+class SchemaRefused(UsageError):
+    """A schema cannot become a topic."""
+
+    code = "E105"
+    next_step = "give each column a name of its own and a type that Parquet can hold"
+
+
+class QueryRefused(UsageError):
+    """A query expression has no meaning."""
+
+    code = "E106"
+    next_step = "see docs/query.md for the operators"
+
+
+class MissingExtra(UsageError):
+    """The call needs an optional dependency that is not installed."""
+
+    code = "E107"
+    next_step = "install the extra named in the message"
+
+
+class ImportRefused(UsageError):
+    """A file is ambiguous, or cannot be read as data."""
+
+    code = "E108"
+    next_step = "name the column, zone or unit that the message asks for"
+
+
+class NotFound(GaplessError):
+    """There is no sequence, topic, artifact or file of that name."""
+
+    code = "E201"
+    exit_code = 3
+    next_step = "`gapless ls` lists what there is"
+
+
+class WriteError(GaplessError):
+    """A push or call was refused; what was recorded before is unharmed."""
+
+    code = "E300"
+    next_step = "correct the value and push it again"
+
+
+class ValueRefused(WriteError):
+    """A value has the wrong type, shape or range for its field."""
+
+    code = "E301"
+
+
+class RecordTooLarge(WriteError):
+    """One record is larger than the limit of one frame."""
+
+    code = "E302"
+    next_step = "split the record, or store it as an artifact"
+
+
+class WrongThread(WriteError):
+    """A topic writer belongs to the thread that pushed first."""
+
+    code = "E303"
+    next_step = "call topic.lane() in this thread and push through what it returns"
+
+
+class WrongProcess(WriteError):
+    """A writer was inherited by a forked child; only the parent may write."""
+
+    code = "E304"
+    next_step = "open a sequence of its own in the child"
+
+
+class WriterClosed(WriteError):
+    """The sequence or topic is closed and takes no more rows."""
+
+    code = "E305"
+    next_step = "push inside the with-block, or add a layer with client.sequence_update(name)"
+
+
+class RecordingFailed(GaplessError):
+    """The recording broke; rows that were reported durable stay durable."""
+
+    code = "E400"
+    next_step = "`gapless recover NAME` seals what reached the disk"
+
+
+class StorageFailed(RecordingFailed):
+    """The disk refused a write or a sync."""
+
+    code = "E401"
+    next_step = "free or repair the disk, then `gapless recover NAME`"
+
+
+class WriterDied(RecordingFailed):
+    """The writer thread ended with an error."""
+
+    code = "E402"
+
+
+class DeadlinePassed(RecordingFailed):
+    """A wait for the disk or another thread reached its deadline."""
+
+    code = "E403"
+    next_step = "look at the disk with `gapless doctor`, then `gapless recover NAME`"
+
+
+class MediaFailed(RecordingFailed):
+    """A video or image encoder failed."""
+
+    code = "E404"
+
+
+class StateError(GaplessError):
+    """The sequence is in a state that does not allow the call."""
+
+    code = "E500"
+    next_step = "`gapless show NAME` tells its state"
+
+
+class SequenceOwned(StateError):
+    """Another live process is writing the sequence."""
+
+    code = "E501"
+    next_step = "wait for the other process, or stop it"
+
+
+class SequenceSealed(StateError):
+    """The sequence is sealed and immutable."""
+
+    code = "E502"
+    next_step = "add a layer with client.sequence_update(name)"
+
+
+class SequenceOpen(StateError):
+    """The sequence is not sealed yet."""
+
+    code = "E503"
+    next_step = "seal it first: `gapless seal NAME` or `gapless recover NAME`"
+
+
+class CatalogBusy(StateError):
+    """Another process kept the catalog locked for longer than a caller can wait."""
+
+    code = "E504"
+    next_step = "try again; the catalog is a cache, so `catalog.db` may also be deleted"
+
+
+class IntegrityError(GaplessError):
+    """Bytes on disk are not what was written."""
+
+    code = "E600"
+    exit_code = 4
+    next_step = "`gapless verify NAME --deep` names the file and the rows"
+
+
+class LedgerUnbalanced(IntegrityError):
+    """produced is not written + dropped + gapped."""
+
+    code = "E601"
+
+
+class FormatUnknown(IntegrityError):
+    """The bundle has a format version that this release cannot read."""
+
+    code = "E602"
+    next_step = "install a newer gapless"

@@ -1,0 +1,1 @@
+"""Values: names, times, types, metadata, manifests, ledgers. Nothing here does I/O."""

@@ -1,0 +1,1 @@
+"""One sequence on disk: journal, seal, recovery, verification, reading."""

@@ -1,0 +1,74 @@
+"""Sealing while recording goes on: a thread turns closed segments into parts, so that the end is quick.
+
+It never holds up the writer: what it has not done yet grows on disk, not in memory, and is a figure of
+``_health``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from gapless.store.declaration import TopicDeclaration
+from gapless.store.layout import Bundle
+from gapless.store.platform import Platform
+from gapless.store.sealer import Sealer
+
+
+class BackgroundSealer:
+    """Owns the sealer and its thread, which starts with the first closed segment."""
+
+    def __init__(self, bundle: Bundle, header: dict[str, Any], platform: Platform,
+                 on_failure: Callable[[BaseException], None]) -> None:
+        self.sealer = Sealer(bundle, header, platform)
+        self._on_failure = on_failure
+        self._queue: SimpleQueue[Path | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._name = f"gapless-sealer-{header['name']}"
+        self._lock = threading.Lock()
+
+    @property
+    def generation(self) -> int:
+        """Counts the times that parts were published."""
+        return self.sealer.generation
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of closed segments that wait for the thread."""
+        return self._queue.qsize() * (self._segment_bytes or 0)
+
+    _segment_bytes: int | None = None
+
+    def declare(self, declaration: TopicDeclaration) -> None:
+        """Make a topic known before its first frame."""
+        with self._lock:
+            self.sealer.declare(declaration)
+
+    def add(self, path: Path) -> None:
+        """Queue a closed segment."""
+        self._segment_bytes = path.stat().st_size
+        self._queue.put(path)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> Sealer:
+        """Return the sealer when the thread has done all that was queued."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        return self.sealer
+
+    def _run(self) -> None:
+        try:
+            while (path := self._queue.get()) is not None:
+                rows = self.sealer.read_segment(path)
+                with self._lock:
+                    self.sealer.take(rows)
+                self.sealer.advance()
+        except BaseException as error:  # noqa: BLE001 - the thread's boundary: it becomes the sequence's failure
+            self._on_failure(error)

@@ -1,0 +1,161 @@
+"""A folder of bundles: reserving names, finding what is there, discarding without losing the trace.
+
+Any number of processes may use one folder. The directory is the truth; nothing here needs a database.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gapless.errors import FormatUnknown, NameTaken, NotFound, SequenceOwned, StateError
+from gapless.model.metadata import canonical_json
+from gapless.model.names import check_sequence_name, fold, from_component, to_component
+from gapless.model.outcome import State
+from gapless.store.layout import FORMAT, Bundle
+from gapless.store.platform import PLATFORM, Platform
+
+TRASH_HOURS = 24
+
+
+class FolderStore:
+    """The store at ``root``; opening it makes the folder if ``create`` is true."""
+
+    def __init__(self, root: Path, *, create: bool = True, platform: Platform = PLATFORM) -> None:
+        self.root = root
+        self.platform = platform
+        self.sequences = root / "sequences"
+        self.trash = root / "trash"
+        self.discarded = root / "discarded"
+        if not (root / "gapless.json").exists():
+            if not create:
+                raise NotFound("there is no store here", found=str(root),
+                               next_step="`gapless demo` or `gapless record host` makes one, or name one with --store")
+            self._create()
+        self.uid = self._read_identity()["uid"]
+
+    def _create(self) -> None:
+        for folder in (self.root, self.sequences, self.trash, self.discarded):
+            folder.mkdir(parents=True, exist_ok=True)
+        identity = canonical_json({"format": FORMAT, "uid": secrets.token_hex(16)})
+        self.platform.write_atomically(self.root / "gapless.json", identity)
+
+    def _read_identity(self) -> dict[str, Any]:
+        identity: dict[str, Any] = json.loads((self.root / "gapless.json").read_bytes())
+        if identity["format"] != FORMAT:
+            raise FormatUnknown("the store has an unknown format", found=identity["format"], expected=FORMAT)
+        return identity
+
+    # -- names ---------------------------------------------------------------------------------
+
+    def reserve(self, name: str) -> Bundle:
+        """Make the empty folder of a new sequence; the mkdir decides between processes."""
+        name = check_sequence_name(name)
+        self.sequences.mkdir(exist_ok=True)
+        taken = {fold(other): other for other in self.names()}
+        if fold(name) in taken:
+            raise NameTaken("a sequence of that name exists", sequence=name, found=taken[fold(name)])
+        path = self.sequences / to_component(name)
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            raise NameTaken("a sequence of that name exists", sequence=name) from error
+        return Bundle(path)
+
+    def names(self) -> list[str]:
+        """Return the names of all sequences, open ones included."""
+        if not self.sequences.is_dir():
+            return []
+        return sorted(from_component(p.name) for p in self.sequences.iterdir() if p.is_dir())
+
+    def bundle(self, name: str) -> Bundle:
+        """Return the bundle of a sequence, or raise NotFound."""
+        path = self.sequences / to_component(name)
+        if not path.is_dir():
+            raise NotFound("there is no sequence of that name", sequence=name, found=str(self.root))
+        return Bundle(path)
+
+    def state(self, bundle: Bundle) -> State:
+        """Return the state that the folder shows."""
+        if bundle.manifest.exists():
+            return State.SEALED
+        return State.PENDING if bundle.pending.exists() else State.OPEN
+
+    def owner_alive(self, bundle: Bundle) -> bool:
+        """Tell whether a live process holds the bundle."""
+        return self.platform.is_locked(bundle.lock)
+
+    def ownerless(self) -> Iterator[Bundle]:
+        """Yield the open bundles whose owner is gone: what recovery is for."""
+        for name in self.names():
+            bundle = self.bundle(name)
+            for candidate in (bundle, *map(Bundle, bundle.layer_paths())):
+                if self.state(candidate) is State.OPEN and candidate.journal.exists() and not self.owner_alive(candidate):
+                    yield candidate
+
+    def reserve_layer(self, base: Bundle, name: str) -> Bundle:
+        """Make the empty folder of a new layer on a sealed sequence."""
+        if not base.manifest.exists():
+            raise StateError("only a sealed sequence takes a layer", sequence=from_component(base.path.name),
+                             next_step="seal it first")
+        base.layers.mkdir(exist_ok=True)
+        while True:
+            number = 1 + max((int(p.name[:5]) for p in base.layer_paths()), default=0)
+            path = base.layers / f"{number:05d}-{to_component(name)}"
+            try:
+                path.mkdir()
+            except FileExistsError:  # another process was quicker: take the next number
+                continue
+            return Bundle(path)
+
+    # -- discarding ----------------------------------------------------------------------------
+
+    def discard(self, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
+        """Move a bundle to the trash and leave a tombstone; the name is free when the call returns."""
+        name = bundle.path.name
+        self.trash.mkdir(exist_ok=True)
+        self.discarded.mkdir(exist_ok=True)
+        number = self._free_number(name)
+        target = self.trash / f"{name}-{number}"
+        words = {"trash": target.name, "discarded_ns": self.platform.wall_ns(), **tombstone}
+        self.platform.replace(bundle.path, target)
+        self.platform.sync_directory(self.trash)
+        self.platform.sync_directory(self.sequences)
+        path = self.discarded / f"{name}-{number}.json"
+        self.platform.write_atomically(path, canonical_json(words))
+        return path
+
+    def _free_number(self, name: str) -> int:
+        number = 1
+        while (self.trash / f"{name}-{number}").exists() or (self.discarded / f"{name}-{number}.json").exists():
+            number += 1
+        return number
+
+    def tombstones(self) -> list[dict[str, Any]]:
+        """Return the tombstones, oldest first."""
+        if not self.discarded.is_dir():
+            return []
+        found = [json.loads(p.read_bytes()) for p in self.discarded.glob("*.json")]
+        return sorted(found, key=lambda t: int(t["discarded_ns"]))
+
+    def discard_unsealed(self, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
+        """Discard a pending or ownerless bundle; SequenceOwned while its owner lives."""
+        if self.owner_alive(bundle):
+            raise SequenceOwned("a live process is writing it", sequence=from_component(bundle.path.name))
+        return self.discard(bundle, tombstone)
+
+    def empty_trash(self, older_than_hours: float = TRASH_HOURS, *, dry_run: bool = False) -> list[Path]:
+        """Delete what has been in the trash longer than that and return it; tombstones stay."""
+        limit = self.platform.wall_ns() - int(older_than_hours * 3.6e12)
+        since = {t.get("trash"): int(t["discarded_ns"]) for t in self.tombstones()}
+        gone = []
+        for path in sorted(self.trash.iterdir()) if self.trash.is_dir() else []:
+            if since.get(path.name, int(path.stat().st_mtime_ns)) <= limit:
+                gone.append(path)
+                if not dry_run:
+                    shutil.rmtree(path)
+        return gone

@@ -1,0 +1,157 @@
+"""A look at an open journal from outside: what is durable now, without a lock and without writing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from gapless.model.ledger import Ledger
+from gapless.store import journal
+from gapless.store.declaration import TopicDeclaration
+from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
+from gapless.store.layout import Bundle, segment_name
+from gapless.store.packing import Layout
+from gapless.store.recover import read_header, segment_paths
+from gapless.store.sealer import read_parts
+from gapless.store.topic_sealer import FrameRef, read_frame
+from gapless.store.watermark import read_watermark
+
+
+class Position(NamedTuple):
+    """How far a reader has come in a topic: the arrival number of the next row."""
+
+    next_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """One segment's frames as far as they were durable when it was looked at."""
+
+    end: int
+    frames: dict[int, list[FrameRef]]
+    dropped: dict[int, int]
+
+
+class JournalView:
+    """What an open or pending bundle holds up to the last sync; :meth:`refresh` looks again."""
+
+    def __init__(self, journal_dir: Path) -> None:
+        self._bundle = Bundle(journal_dir.parent)
+        self.sequence = read_header(self._bundle)
+        self.topics: dict[str, TopicDeclaration] = {}
+        self.parts: dict[str, list[dict[str, Any]]] = {}
+        self.consumed: dict[str, int] = {}
+        self.closed: dict[str, Any] | None = None
+        self._segments: dict[str, _Indexed] = {}
+        self._generation = -1
+        self._position: tuple[int, int] | None = None
+        self.refresh()
+
+    @classmethod
+    def open(cls, journal_dir: Path) -> JournalView:
+        """Return a view of the journal as it is now; FileNotFoundError when it is gone (sealed meanwhile)."""
+        return cls(journal_dir)
+
+    def refresh(self) -> bool:
+        """Look again; return whether there is anything new. FileNotFoundError when the journal is gone."""
+        if not self._bundle.journal.exists():
+            raise FileNotFoundError(self._bundle.journal)
+        changed = self._read_parts()
+        mark = read_watermark(self._bundle.journal / "watermark")
+        for path in segment_paths(self._bundle):
+            stop = None
+            if mark is not None and not path.name.startswith("carry"):
+                if path.name > segment_name(mark.segment):
+                    continue
+                if path.name == segment_name(mark.segment):
+                    stop = mark.offset
+            changed |= self._read_segment(path, stop)
+        return changed
+
+    def _read_parts(self) -> bool:
+        for line in journal.read_topics(self._bundle):
+            self._declare(TopicDeclaration.from_json(line))
+        saved = read_parts(self._bundle)
+        if saved is None or saved["generation"] == self._generation:
+            return False
+        self._generation = saved["generation"]
+        for line in saved["topics"]:
+            declaration = TopicDeclaration.from_json(line["declaration"])
+            self._declare(declaration)
+            self.parts[declaration.name] = line["progress"]["parts"]
+            self.consumed[declaration.name] = line["progress"]["consumed"]
+        return True
+
+    def _declare(self, declaration: TopicDeclaration) -> None:
+        self.topics.setdefault(declaration.name, declaration)
+
+    def _read_segment(self, path: Path, stop: int | None) -> bool:
+        known = self._segments.get(path.name) or _Indexed(0, {}, {})
+        try:
+            items = list(scan(path, self.sequence["nonce"], known.end, stop))
+        except FileNotFoundError:  # sealed into parts a moment ago: the next refresh sees them
+            return False
+        end = known.end
+        for item in items:
+            if isinstance(item, Damage):
+                continue
+            end = item.end
+            self._index(path, item, known)
+        if end == known.end:
+            return False
+        self._segments[path.name] = _Indexed(end, known.frames, known.dropped)
+        return True
+
+    def _index(self, path: Path, item: Frame, known: _Indexed) -> None:
+        header = item.header
+        if header.kind in (Kind.PACKED, Kind.ARROW):
+            known.frames.setdefault(header.topic, []).append(FrameRef(
+                path, item.payload_offset, header.length, header.kind, header.first_seq, header.rows,
+                header.value_bytes, header.flags))
+        elif header.kind == Kind.DROP:
+            known.dropped[header.topic] = known.dropped.get(header.topic, 0) + header.rows
+        elif header.kind == Kind.TOPIC:
+            self._declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
+        elif header.kind == Kind.CLOSE:
+            self.closed = json.loads(read_payload(path, item))
+
+    def batches(self, topic: str, after: Position | None = None) -> Iterator[tuple[Position, pa.RecordBatch]]:
+        """Yield the topic's journal rows that are not in :attr:`parts`, in arrival order, ``_seq`` last.
+
+        ``after`` leaves out rows seen before. FileNotFoundError when a segment became parts meanwhile:
+        refresh and go on with the last position.
+        """
+        declaration = self.topics[topic]
+        layout = Layout.of(declaration)
+        at = max(self.consumed.get(topic, 0), after.next_seq if after is not None else 0)
+        frames = sorted(
+            (f for s in self._segments.values() for f in s.frames.get(declaration.index, []) if f.end_seq > at),
+            key=lambda f: f.first_seq)
+        for frame in frames:
+            if frame.end_seq <= at:
+                continue
+            batch = read_frame(frame, declaration, layout)
+            if frame.first_seq < at:
+                batch = batch.slice(at - frame.first_seq)
+            at = frame.end_seq
+            yield Position(at), batch
+
+    @property
+    def ledger(self) -> dict[str, Ledger]:
+        """What each topic holds durably so far; rows not durable yet are not counted."""
+        out = {}
+        for name, declaration in self.topics.items():
+            rows = sum(p["rows"] for p in self.parts.get(name, []))
+            consumed = self.consumed.get(name, 0)
+            dropped = 0
+            for segment in self._segments.values():
+                for frame in segment.frames.get(declaration.index, []):
+                    rows += max(0, frame.end_seq - max(frame.first_seq, consumed))
+                dropped += segment.dropped.get(declaration.index, 0)
+            out[name] = Ledger(rows + dropped, rows, dropped, 0)
+        return out

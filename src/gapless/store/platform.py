@@ -1,0 +1,199 @@
+"""Every call to the operating system that a promise depends on, with a branch per system.
+
+A subclass can inject faults; the rest of the store never calls ``os.write`` or ``os.fsync`` itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gapless.errors import SequenceOwned
+
+if sys.platform != "win32":
+    import fcntl
+
+_O_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_O_BINARY = getattr(os, "O_BINARY", 0)
+_IOV_LIMIT = 512  # POSIX promises 16, Linux and macOS give 1,024
+
+Bytes = bytes | bytearray | memoryview
+
+
+class Platform:
+    """The real operating system. Each method either does what it says or raises OSError."""
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def create(self, path: Path) -> int:
+        """Create a file for appending and return its descriptor; FileExistsError if it exists."""
+        return os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _O_CLOEXEC | _O_BINARY, 0o666
+        )
+
+    def open_append(self, path: Path) -> int:
+        """Open a file for appending, making it if need be."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O_CLOEXEC | _O_BINARY, 0o666)
+
+    def open_update(self, path: Path) -> int:
+        """Open a file for reading and writing in place, making it if need be."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | _O_CLOEXEC | _O_BINARY, 0o666)
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        os.close(fd)
+
+    def write(self, fd: int, buffers: Sequence[Bytes]) -> int:
+        """Write all buffers in order, whole, and return the number of bytes."""
+        total = 0
+        for start in range(0, len(buffers), _IOV_LIMIT):
+            total += self._write_some(fd, buffers[start : start + _IOV_LIMIT])
+        return total
+
+    def _write_some(self, fd: int, buffers: Sequence[Bytes]) -> int:
+        expected = sum(len(b) for b in buffers)
+        if not hasattr(os, "writev"):
+            return self._write_flat(fd, b"".join(buffers))
+        written = os.writev(fd, buffers)
+        if written < expected:  # a signal or a nearly full disk cut the call short
+            written += self._write_flat(fd, b"".join(buffers)[written:])
+        return written
+
+    @staticmethod
+    def _write_flat(fd: int, data: bytes) -> int:
+        view, done = memoryview(data), 0
+        while done < len(view):
+            done += os.write(fd, view[done:])
+        return done
+
+    def data_sync(self, fd: int) -> None:
+        """Return when the file's data is on the device."""
+        if sys.platform == "darwin":  # fsync there leaves data in the drive's cache
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+
+    def reserve(self, fd: int, size_bytes: int) -> None:
+        """Take the blocks of a file now, so that a full disk cannot refuse them later."""
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, size_bytes)
+        else:
+            os.pwrite(fd, bytes(size_bytes), 0)
+
+    def sync_file(self, path: Path) -> None:
+        """Sync a file written by somebody else (a Parquet writer)."""
+        fd = os.open(path, os.O_RDWR | _O_CLOEXEC | _O_BINARY)
+        try:
+            self.data_sync(fd)
+        finally:
+            os.close(fd)
+
+    # -- directories ---------------------------------------------------------------------------
+
+    def sync_directory(self, path: Path) -> None:
+        """Return when the directory's entries are on the device."""
+        if sys.platform == "win32":  # directories cannot be opened; NTFS journals its metadata
+            return
+        fd = os.open(path, os.O_RDONLY | _O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename over the target in one step."""
+        os.replace(source, target)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file."""
+        path.unlink()
+
+    def remove_tree(self, path: Path) -> None:
+        """Delete a directory with all it holds."""
+        shutil.rmtree(path)
+
+    def write_atomically(self, path: Path, data: bytes) -> None:
+        """After the call the file holds exactly ``data``, durably; after a crash, the old or the new whole."""
+        temporary = path.with_name(f"{path.name}.partial")
+        with contextlib.suppress(FileNotFoundError):  # left by a crash
+            temporary.unlink()
+        fd = self.create(temporary)
+        try:
+            self.write(fd, [data])
+            self.data_sync(fd)
+        finally:
+            self.close(fd)
+        self.replace(temporary, path)
+        self.sync_directory(path.parent)
+
+    # -- ownership -----------------------------------------------------------------------------
+
+    def lock(self, path: Path) -> int:
+        """Take the lock file for this process and return its descriptor; SequenceOwned if it is taken."""
+        fd = self.open_update(path)
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            raise SequenceOwned("the sequence is being written by a live process", found=str(path)) from error
+        return fd
+
+    def is_locked(self, path: Path) -> bool:
+        """Tell whether a live process owns the lock file."""
+        if not path.exists():
+            return False
+        try:
+            fd = os.open(path, os.O_RDWR | _O_CLOEXEC | _O_BINARY)
+        except PermissionError:  # a reader without write permission still wants an answer
+            fd = os.open(path, os.O_RDONLY | _O_CLOEXEC | _O_BINARY)
+        try:
+            return not self._try_shared(fd)
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _try_shared(fd: int) -> bool:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    # -- clocks --------------------------------------------------------------------------------
+
+    def wall_ns(self) -> int:
+        """Return nanoseconds since 1970 by the system clock."""
+        return time.time_ns()
+
+    def boot_ns(self) -> int:
+        """Return nanoseconds since boot, sleep included: never steps."""
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return time.monotonic_ns()  # macOS: CLOCK_MONOTONIC counts sleep; Windows: QueryPerformanceCounter
+
+    def boot_id(self) -> str:
+        """Return a text that changes with every boot, or "" where the system has none."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+
+PLATFORM = Platform()

@@ -1,0 +1,74 @@
+"""Recovery: sealing what a dead owner left, with the sealer that every normal end uses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gapless.errors import IntegrityError, NotFound
+from gapless.model.outcome import Outcome
+from gapless.store import journal
+from gapless.store.frame import Frame, Kind, read_payload, scan
+from gapless.store.layout import Bundle
+from gapless.store.platform import PLATFORM, Platform
+from gapless.store.seal import clear_journal, seal
+from gapless.store.sealer import Sealer
+
+
+def segment_paths(bundle: Bundle) -> list[Path]:
+    """Return the journal's segments, carried ones first, each kind in its order."""
+    return sorted(bundle.journal.glob("*.seg"), key=lambda p: (not p.name.startswith("carry"), p.name))
+
+
+def read_header(bundle: Bundle) -> dict[str, Any]:
+    """Return the sequence's header from open.json, or from any segment when that is damaged."""
+    header = journal.read_checked(bundle.journal / "open.json")
+    if header is not None:
+        return header
+    for path in segment_paths(bundle):
+        for item in scan(path, None):
+            if isinstance(item, Frame) and item.header.kind == Kind.OPEN:
+                found: dict[str, Any] = json.loads(read_payload(path, item))
+                return found
+    raise IntegrityError("neither open.json nor any segment tells whose journal this is", found=str(bundle.journal),
+                         next_step="nothing can be recovered from it; keep the folder and report it")
+
+
+def recover(path: Path, platform: Platform = PLATFORM, *, outcome: Outcome | None = None,
+            cause: str | None = None) -> dict[str, Any]:
+    """Seal an unsealed bundle that no live process owns, and return its manifest.
+
+    Every whole frame with a good CRC comes back, in order; what is damaged or missing becomes gap rows.
+    Doing it twice changes nothing. Raises SequenceOwned while the owner lives.
+    """
+    bundle = Bundle(path)
+    if not bundle.journal.exists() and not bundle.manifest.exists():
+        raise NotFound("there is neither a journal nor a manifest", found=str(path))
+    if bundle.manifest.exists():
+        manifest = journal.read_json(bundle.manifest)
+        if bundle.journal.exists():
+            clear_journal(bundle, platform)
+        return manifest
+    lock = platform.lock(bundle.lock)
+    try:
+        header = read_header(bundle)
+        sealer = Sealer.resume(bundle, header, platform)
+        rows = []
+        for segment in segment_paths(bundle):
+            rows += sealer.read_segment(segment)
+        sealer.take(rows)
+        if sealer.damage:
+            for segment in sealer.segments:
+                if segment.damaged:
+                    _keep_copy(bundle, segment.path, platform)
+        return seal(bundle, header, sealer, platform, outcome=outcome, cause=cause)
+    finally:
+        platform.close(lock)
+
+
+def _keep_copy(bundle: Bundle, segment: Path, platform: Platform) -> None:
+    """Keep a damaged segment for inspection; its good frames are still read from the original."""
+    folder = bundle.journal / "quarantine"
+    folder.mkdir(exist_ok=True)
+    platform.write_atomically(folder / segment.name, segment.read_bytes())

@@ -1,0 +1,195 @@
+"""From a journal's segments to parts: the one path of normal ends, background sealing and recovery."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapless.errors import IntegrityError
+from gapless.store import journal
+from gapless.store.declaration import TopicDeclaration
+from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
+from gapless.store.layout import Bundle
+from gapless.store.platform import Platform
+from gapless.store.topic_sealer import FrameRef, Progress, TopicSealer
+
+_ROWS = (Kind.PACKED, Kind.ARROW, Kind.DROP)
+
+
+@dataclass(slots=True)
+class Segment:
+    """A closed segment: how many bytes of rows it holds and how far each topic reaches in it."""
+
+    path: Path
+    reach: dict[int, int]
+    frames: int = 0
+    row_bytes: int = 0
+    damaged: bool = False
+    carried: bool = False
+
+
+class Sealer:
+    """Holds a topic sealer for every topic and the list of segments still needed."""
+
+    def __init__(self, bundle: Bundle, header: dict[str, Any], platform: Platform) -> None:
+        self.bundle = bundle
+        self.header = header
+        self.platform = platform
+        self.topics: dict[int, TopicSealer] = {}
+        self.segments: list[Segment] = []
+        self.gaps: list[dict[str, Any]] = []  # declared by producers
+        self.artifacts: dict[str, dict[str, Any]] = {}
+        self.damage: list[dict[str, Any]] = []
+        self.closing: dict[str, Any] | None = None
+        self.generation = 0
+
+    @classmethod
+    def resume(cls, bundle: Bundle, header: dict[str, Any], platform: Platform) -> Sealer:
+        """Return a sealer that goes on from what parts.json says is complete."""
+        sealer = cls(bundle, header, platform)
+        saved = read_parts(bundle)
+        if saved is not None:
+            sealer.generation = saved["generation"]
+            sealer.gaps = list(saved["gaps"])
+            sealer.damage = list(saved["damage"])
+            sealer.artifacts = dict(saved["artifacts"])
+            for line in saved["topics"]:
+                sealer.declare(TopicDeclaration.from_json(line["declaration"]), Progress.from_json(line["progress"]))
+        for line in journal.read_topics(bundle):
+            sealer.declare(TopicDeclaration.from_json(line))
+        return sealer
+
+    def declare(self, declaration: TopicDeclaration, progress: Progress | None = None) -> None:
+        """Make a topic known; declaring it twice changes nothing."""
+        if declaration.index not in self.topics:
+            self.topics[declaration.index] = TopicSealer(self.bundle, declaration, self.platform, progress)
+
+    # -- segments in ---------------------------------------------------------------------------
+
+    def read_segment(self, path: Path) -> list[tuple[int, int, FrameRef | None, str]]:
+        """Index one segment: note declarations, gaps, closing words and damage; return its frames of rows.
+
+        Each is (topic index, first arrival number, frame or None for a drop, cause of the drop with its count).
+        """
+        segment = Segment(path, {}, carried=path.name.startswith("carry"))
+        rows: list[tuple[int, int, FrameRef | None, str]] = []
+        for item in scan(path, self.header["nonce"]):
+            if isinstance(item, Damage):
+                segment.damaged = True
+                self._note_damage(path, item)
+                continue
+            self._note(path, item, segment, rows)
+        self.segments.append(segment)
+        return rows
+
+    def _note_damage(self, path: Path, item: Damage) -> None:
+        note = {"segment": path.name, "start": item.start, "end": item.end, "reason": item.reason}
+        if item.header is not None and item.header.kind in _ROWS:
+            note |= {"topic": item.header.topic, "first_seq": item.header.first_seq, "rows": item.header.rows}
+        if note not in self.damage:
+            self.damage.append(note)
+
+    def _note(self, path: Path, item: Frame, segment: Segment, rows: list[tuple[int, int, FrameRef | None, str]]) -> None:
+        header = item.header
+        segment.frames += 1
+        if header.kind in _ROWS:
+            segment.reach[header.topic] = max(segment.reach.get(header.topic, 0), header.first_seq + header.rows)
+            if header.kind == Kind.DROP:
+                cause = json.loads(read_payload(path, item))["cause"]
+                rows.append((header.topic, header.first_seq, None, f"{cause}:{header.rows}"))
+                return
+            segment.row_bytes += header.length
+            rows.append((header.topic, header.first_seq, FrameRef(
+                path, item.payload_offset, header.length, header.kind, header.first_seq, header.rows,
+                header.value_bytes, header.flags), ""))
+        elif header.kind == Kind.TOPIC:
+            self.declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
+        elif header.kind == Kind.GAP:
+            gap = json.loads(read_payload(path, item))
+            if gap not in self.gaps:
+                self.gaps.append(gap)
+        elif header.kind == Kind.ARTIFACT:
+            artifact = json.loads(read_payload(path, item))
+            self.artifacts[artifact.pop("name")] = artifact
+        elif header.kind == Kind.CLOSE:
+            self.closing = json.loads(read_payload(path, item))
+
+    def take(self, rows: list[tuple[int, int, FrameRef | None, str]]) -> None:
+        """Give frames of rows, in any order within a topic, to their topics."""
+        for index, first, frame, cause in sorted(rows, key=lambda r: (r[0], r[1])):
+            topic = self.topics.get(index)
+            if topic is None:
+                raise IntegrityError("rows of a topic whose declaration is lost", sequence=self.header["name"],
+                                     found=f"topic number {index}")
+            if frame is not None:
+                topic.add(frame)
+            else:
+                name, _, count = cause.rpartition(":")
+                topic.drop(first, int(count), name)
+
+    def add_segment(self, path: Path) -> None:
+        """Take the next closed segment while recording goes on."""
+        self.take(self.read_segment(path))
+
+    def advance(self) -> bool:
+        """Write what is full; when parts were completed, publish them and let segments go."""
+        completed = False
+        for topic in list(self.topics.values()):
+            completed |= topic.advance()
+        if completed:
+            self.publish()
+            self.forget_segments()
+        return completed
+
+    # -- published progress --------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Make the completed parts known, durably, in two copies so that one damaged bit costs nothing."""
+        self.generation += 1
+        state = {
+            "generation": self.generation, "gaps": self.gaps, "damage": self.damage,
+            "artifacts": self.artifacts,
+            "topics": [{"declaration": t.declaration.to_json(), "progress": t.done.to_json()}
+                       for t in self.topics.values()],
+        }
+        for name in ("parts.json", "parts-copy.json"):
+            journal.write_checked(self.bundle.journal / name, state, self.platform)
+
+    def forget_segments(self) -> None:
+        """Delete the segments whose every row is in a published part; damaged ones go to quarantine."""
+        kept = []
+        for segment in self.segments:
+            if any(end > self.topics[index].done.consumed for index, end in segment.reach.items()):
+                kept.append(segment)
+            elif segment.damaged:
+                self.quarantine(segment.path)
+            else:
+                self.platform.remove(segment.path)
+        self.segments = kept
+        self.platform.sync_directory(self.bundle.journal)
+
+    def quarantine(self, path: Path) -> None:
+        """Put a damaged segment aside, whole."""
+        folder = self.bundle.journal / "quarantine"
+        folder.mkdir(exist_ok=True)
+        self.platform.replace(path, folder / path.name)
+        self.platform.sync_directory(folder)
+
+    @property
+    def segment_bytes(self) -> int:
+        """Bytes of segments that are not in parts yet."""
+        return sum(s.path.stat().st_size for s in self.segments if s.path.exists())
+
+
+def read_parts(bundle: Bundle) -> dict[str, Any] | None:
+    """Return the newest whole copy of the published progress; IntegrityError when copies exist and none is whole."""
+    paths = [bundle.journal / name for name in ("parts.json", "parts-copy.json")]
+    copies = [c for c in map(journal.read_checked, paths) if c is not None]
+    if copies:
+        return max(copies, key=lambda c: int(c["generation"]))
+    if any(path.exists() for path in paths):
+        raise IntegrityError("both copies of the list of finished parts are damaged", found=str(paths[0]),
+                             next_step="restore journal/parts.json from a backup; the parts themselves are in topics/")
+    return None

@@ -1,0 +1,346 @@
+"""One topic's way from journal frames to Parquet parts, with cuts that depend only on the rows.
+
+A row group ends with the row that makes it 65,536 rows or 16 MiB of values; a part ends after 16 row
+groups or 256 MiB. Frames are kept by reference: only the row group being written is in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gapless.errors import IntegrityError
+from gapless.model.ledger import Ledger
+from gapless.store.cells import batch_value_bytes
+from gapless.store.declaration import SEQ, TIME, TopicDeclaration
+from gapless.store.frame import Kind
+from gapless.store.holes import SeqHoles
+from gapless.store.layout import PART_BYTES, PART_ROW_GROUPS, ROW_GROUP_BYTES, ROW_GROUP_ROWS, Bundle
+from gapless.store.packing import Layout
+from gapless.store.part import PartWriter
+from gapless.store.platform import Platform
+
+CLOCK_USED, CLOCK_ONLY = 1, 2  # frame flags: the sequence's clock stamped some rows / every row so far
+
+
+@dataclass(slots=True)
+class FrameRef:
+    """Where a frame of rows lies, and which arrival numbers it covers."""
+
+    path: Path
+    offset: int
+    length: int
+    kind: int
+    first_seq: int
+    rows: int
+    value_bytes: int
+    flags: int
+
+    @property
+    def end_seq(self) -> int:
+        """The arrival number behind the frame's last row."""
+        return self.first_seq + self.rows
+
+
+@dataclass(slots=True)
+class Gap:
+    """Arrival numbers that have no row, and why."""
+
+    first_seq: int
+    count: int
+    cause: str
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+@dataclass
+class Progress:
+    """What completed parts contain: enough to go on after a crash without the frames they came from."""
+
+    consumed: int = 0
+    rows: int = 0
+    dropped: int = 0
+    lost: int = 0
+    clock_flags: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    holes: SeqHoles = field(default_factory=SeqHoles)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the progress for parts.json."""
+        return {
+            "consumed": self.consumed, "rows": self.rows, "dropped": self.dropped, "lost": self.lost,
+            "clock_flags": self.clock_flags, "parts": self.parts, "holes": self.holes.to_json(),
+            "gaps": [[g.first_seq, g.count, g.cause, g.start_ns, g.end_ns] for g in self.gaps],
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Progress:
+        """Return the progress that :meth:`to_json` kept."""
+        return cls(document["consumed"], document["rows"], document["dropped"], document["lost"],
+                   document["clock_flags"], [Gap(*g) for g in document["gaps"]], list(document["parts"]),
+                   SeqHoles.from_json(document["holes"]))
+
+
+class TopicSealer:
+    """Cuts one topic's rows into parts. Frames must be added in order of their first arrival number."""
+
+    def __init__(self, bundle: Bundle, declaration: TopicDeclaration, platform: Platform,
+                 progress: Progress | None = None) -> None:
+        self.bundle = bundle
+        self.declaration = declaration
+        self.platform = platform
+        self.done = progress or Progress()
+        self.live: deque[FrameRef] = deque()  # frames whose rows are not all in completed parts
+        self.arrived = self.done.consumed  # arrival number behind the last frame added
+        self.cut_seq = self.done.consumed  # arrival number of the next row to cut
+        self._now = Progress.from_json(self.done.to_json())  # as done, with the part being written
+        self.declared = 0  # messages that the producer itself declared lost
+        self._part: PartWriter | None = None
+        self._layout = Layout.of(declaration)
+        self._fixed_bytes = self._layout.value_bytes if self._layout else None
+        self._cut_bytes = 0  # value bytes of the first waiting frame that are cut already
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+
+    # -- frames in -----------------------------------------------------------------------------
+
+    def add(self, frame: FrameRef) -> None:
+        """Take a frame of rows; rows seen before (a carried copy) are passed over."""
+        if frame.end_seq <= self.arrived:
+            return
+        if frame.first_seq > self.arrived:
+            self.lose(self.arrived, frame.first_seq - self.arrived, "damaged")
+        overlap = max(0, self.arrived - frame.first_seq)
+        self.live.append(frame)
+        self._waiting_rows += frame.rows - overlap
+        self._waiting_bytes += frame.value_bytes * (frame.rows - overlap) // frame.rows
+        self.arrived = frame.end_seq
+        self._flag(frame.flags)
+
+    def _flag(self, flags: int) -> None:
+        """Remember whose clock stamped the frame: 1 the producer's, 2 the sequence's, 4 both within a lane."""
+        seen = 1 if not flags & CLOCK_USED else 2 if flags & CLOCK_ONLY else 4
+        self._now.clock_flags |= seen
+
+    def lose(self, first_seq: int, count: int, cause: str) -> None:
+        """Record arrival numbers that have no row."""
+        if first_seq + count <= self.arrived:
+            return
+        self._now.gaps.append(Gap(first_seq, count, cause))
+        self._now.lost += count
+        self.arrived = first_seq + count
+
+    def drop(self, first_seq: int, count: int, cause: str) -> None:
+        """Record rows that a policy gave up."""
+        if first_seq + count <= self.arrived:
+            return
+        if first_seq > self.arrived:
+            self.lose(self.arrived, first_seq - self.arrived, "damaged")
+        self._now.gaps.append(Gap(first_seq, count, cause))
+        self._now.dropped += count
+        self.arrived = first_seq + count
+
+    # -- row groups out ------------------------------------------------------------------------
+
+    def advance(self) -> bool:
+        """Write every row group that is full; return whether a part was completed."""
+        completed = False
+        while self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
+            if not self._write_group():
+                break
+            completed |= self._end_part_if_full()
+        return completed
+
+    def finish(self) -> Progress:
+        """Write what is left, complete the last part, and return the final progress."""
+        self.advance()
+        while self._waiting_rows:
+            self._write_group(last=True)
+            self._end_part_if_full()
+        if self._part is not None or not self._now.parts:
+            self._complete(self._part or self._new_part())
+        self._resolve_rest()
+        self.done = self._now
+        return self._now
+
+    def abandon(self) -> None:
+        """Close and delete the part in progress; its rows are still in the journal."""
+        if self._part is not None:
+            self._part.abandon()
+            self._part = None
+
+    def _new_part(self) -> PartWriter:
+        return PartWriter(self.bundle, self.declaration, len(self._now.parts), self.platform)
+
+    def _end_part_if_full(self) -> bool:
+        part = self._part
+        if part is None or (part.groups < PART_ROW_GROUPS and part.value_bytes < PART_BYTES):
+            return False
+        self._complete(part)
+        return True
+
+    def _complete(self, part: PartWriter) -> None:
+        self._now.parts.append(part.finish())
+        self._now.rows += part.rows
+        self._now.consumed = self.cut_seq
+        self._part = None
+        self.done = Progress.from_json(self._now.to_json())
+        # what was noted about later rows is not part of what the completed parts contain
+        self.done.gaps = [g for g in self.done.gaps if g.first_seq < self.cut_seq]
+        self.done.dropped = sum(g.count for g in self.done.gaps if g.cause not in _LOST)
+        self.done.lost = sum(g.count for g in self.done.gaps if g.cause in _LOST)
+        while self.live and self.live[0].end_seq <= self.cut_seq:
+            self.live.popleft()
+
+    def _write_group(self, last: bool = False) -> bool:
+        batches, value_bytes = self._take_group(last)
+        if not batches:
+            return False
+        table = pa.Table.from_batches(batches).combine_chunks()
+        self._waiting_rows -= table.num_rows
+        self._waiting_bytes = max(0, self._waiting_bytes - value_bytes) if self._waiting_rows else 0
+        self._resolve_gaps(batches)
+        if self.declaration.producer_seq:
+            self._now.holes.add(table.column(SEQ).to_numpy(), table.column(TIME).to_numpy())
+        if self._part is None:
+            self._part = self._new_part()
+        self._part.add(_in_order(table, self.declaration.producer_seq), value_bytes)
+        return True
+
+    def _take_group(self, last: bool) -> tuple[list[pa.RecordBatch], int]:
+        """Return the rows of the next row group in arrival order and their value bytes."""
+        batches: list[pa.RecordBatch] = []
+        rows = size = 0
+        self._group_seqs: list[tuple[int, int]] = []
+        for frame in self._from_cut():
+            batch = read_frame(frame, self.declaration, self._layout)
+            skip = max(0, self.cut_seq - frame.first_seq)
+            batch = batch.slice(skip)
+            sizes = self._sizes(batch)
+            ends = size + np.cumsum(sizes)
+            full = int(np.searchsorted(ends, ROW_GROUP_BYTES))  # the row that reaches the bound is included
+            count = min(batch.num_rows, ROW_GROUP_ROWS - rows, full + 1)
+            batches.append(batch.slice(0, count))
+            self._group_seqs.append((frame.first_seq + skip, count))
+            rows += count
+            size = int(ends[count - 1])
+            self.cut_seq = frame.first_seq + skip + count
+            if rows == ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+                return batches, size
+        if not last:  # an estimate of waiting bytes was high: give the rows back
+            self.cut_seq = self._group_seqs[0][0] if self._group_seqs else self.cut_seq
+            self._waiting_bytes = size
+            return [], 0
+        return batches, size
+
+    def _from_cut(self) -> list[FrameRef]:
+        return [frame for frame in self.live if frame.end_seq > self.cut_seq]
+
+    def _sizes(self, batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if self._fixed_bytes is not None:
+            return np.full(batch.num_rows, self._fixed_bytes, np.int64)
+        return batch_value_bytes(batch)
+
+    # -- the time span of gaps -----------------------------------------------------------------
+
+    def _resolve_gaps(self, batches: list[pa.RecordBatch]) -> None:
+        """Give gaps the stamps of the rows that arrived before and behind them."""
+        waiting = [g for g in self._now.gaps if g.end_ns is None]
+        if not waiting:
+            return
+        for (first, count), batch in zip(self._group_seqs, batches, strict=True):
+            times = batch.column(TIME)
+            for gap in waiting:
+                before, behind = gap.first_seq - 1, gap.first_seq + gap.count
+                if first <= before < first + count:
+                    gap.start_ns = times[before - first].as_py()
+                if first <= behind < first + count:
+                    gap.end_ns = times[behind - first].as_py()
+
+    def _resolve_rest(self) -> None:
+        """Chain gaps that touch, so that each knows the rows around it as far as there are any."""
+        gaps = sorted(self._now.gaps, key=lambda g: g.first_seq)
+        for before, behind in zip(gaps, gaps[1:], strict=False):
+            if before.first_seq + before.count == behind.first_seq:
+                behind.start_ns = behind.start_ns if behind.start_ns is not None else before.start_ns
+        for before, behind in zip(reversed(gaps[:-1]), reversed(gaps[1:]), strict=False):
+            if before.first_seq + before.count == behind.first_seq:
+                before.end_ns = before.end_ns if before.end_ns is not None else behind.end_ns
+
+    # -- the result ----------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """Return the topic's ledger as counted from the rows themselves."""
+        now = self._now
+        missing = now.holes.missing + self.declared
+        produced = now.rows + now.dropped + now.lost + missing
+        return Ledger(produced, now.rows, now.dropped, now.lost + missing)
+
+    @property
+    def clock(self) -> str:
+        """Whose clock stamped the rows."""
+        flags = self._now.clock_flags
+        return "producer" if flags in (0, 1) else "gapless" if flags == 2 else "mixed"
+
+    def gap_rows(self) -> list[dict[str, Any]]:
+        """Return the topic's rows of ``_gaps``."""
+        rows = [
+            {"timestamp_ns": g.start_ns or 0, "topic": self.declaration.name, "first_seq": g.first_seq,
+             "count": g.count, "end_ns": g.end_ns, "cause": g.cause} for g in self._now.gaps
+        ]
+        rows += [
+            {"timestamp_ns": h.start_ns, "topic": self.declaration.name, "first_seq": h.first,
+             "count": h.last - h.first + 1, "end_ns": h.end_ns, "cause": "producer_seq"}
+            for h in self._now.holes.holes
+        ]
+        return rows
+
+
+_LOST = frozenset({"damaged"})
+
+
+def read_frame(frame: FrameRef, declaration: TopicDeclaration, layout: Layout | None) -> pa.RecordBatch:
+    """Return a frame's rows as one batch of the stored schema, or raise IntegrityError."""
+    with frame.path.open("rb") as file:
+        file.seek(frame.offset)
+        payload = file.read(frame.length)
+    try:
+        return decode(payload, frame.kind, frame.first_seq, declaration, layout)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise IntegrityError("a journal frame cannot be decoded", topic=declaration.name,
+                             found=f"{frame.path.name} at byte {frame.offset}: {error}") from error
+
+
+def decode(payload: bytes, kind: int, first_seq: int, declaration: TopicDeclaration,
+           layout: Layout | None) -> pa.RecordBatch:
+    """Return a payload's rows as one batch of the stored schema."""
+    if kind == Kind.PACKED:
+        if layout is None:
+            raise ValueError("packed rows in a topic that cannot be packed")
+        return layout.columns(payload, first_seq)
+    schema = declaration.stored_schema if declaration.producer_seq else declaration.schema
+    batch = pa.ipc.read_record_batch(pa.py_buffer(payload), schema)
+    if declaration.producer_seq:
+        return batch
+    seq = pa.array(np.arange(first_seq, first_seq + batch.num_rows, dtype=np.int64))
+    return pa.RecordBatch.from_arrays([*batch.columns, seq], schema=declaration.stored_schema)
+
+
+def _in_order(table: pa.Table, producer_seq: bool) -> pa.Table:
+    """Return the row group sorted by (time, seq); rows that are in order already are not copied."""
+    times = table.column(TIME).to_numpy()
+    later = times[1:] >= times[:-1]
+    if producer_seq:
+        seqs = table.column(SEQ).to_numpy()
+        later &= (times[1:] > times[:-1]) | (seqs[1:] >= seqs[:-1])
+        if not later.all():
+            return table.take(pa.array(np.lexsort((seqs, times)))).combine_chunks()
+    elif not later.all():
+        return table.take(pa.array(np.argsort(times, kind="stable"))).combine_chunks()
+    return table

@@ -1,0 +1,422 @@
+"""The writer: one thread per open sequence owns every journal file and makes rows durable in groups.
+
+Order of a commit: take blocks from the queue, write their frames, one data sync, then (and only then)
+``durable_rows``, the watermark and the waiting flushes. A sync starts at the latest ``flush_ms`` after a
+row was pushed, or when ``flush_bytes`` or ``flush_rows`` wait, whichever is first.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import Any
+
+import pyarrow as pa
+
+from gapless.errors import DeadlinePassed, GaplessError, StorageFailed, WriterClosed, WriterDied
+from gapless.model.ledger import Ledger
+from gapless.model.metadata import canonical_json
+from gapless.store import journal
+from gapless.store.background import BackgroundSealer
+from gapless.store.cells import batch_value_bytes
+from gapless.store.declaration import TopicDeclaration
+from gapless.store.frame import Kind
+from gapless.store.handover import Block, Command, HandOver, OverflowPolicy
+from gapless.store.health import HealthLog
+from gapless.store.lane import BlocksWaiting, GeneralLane, PackedLane, rows_to_batch
+from gapless.store.layout import SEGMENT_BYTES, Bundle
+from gapless.store.packing import Layout
+from gapless.store.platform import PLATFORM, Platform
+from gapless.store.segments import SegmentFile
+from gapless.store.topic_sealer import CLOCK_ONLY, CLOCK_USED
+from gapless.store.watermark import WatermarkFile
+
+_TURN_BYTES = 8 << 20  # blocks taken per turn, so that a flood cannot put a sync off
+
+
+@dataclass(frozen=True)
+class Durability:
+    """When a sync starts and how much may wait for one."""
+
+    flush_ms: int = 250
+    flush_bytes: int = 1 << 20
+    flush_rows: int | None = None
+    max_unsynced_bytes: int = 64 << 20
+    deadline_s: float = 30.0
+    max_record_bytes: int = 512 << 20
+
+
+@dataclass
+class TopicState:
+    """One topic while its sequence is open."""
+
+    declaration: TopicDeclaration
+    layout: Layout | None
+    lanes: list[PackedLane | GeneralLane] = field(default_factory=list)
+    next_seq: int = 0  # arrival number of the next row
+    dropped: int = 0
+    durable_seq: int = 0
+    durable_dropped: int = 0
+    internal_rows: int = 0
+    callback_error: BaseException | None = None
+    on_durable: list[Callable[[int], None]] = field(default_factory=list)
+
+    @property
+    def durable_rows(self) -> int:
+        """Rows that are on the disk and synced."""
+        return self.durable_seq - self.durable_dropped
+
+    @property
+    def offered_rows(self) -> int:
+        """Rows that producers handed to this process's lanes, or the writer made itself."""
+        return self.internal_rows + sum(lane.offered_rows for lane in self.lanes)
+
+
+class BundleWriter:
+    """Records into one bundle's journal until :meth:`close`.
+
+    ``header`` is the sequence's description (see ``journal.make_header``). The constructor returns when
+    the empty journal is durable and owned by this process.
+    """
+
+    def __init__(self, bundle: Bundle, header: dict[str, Any], *, durability: Durability | None = None,
+                 platform: Platform = PLATFORM, background_seal: bool = True,
+                 segment_bytes: int = SEGMENT_BYTES, health_period_s: float = 10.0) -> None:
+        self.bundle = bundle
+        self.header = header
+        self.platform = platform
+        self.durability = durability or Durability()
+        self.topics: dict[int, TopicState] = {}
+        self.failure: GaplessError | None = None
+        self.closed = False
+        self.max_lag_ns = 0
+        self._clock_base = header["clock"]["wall_ns"] - header["clock"]["boot_ns"]
+        self._lock_fd = journal.create(bundle, header, platform)
+        self.hand_over = HandOver(
+            header["name"], max_unsynced_bytes=self.durability.max_unsynced_bytes,
+            deadline_s=self.durability.deadline_s, max_record_bytes=self.durability.max_record_bytes,
+            failure=lambda: self.failure)
+        self.sealer = BackgroundSealer(bundle, header, platform, self._sealer_failed) if background_seal else None
+        self.segments = SegmentFile(bundle.journal, platform, header["nonce"], canonical_json(header),
+                                    segment_bytes, self._segment_closed)
+        self.segments.write()
+        self.segments.sync()
+        self.watermark = WatermarkFile(bundle.journal / "watermark", platform)
+        self.health = HealthLog(self, health_period_s)
+        self._unsynced: list[tuple[TopicState, int]] = []
+        self._unsynced_rows = 0
+        self._unsynced_block_bytes = 0
+        self._oldest_ns = 0
+        self._commands: list[Command] = []
+        self._late: list[Command] = []
+        self._published = (0, 0, 0)
+        self._thread = threading.Thread(target=self._run, name=f"gapless-writer-{header['name']}", daemon=True)
+        self._thread.start()
+
+    # -- producers' side -----------------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """Return the sequence's clock: wall time at open plus monotonic time since; it never steps."""
+        return self._clock_base + self.platform.boot_ns()
+
+    def declare(self, declaration: TopicDeclaration, overflow: OverflowPolicy = OverflowPolicy.BLOCK) -> TopicState:
+        """Add a topic; its declaration is durable before any of its rows."""
+        self._check_alive()
+        state = TopicState(declaration, Layout.of(declaration))
+        self.hand_over.set_policy(declaration.index, overflow)
+        self.hand_over.queue.put(Command("topic", state))
+        return state
+
+    def lane(self, state: TopicState) -> PackedLane | GeneralLane:
+        """Return a new lane into the topic, for one thread."""
+        self._check_alive()
+        lane: PackedLane | GeneralLane
+        if state.layout is not None:
+            lane = PackedLane(self.hand_over, state.layout, self.now_ns)
+        else:
+            lane = GeneralLane(self.hand_over, state.declaration, self.now_ns)
+        state.lanes.append(lane)
+        return lane
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Return when every row pushed before the call is durable."""
+        self._ask(Command("flush"), timeout_s)
+
+    def note(self, kind: Kind, document: dict[str, Any]) -> None:
+        """Record a gap that the producer knows of, or an artifact; durable when the call returns."""
+        self._ask(Command("note", (kind, document)), None)
+
+    def close(self, closing: dict[str, Any], timeout_s: float | None = None) -> None:
+        """Write the last ledger durably and stop the thread. The journal stays for the seal.
+
+        The lock is kept until :meth:`release`. Raises the failure of the recording if there was one.
+        """
+        if self.closed:
+            return
+        self.refuse(lambda: WriterClosed("the sequence is closed", sequence=self.header["name"]))
+        try:
+            self._ask(Command("close", closing), timeout_s)
+        finally:
+            self.closed = True
+            if self.sealer is not None:
+                self.sealer.stop()
+
+    def release(self) -> None:
+        """Give up the ownership; the journal no longer changes."""
+        if self._lock_fd >= 0:
+            self.platform.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: drop the inherited lock and refuse every push."""
+        from gapless.store.lane import forked
+
+        self.release()
+        self.closed = True
+        self.refuse(lambda: forked(self.header["name"]))
+
+    def refuse(self, reason: Callable[[], Exception]) -> None:
+        """Make every later push of every lane raise ``reason()``."""
+        for state in list(self.topics.values()):
+            for lane in list(state.lanes):
+                lane.refuse(reason)
+
+    def ledger(self, state: TopicState) -> Ledger:
+        """Return what became of the rows offered so far, as far as this process knows."""
+        offered = state.offered_rows
+        return Ledger(offered, offered - state.dropped, state.dropped, 0)
+
+    def _check_alive(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.closed:
+            raise WriterClosed("the sequence is closed", sequence=self.header["name"])
+
+    def _ask(self, command: Command, timeout_s: float | None) -> None:
+        self._check_alive()
+        self.hand_over.queue.put(command)
+        deadline = time.monotonic() + (self.durability.deadline_s if timeout_s is None else timeout_s)
+        while not command.done.wait(min(0.5, max(0.0, deadline - time.monotonic()))):
+            if not self._thread.is_alive() and not command.done.is_set():
+                raise self.failure or WriterDied("the writer thread is gone", sequence=self.header["name"])
+            if time.monotonic() >= deadline:
+                raise DeadlinePassed("the disk did not finish in time", sequence=self.header["name"],
+                                     found=f"no answer to {command.kind!r}", expected=f"within {self.durability.deadline_s} s")
+        if command.error is not None:
+            raise command.error
+
+    # -- the writer thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        window_s = self.durability.flush_ms / 1000
+        due = time.monotonic() + window_s
+        try:
+            while True:
+                closing = self._turn(max(0.0, due - time.monotonic()))
+                now = time.monotonic()
+                if now >= due or self._commands:
+                    self._steal()
+                    self.health.sample(force=closing is not None)
+                    due = now + window_s
+                    self._commit(closing)
+                elif self._sync_wanted():
+                    self._commit(None)
+                if closing is not None:
+                    return
+        except BaseException as error:  # noqa: BLE001 - the thread's boundary: every error becomes the sequence's failure
+            self._fail(error)
+
+    def _take_through(self, fence: Command) -> None:
+        """Write the blocks queued before the fence; other requests wait for the next turn, when their rows are in."""
+        while (item := self.hand_over.queue.get()) is not fence:
+            if isinstance(item, Block):
+                self._write_block(item)
+            elif item is not None and item.kind == "topic":
+                self._obey(item)
+            elif item is not None:
+                self._late.append(item)
+
+    def _turn(self, timeout_s: float) -> dict[str, Any] | None:
+        """Take what waits in the queue, at most a few MiB; return the closing words if the end was asked for."""
+        taken, closing = 0, None
+        late, self._late = self._late, []
+        for command in late:
+            closing = self._obey(command) or closing
+        timeout_s = 0.0 if late else timeout_s
+        while taken < _TURN_BYTES:
+            try:
+                item = self.hand_over.queue.get(timeout=timeout_s) if timeout_s else self.hand_over.queue.get_nowait()
+            except Empty:
+                break
+            timeout_s = 0.0
+            if isinstance(item, Block):
+                taken += self._write_block(item)
+            elif item is not None:
+                closing = self._obey(item) or closing
+        return closing
+
+    def _obey(self, command: Command) -> dict[str, Any] | None:
+        if command.kind == "topic":
+            state: TopicState = command.argument
+            self.topics[state.declaration.index] = state
+            line = state.declaration.to_json()
+            self.segments.append(Kind.TOPIC, state.declaration.index, 0, 0, canonical_json(line), 0)
+            journal.append_topic(self.bundle, line, self.platform)
+            if self.sealer is not None:
+                self.sealer.declare(state.declaration)
+            return None
+        if command.kind == "note":
+            kind, document = command.argument
+            self.segments.append(kind, 0, 0, 0, canonical_json(document), 0)
+        self._commands.append(command)
+        return command.argument if command.kind == "close" else None
+
+    def _write_block(self, block: Block) -> int:
+        self.hand_over.take(block)
+        state = self.topics[block.lane.declaration.index]
+        self._unsynced_block_bytes += block.size_bytes
+        if block.payload is None:
+            self._drop(state, block.rows, block.cause)
+        else:
+            self._rows(state, block.lane, block.payload, block.rows, block.batch)
+        return block.size_bytes
+
+    def _drop(self, state: TopicState, rows: int, cause: str) -> None:
+        payload = canonical_json({"cause": cause, "rows": rows})
+        self.segments.append(Kind.DROP, state.declaration.index, state.next_seq, rows, payload, 0)
+        state.next_seq += rows
+        state.dropped += rows
+        self._count(state, rows)
+
+    def _rows(self, state: TopicState, lane: PackedLane | GeneralLane, payload: Any, rows: int,
+              batch: pa.RecordBatch | None) -> None:
+        if isinstance(payload, list):
+            batch = rows_to_batch(state.declaration, payload)
+            payload = batch.serialize()
+        if batch is None:
+            assert state.layout is not None
+            kind, value_bytes = Kind.PACKED, rows * state.layout.value_bytes
+        else:
+            kind = Kind.ARROW
+            fixed = state.layout
+            value_bytes = rows * fixed.value_bytes if fixed else int(batch_value_bytes(batch).sum())
+        flags = 0
+        if lane.unstamped_rows:
+            flags = CLOCK_USED | (CLOCK_ONLY if lane.unstamped_rows >= lane.handed_rows else 0)
+        self.segments.append(kind, state.declaration.index, state.next_seq, rows, memoryview(payload), value_bytes, flags)
+        state.next_seq += rows
+        self._count(state, rows)
+
+    def _count(self, state: TopicState, rows: int) -> None:
+        if not self._unsynced:
+            self._oldest_ns = time.monotonic_ns()
+        self._unsynced.append((state, state.next_seq))
+        self._unsynced_rows += rows
+
+    def _steal(self) -> None:
+        """Write what every lane holds. A lane with blocks in the queue is not stolen from, to keep its order:
+        everything that was pushed there before this call is in those blocks, so writing them is enough."""
+        waiting = False
+        for state in list(self.topics.values()):
+            for lane in list(state.lanes):
+                try:
+                    stolen = lane.steal()
+                except BlocksWaiting:
+                    waiting = True
+                    continue
+                if stolen is not None:
+                    self._rows(state, lane, stolen[0], stolen[1], None)
+        if waiting:
+            fence = Command("fence")
+            self.hand_over.queue.put(fence)
+            self._take_through(fence)
+
+    def _sync_wanted(self) -> bool:
+        knobs = self.durability
+        if self.segments.pending_bytes >= knobs.flush_bytes:
+            return True
+        return knobs.flush_rows is not None and self._unsynced_rows >= knobs.flush_rows
+
+    def _commit(self, closing: dict[str, Any] | None) -> None:
+        if closing is not None:
+            self.segments.append(Kind.CLOSE, 0, 0, 0, canonical_json(closing | self.last_words()), 0)
+        self.segments.write()
+        began = time.monotonic_ns()
+        self.segments.sync()
+        ended = time.monotonic_ns()
+        self.health.synced(ended - began, ended - self._oldest_ns if self._unsynced else 0)
+        self._publish()
+        advanced = self._advance()
+        self.hand_over.release(self._unsynced_block_bytes)
+        self._unsynced_block_bytes = self._unsynced_rows = 0
+        commands, self._commands = self._commands, []
+        for command in commands:
+            command.done.set()
+        for state in advanced:
+            self._tell(state)
+
+    def _publish(self) -> None:
+        generation = self.sealer.generation if self.sealer is not None else 0
+        position = (self.segments.number, self.segments.offset, generation)
+        if position != self._published:
+            self.watermark.publish(*position, self.platform.boot_ns())
+            self._published = position
+
+    def _advance(self) -> list[TopicState]:
+        for state, seq in self._unsynced:
+            state.durable_seq = seq
+            state.durable_dropped = state.dropped
+        advanced = list({id(state): state for state, _ in self._unsynced}.values())
+        self._unsynced = []
+        return advanced
+
+    @staticmethod
+    def _tell(state: TopicState) -> None:
+        """Call the topic's durability callbacks; one that raises is called no more and its error is kept."""
+        for callback in list(state.on_durable):
+            try:
+                callback(state.durable_rows)
+            except BaseException as error:  # noqa: BLE001 - the user's code must not end the recording
+                state.callback_error = error
+                state.on_durable.remove(callback)
+
+    def last_words(self) -> dict[str, Any]:
+        """Return what each topic was offered, for the CLOSE frame or, when the disk is full, the closing file."""
+        topics = {}
+        for index, state in self.topics.items():
+            topics[str(index)] = {"offered": state.offered_rows, "dropped": state.dropped}
+        return {"topics": topics, "max_lag_ns": self.health.lag_max_ns, "blocked_ns": self.hand_over.blocked_ns}
+
+    def _segment_closed(self, path: Any) -> None:
+        if self.sealer is not None:
+            self.sealer.add(path)
+
+    # -- failure -------------------------------------------------------------------------------
+
+    def _sealer_failed(self, error: BaseException) -> None:
+        """Called from the sealer's thread: the recording fails loudly instead of growing for ever."""
+        self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        name = self.header["name"]
+        failure: GaplessError
+        if isinstance(error, GaplessError):
+            failure = error
+        elif isinstance(error, OSError):
+            failure = StorageFailed("the disk refused a write or a sync", sequence=name, found=str(error))
+        else:
+            failure = WriterDied("the writer thread ended with an error", sequence=name, found=repr(error))
+        failure.__cause__ = failure.__cause__ or (error if error is not failure else None)
+        if self.failure is None:
+            self.failure = failure
+        self.refuse(lambda: failure)
+        words = {"cause": str(failure), "code": failure.code, "outcome": "failed"} | self.last_words()
+        journal.write_closing(self.bundle, json.dumps(words).encode(), self.platform)
+        self.hand_over.wake_all()
+        for command in [*self._commands, *self._late]:
+            command.error = failure
+            command.done.set()

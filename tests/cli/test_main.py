@@ -1,0 +1,127 @@
+"""The command line as a whole: help, versions, exit codes, what is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gapless._version import __version__
+from gapless.cli.main import VERBS, parser_of
+
+from .conftest import Cli, environment
+
+HEAVY = ("numpy", "pyarrow", "msgspec", "pydantic", "rich", "typer", "pandas", "polars")
+
+
+def modules_after(*arguments: str, cwd: str | None = None) -> tuple[int, set[str]]:
+    """Run one command line in a new process and return its exit code and the top modules it imported."""
+    program = (
+        "import sys\nfrom gapless.cli.main import main\n"
+        f"code = main({list(arguments)!r})\n"
+        "print('\\n' + ' '.join(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_the_front_page_imports_nothing_heavy(arguments: list[str]) -> None:
+    """`--version` and `--help` start without any library that takes time to import."""
+    code, modules = modules_after(*arguments)
+    assert code == 0
+    assert modules.isdisjoint(HEAVY)
+
+
+def test_version_is_printed(cli: Cli) -> None:
+    """`gapless --version` prints the version of the package."""
+    assert cli("--version").stdout == f"gapless {__version__}\n"
+
+
+def test_help_names_every_verb(cli: Cli) -> None:
+    """`gapless --help` lists each verb with a line of its own."""
+    lines = cli("--help").stdout.splitlines()
+    for verb, (_, help_line) in VERBS.items():
+        assert f"  {verb:<9} {help_line}" in lines
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_has_help(verb: str) -> None:
+    """Each verb has a module with a description, and help for every argument."""
+    parser = parser_of(verb)
+    assert parser.description
+    for action in parser._actions:
+        assert action.help or action.choices, f"{verb} {action.dest}"
+
+
+READING = ("ls", "show", "tree", "query", "watch", "check", "verify", "explain", "doctor", "version")
+WRITING = ("record", "label", "recover", "seal", "discard", "reindex", "import", "export", "gc")
+
+
+@pytest.mark.parametrize("verb", READING)
+def test_reading_verbs_take_json(verb: str) -> None:
+    """Every verb that reads offers --json."""
+    assert "--json" in parser_of(verb).format_help()
+
+
+@pytest.mark.parametrize("verb", WRITING)
+def test_writing_verbs_take_dry_run(verb: str) -> None:
+    """Every verb that writes offers --dry-run."""
+    assert "--dry-run" in parser_of(verb).format_help()
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("explain", "version")])
+def test_verbs_of_a_store_take_store(verb: str) -> None:
+    """Every verb that touches a store offers --store."""
+    assert "--store" in parser_of(verb).format_help()
+
+
+def test_no_verb_is_a_usage_error(cli: Cli) -> None:
+    """`gapless` alone prints the help and ends with 2."""
+    done = cli()
+    assert done.returncode == 2
+    assert "verbs:" in done.stdout
+
+
+def test_an_unknown_verb_names_the_nearest(cli: Cli) -> None:
+    """A mistyped verb ends with 2 and is told which one was meant."""
+    done = cli("verfy")
+    assert done.returncode == 2
+    assert "gapless verify" in done.stderr
+
+
+def test_a_wrong_option_is_a_usage_error(cli: Cli) -> None:
+    """An unknown option ends with 2 and points to the help of the verb."""
+    done = cli("ls", "--no-such-option")
+    assert done.returncode == 2
+    assert "gapless ls --help" in done.stderr
+
+
+def test_a_missing_store_is_not_found(cli: Cli) -> None:
+    """A verb that needs a store ends with 3 where there is none, and says how to make one."""
+    done = cli("show", "@last")
+    assert done.returncode == 3
+    assert "gapless demo" in done.stderr
+
+
+def test_errors_are_json_on_request(cli: Cli) -> None:
+    """With --json an error is one JSON object on stderr, and stdout stays empty."""
+    done = cli("show", "@last", "--json")
+    error = json.loads(done.stderr)
+    assert (error["error"], error["exit_code"], done.stdout) == ("NotFound", 3, "")
+
+
+def test_a_remote_store_is_refused(cli: Cli) -> None:
+    """A URL of a server is a usage error as long as only folders can be opened."""
+    assert cli("ls", "--store", "grpc://host:1").returncode == 2

@@ -1,0 +1,53 @@
+"""Times, sizes and tables as people and programs read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from gapless.cli import options, output
+
+
+@pytest.mark.parametrize(
+    ("length_ns", "text"),
+    [(0, "0.0 s"), (1_500, "1.5 µs"), (2_500_000, "2.5 ms"), (12_340_000_000, "12.3 s"),
+     (200_000_000_000, "3m 20s"),
+     (3_720_000_000_000, "1h 02m"), (None, "-")],
+)  # fmt: skip
+def test_durations_use_the_unit_that_fits(length_ns: int | None, text: str) -> None:
+    """A duration is told in the largest unit that says it."""
+    assert output.duration(length_ns) == text
+
+
+def test_rfc3339_keeps_every_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time in JSON has nine digits and its zone, also before 1970."""
+    text = output.rfc3339(1_700_000_000_123_456_789)
+    assert text is not None
+    assert ":20.123456789" in text
+    assert text[-6] in "+-"
+    before = output.rfc3339(-1)
+    assert before is not None
+    assert ":59.999999999" in before
+
+
+def test_times_outside_the_calendar_do_not_fail() -> None:
+    """A timestamp that no calendar holds is shown as the number it is."""
+    far = 2**63 - 1
+    assert output.rfc3339(far) is not None
+    assert output.local_time(-(2**63) + 1).endswith("ns") or output.local_time(-(2**63) + 1)
+
+
+def test_tables_align_numbers() -> None:
+    """Columns line up and the named ones are aligned to the right."""
+    assert output.table(["A", "N"], [["x", "1"], ["yy", "10"]], right=frozenset({1})) == [
+        "A    N",
+        "x    1",
+        "yy  10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("30s", 30.0), ("500ms", 0.5), ("5m", 300.0), ("2h", 7200.0), ("1.5", 1.5)]
+)
+def test_durations_are_read_with_their_unit(text: str, value: float) -> None:
+    """A duration on the command line takes ms, s, m and h, and seconds without a unit."""
+    assert options.seconds(text) == value
