@@ -89,16 +89,35 @@ class GaplessError(Exception):
         return f"{'; '.join(parts)}. Next: {self.advice}. [{self.code}]"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.sequence, self.topic, self.field,
-                           repr(self.found) if self.found is not None else None,
-                           repr(self.expected) if self.expected is not None else None, self.advice))
+        return (
+            _rebuild,
+            (
+                type(self),
+                self.message,
+                self.sequence,
+                self.topic,
+                self.field,
+                repr(self.found) if self.found is not None else None,
+                repr(self.expected) if self.expected is not None else None,
+                self.advice,
+            ),
+        )
 
 
-def _rebuild(kind: type[GaplessError], message: str, sequence: str | None, topic: str | None,
-             field: str | None, found: object, expected: object, advice: str) -> GaplessError:
+def _rebuild(
+    kind: type[GaplessError],
+    message: str,
+    sequence: str | None,
+    topic: str | None,
+    field: str | None,
+    found: object,
+    expected: object,
+    advice: str,
+) -> GaplessError:
     """Make an error again in another process; evidence travels as text so that any value can."""
-    return kind(message, sequence=sequence, topic=topic, field=field, found=found, expected=expected,
-                next_step=advice)
+    return kind(
+        message, sequence=sequence, topic=topic, field=field, found=found, expected=expected, next_step=advice
+    )
 
 
 def _short(value: object, limit: int = 120) -> str:

@@ -67,18 +67,20 @@ def write_bundle(
     ledger = {"produced": rows, "written": rows, "dropped": 0, "gapped": 0}
     content = {"name": layer or name, "group": group, "metadata": metadata or {}, "base": base,
                "topics": entries, "artifacts": {}, "ledger": ledger}  # fmt: skip
-    manifest = {
-        "format": 1,
-        "content_digest": "sha256:" + hashlib.sha256(canonical(content)).hexdigest(),
-        "content": content,
-        "record": {"uid": name, "outcome": outcome, "cause": None, "opened_ns": opened_ns,
-                   "sealed_ns": opened_ns + 1, "health": None, "pyramids": {}, "notifications": []},
-    }  # fmt: skip
+    record = {"uid": name, "outcome": outcome, "cause": None, "opened_ns": opened_ns,
+              "sealed_ns": opened_ns + 1, "health": None, "pyramids": {}, "notifications": []}  # fmt: skip
+    digests = {
+        f"{part}_digest": "sha256:" + hashlib.sha256(canonical(document)).hexdigest()
+        for part, document in (("content", content), ("record", record))
+    }
+    manifest = {"format": 1, **digests, "content": content, "record": record}
     (folder / "manifest.json").write_bytes(canonical(manifest))
     return bundle
 
 
-def _write_topic(folder: Path, topic: str, spec: TopicSpec, group_rows: int, with_stats: bool) -> dict[str, Any]:
+def _write_topic(
+    folder: Path, topic: str, spec: TopicSpec, group_rows: int, with_stats: bool
+) -> dict[str, Any]:
     seq = 0
     parts = []
     for number, rows in enumerate(spec.parts or [[]]):
@@ -105,7 +107,9 @@ def _write_topic(folder: Path, topic: str, spec: TopicSpec, group_rows: int, wit
     }
 
 
-def _write_part(folder: Path, relative: str, table: pa.Table, group_rows: int, with_stats: bool) -> dict[str, Any]:
+def _write_part(
+    folder: Path, relative: str, table: pa.Table, group_rows: int, with_stats: bool
+) -> dict[str, Any]:
     path = folder / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:

@@ -21,10 +21,17 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def mission(store: Path) -> Path:
     """Return a store with two missions: IMU.x is 0…9 in the first, 0…4 in the second."""
-    for number, (name, plan, rows) in enumerate([("mission_a", "plan-4.1", 10), ("mission_b", "plan-3.0", 5)]):
+    for number, (name, plan, rows) in enumerate(
+        [("mission_a", "plan-4.1", 10), ("mission_b", "plan-3.0", 5)]
+    ):
         imu = TopicSpec(
             {"acceleration.x": pa.float64(), "acceleration.y": pa.float64()},
-            [[{"timestamp_ns": 10 * i, "acceleration.x": float(i), "acceleration.y": -float(i)} for i in range(rows)]],
+            [
+                [
+                    {"timestamp_ns": 10 * i, "acceleration.x": float(i), "acceleration.y": -float(i)}
+                    for i in range(rows)
+                ]
+            ],
             tag="IMU",
             metadata={"interface": {"type": "UART" if number == 0 else "SPI"}},
         )

@@ -105,3 +105,28 @@ def test_a_taken_name_is_refused(cli: Cli) -> None:
     before = cli("show", "x", "--json").stdout
     assert cli("record", "host", "--for", "200ms", "--name", "X").returncode == 2
     assert cli("show", "x", "--json").stdout == before
+
+
+STOPPED_TWICE = """
+import os, signal
+from gapless.cli.stopping import StopSignals
+with StopSignals() as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(stop.stopped, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("not reached", flush=True)
+"""
+
+
+def test_the_second_signal_ends_at_once() -> None:
+    """The first signal only asks; the second ends the process with 130 and says how to recover."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_TWICE],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "True\n")
+    assert "gapless recover" in done.stderr

@@ -18,7 +18,8 @@ from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import Bundle
 from gapless.store.platform import PLATFORM
 from gapless.store.seal import seal
-from gapless.store.writer import BundleWriter, Durability
+from gapless.store.durability import Durability
+from gapless.store.writer import BundleWriter
 
 SCHEMA = pa.schema([TIME, pa.field("x", pa.float64())])
 

@@ -95,13 +95,22 @@ class QueryAnswer(Sequence[AnswerItem]):
     """The sequences that match, in order. ``next_cursor`` continues where a limit cut the answer off."""
 
     def __init__(self, load_topics: Callable[[Sequence[AnswerItem]], None]) -> None:
-        self.items: list[AnswerItem] = []
+        self._items: list[AnswerItem] = []
+        self._waiting: list[tuple[Any, ...]] = []  # rows of items that nobody has looked at yet
         self.warnings: list[str] = []
         self.next_cursor: str | None = None
         self._load: Callable[[Sequence[AnswerItem]], None] = load_topics
 
+    @property
+    def items(self) -> list[AnswerItem]:
+        """The sequences, as a list."""
+        if self._waiting:
+            rows, self._waiting = self._waiting, []
+            self._items = [AnswerItem(i, n, c, s, self, _plain=(0,)) for i, n, c, s, _ in rows]
+        return self._items
+
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self._waiting) or len(self._items)
 
     @overload
     def __getitem__(self, index: int) -> AnswerItem: ...
@@ -122,7 +131,7 @@ class QueryAnswer(Sequence[AnswerItem]):
     @property
     def names(self) -> list[str]:
         """The names of the sequences."""
-        return [item.name for item in self.items]
+        return [row[1] for row in self._waiting] or [item.name for item in self._items]
 
     def _load_topics(self) -> None:
         self._load([item for item in self.items if item._topics is None])

@@ -116,7 +116,7 @@ def text_match(column: str, pattern: str) -> Clause:
         return Clause(f"{column}=?", (pattern,))
     exact = Clause(f"glob_match(?, {column})", (pattern,))
     after = text_after(prefix)
-    if not prefix or after is None:
+    if after is None:
         return exact
     span = Clause(f"{column}>=? AND {column}<?", (prefix, after))
     return span if is_prefix(pattern) else span & exact
@@ -124,7 +124,9 @@ def text_match(column: str, pattern: str) -> Clause:
 
 def text_after(prefix: str) -> str | None:
     """Return the smallest text greater than every text with the prefix, or None if there is none simple."""
-    last = ord(prefix[-1]) + 1 if prefix else 0
+    if not prefix:
+        return None
+    last = ord(prefix[-1]) + 1
     if last > 0x10FFFF or 0xD800 <= last <= 0xDFFF:
         return None
     return prefix[:-1] + chr(last)

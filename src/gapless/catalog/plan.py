@@ -280,10 +280,8 @@ def _rarest(database: Database, drivers: list[Clause]) -> Clause | None:
     if len(drivers) < 2:
         return drivers[0] if drivers else None
     for cap in _CAPS:
-        counts = [
-            database.rows(f"SELECT count(*) FROM (SELECT 1 FROM ({d.sql}) LIMIT {cap})", d.parameters)[0][0]
-            for d in drivers
-        ]
+        each = ", ".join(f"(SELECT count(*) FROM (SELECT 1 FROM ({d.sql}) LIMIT {cap}))" for d in drivers)
+        [counts] = database.rows(f"SELECT {each}", [p for d in drivers for p in d.parameters])
         if min(counts) < cap:
             break
     return drivers[counts.index(min(counts))]

@@ -58,12 +58,31 @@ class Query:
         wanted = Order.of(order)
         after = _read_cursor(cursor, wanted, self._expression)
         answer = QueryAnswer(self._load_topics)
-        found = self._matches(wanted, after, None if limit is None else limit + 1)
+        more = None if limit is None else limit + 1
+        if self._is_plain:
+            return self._plain_answer(answer, self._rows(0, wanted, after, more), wanted, limit, cursor)
+        found = self._matches(wanted, after, more)
         if limit is not None and len(found) > limit:
             found = found[:limit]
             answer.next_cursor = _write_cursor(found[-1].row, wanted, self._expression)
-        answer.items = [self._item(candidate, answer) for candidate in found]
+        answer._items = [self._item(candidate, answer) for candidate in found]
         if not found and cursor is None:
+            answer.warnings = self._warnings()
+        return answer
+
+    @property
+    def _is_plain(self) -> bool:
+        """True when SQL alone answers the query: one alternative with conditions on sequences only."""
+        return len(self._alternatives) == 1 and not self._needs_reader(0)
+
+    def _plain_answer(
+        self, answer: QueryAnswer, rows: list[Row], order: Order, limit: int | None, cursor: str | None
+    ) -> QueryAnswer:
+        if limit is not None and len(rows) > limit:
+            rows = rows[:limit]
+            answer.next_cursor = _write_cursor(rows[-1], order, self._expression)
+        answer._waiting = rows
+        if not rows and cursor is None:
             answer.warnings = self._warnings()
         return answer
 
@@ -75,16 +94,18 @@ class Query:
         if any(alternative.groups for alternative in self._alternatives):
             complete_statistics(self._database, self._sequences)
         held: dict[int, _Candidate] = {}
-        for place, alternative in enumerate(self._alternatives):
-            exact = not alternative.groups and not alternative.topic
-            exclusions = [self._exclusion(e.item, wanted=e.wanted) for e in alternative.exclusions]
-            rows = candidates(self._database, alternative, exclusions, order, after, limit if exact else None)
-            for row in rows:
+        for place in range(len(self._alternatives)):
+            for row in self._rows(place, order, after, None if self._needs_reader(place) else limit):
                 held.setdefault(row[0], _Candidate(row)).alternatives.append(place)
         ordered = list(held.values())
         if len(self._alternatives) > 1:
             ordered.sort(key=lambda c: (c.row[4], c.row[1]), reverse=order.descending)
         return self._confirmed(ordered, limit)
+
+    def _rows(self, place: int, order: Order, after: tuple[object, str] | None, limit: int | None) -> list[Row]:
+        alternative = self._alternatives[place]
+        exclusions = [self._exclusion(e.item, wanted=e.wanted) for e in alternative.exclusions]
+        return candidates(self._database, alternative, exclusions, order, after, limit)
 
     def _exclusion(self, item: Expression, *, wanted: bool) -> Clause:
         ids = json.dumps(Query(self._database, self._sequences, item).ids())

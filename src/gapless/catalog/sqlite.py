@@ -169,7 +169,7 @@ class Database:
 
 def _connect(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    connection.create_function("glob_match", 2, glob_match, deterministic=True)
+    connection.create_function("glob_match", 2, _glob_holds, deterministic=True)
     connection.create_function("integer_holds", 3, _integer_holds, deterministic=True)
     connection.create_function("number_holds", 3, _number_holds, deterministic=True)
     return connection
@@ -235,3 +235,7 @@ def _integer_holds(op: str, value: str, operand: str) -> bool:
 def _number_holds(op: str, value: float, operand: str) -> bool:
     """Compare a stored number with an integer beyond 64 bits, which SQLite cannot take as a parameter."""
     return value_holds(op, value, int(operand))
+
+
+def _glob_holds(pattern: str, value: object) -> bool:
+    return isinstance(value, str) and glob_match(pattern, value)

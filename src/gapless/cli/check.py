@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gapless.cli import options, output
-from gapless.cli.verify import finding_line
+
+if TYPE_CHECKING:
+    from gapless.store.quality import QualityFinding, TopicQuality
+
+_STYLES = {
+    "good": "green",
+    "doubtful": "yellow",
+    "bad": "red",
+    "problem": "red",
+    "warning": "yellow",
+    "info": "dim",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,50 +38,66 @@ def run(args: argparse.Namespace) -> int:
 
     _, row = options.find_sequence(args)
     report = check(row.path)
-    fields: dict[str, Any] = {"name": row.name, **dataclasses.asdict(report)}
-    bad = str(fields["verdict"]) == "bad"
+    bad = report.verdict == "bad"
     if args.json:
-        output.say_json(fields)
+        output.say_json({"name": row.name, **dataclasses.asdict(report)})
         return int(bad)
-    output.say(f"{output.styled(row.name, 'bold')}  {verdict_text(str(fields['verdict']))}")
+    output.say(f"{output.styled(row.name, 'bold')}  {output.styled(report.verdict, _STYLES[report.verdict])}")
     output.say()
-    for line in _topic_table(fields["topics"]):
+    for line in _topic_table(report.topics):
         output.say(line)
-    if fields["findings"]:
+    if report.findings:
         output.say()
-    for finding in fields["findings"]:
-        output.say(finding_line({"file": finding.get("topic"), "rows": None, **finding}))
+    for finding in report.findings:
+        output.say(_finding_line(finding))
     return int(bad)
 
 
-def verdict_text(verdict: str) -> str:
-    """Return the verdict in the colour of its meaning."""
-    style = {"good": "green", "bad": "red"}.get(verdict, "yellow")
-    return output.styled(verdict, style)
-
-
-def _topic_table(topics: Any) -> list[str]:
-    """Return one line per topic; the columns are those of the report."""
-    entries = list(topics.values()) if isinstance(topics, dict) else list(topics)
-    if not entries:
+def _topic_table(topics: dict[str, TopicQuality]) -> list[str]:
+    """Return one line per topic; what a column means is told by `gapless explain`."""
+    if not topics:
         return ["no topics"]
-    names = (
-        list(topics)
-        if isinstance(topics, dict)
-        else [entry.get("topic", entry.get("name")) for entry in entries]
-    )
-    keys = [
-        k
-        for k, v in entries[0].items()
-        if k not in ("topic", "name") and isinstance(v, (int, float, type(None)))
+    headers = [
+        "TOPIC",
+        "ROWS",
+        "RATE/s",
+        "JITTER",
+        "LONGEST",
+        "LOST",
+        "DROPPED",
+        "TWICE",
+        "LATE",
+        "NAN",
+        "NULL",
+        "DEAD",
     ]
     rows = [
-        [str(name), *("-" if entry[key] is None else _cell(entry[key]) for key in keys)]
-        for name, entry in zip(names, entries, strict=True)
+        [
+            name,
+            output.count(figures.rows),
+            "-" if figures.rate_hz is None else f"{figures.rate_hz:.4g}",
+            _interval(figures.jitter_ns),
+            _interval(figures.interval_max_ns),
+            output.count(figures.missing),
+            output.count(figures.dropped),
+            output.count(figures.duplicates),
+            output.count(figures.out_of_order),
+            output.count(figures.nan_values),
+            output.count(figures.null_values),
+            output.count(len(figures.dead_columns)),
+        ]
+        for name, figures in topics.items()
     ]
-    headers = ["TOPIC", *(key.replace("_", " ").upper() for key in keys)]
     return output.table(headers, rows, right=frozenset(range(1, len(headers))))
 
 
-def _cell(value: float) -> str:
-    return output.count(value) if isinstance(value, int) else output.number(value, 4)
+def _interval(length_ns: float | None) -> str:
+    return "-" if length_ns is None else output.duration(round(length_ns))
+
+
+def _finding_line(finding: QualityFinding) -> str:
+    code = output.styled(finding.code, _STYLES.get(finding.severity, "dim"))
+    text = finding.message
+    if finding.topic and not text.startswith(finding.topic):
+        text = f"{finding.topic}: {text}"
+    return f"  {code} {finding.severity}  {text}"

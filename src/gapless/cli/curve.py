@@ -63,4 +63,4 @@ def _curve(topic: TopicReader, column: str, buckets: int) -> Curve:
 
     found = downsample(topic, column, 2 * buckets)
     low, high = (values.astype("float64").tolist() for values in (found.minimum, found.maximum))
-    return Curve(found.start_ns.tolist(), low, high)
+    return Curve(found.start_ns.tolist(), low, high, int(found.end_ns[-1]) if len(found) else 0)

@@ -26,6 +26,15 @@ _MOMENT_S = (0.3, 3.0)
 
 
 @dataclass(frozen=True)
+class _Run:
+    """What decides every row of one child."""
+
+    name: str
+    seed: int
+    start_ns: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What one kill left: rows offered and acknowledged by the child, rows recovered, first wrong row."""
 
@@ -52,15 +61,17 @@ def demonstrate(root: Path, times: int) -> int:
 
 def _once(root: Path, label: str) -> bool:
     from gapless.cli.host_recorder import free_name
+    from gapless.store.verify import verify
 
     name, seed = free_name(root, "demo-kill"), random.SystemRandom().randrange(1 << 30)
-    after_s, reports = _record_and_kill(root, name, seed)
+    run = _Run(name, seed, time.time_ns())
+    after_s, reports = _record_and_kill(root, run)
     output.say(f"kill {label}  {name}: SIGKILL after {after_s:.2f} s of recording")
     with options.connect(root) as client:
         client.recover(name)
-    outcomes = _compare(root, name, seed, reports)
+    outcomes = _compare(root, run, reports)
     known = description.describe(options.bundle_path(root, name))
-    findings = _verify(root, name)
+    findings = verify(options.bundle_path(root, name), deep=True)
     for topic, outcome in outcomes.items():
         unacknowledged = outcome.offered - outcome.acknowledged
         extra = max(0, outcome.recovered - outcome.acknowledged)
@@ -76,16 +87,18 @@ def _once(root: Path, label: str) -> bool:
         f"  outcome {known['outcome']}; {ledger_text(known['ledger'])}; {len(findings)} findings of verify"
     )
     for finding in findings:
-        output.say(f"    {finding}")
-    kept = not findings and all(not o.lost and not o.wrong for o in outcomes.values())
+        output.say(f"    {finding.code} {finding.message}")
+    intact = all(finding.severity != "error" for finding in findings)
+    kept = intact and all(not o.lost and not o.wrong for o in outcomes.values())
     verdict = ("no acknowledged row was lost", "green") if kept else ("BROKEN PROMISE", "red")
     output.say(f"  {output.styled(*verdict)}")
     return kept
 
 
-def _record_and_kill(root: Path, name: str, seed: int) -> tuple[float, dict[str, tuple[int, int]]]:
+def _record_and_kill(root: Path, run: _Run) -> tuple[float, dict[str, tuple[int, int]]]:
     """Run the child and kill it at a random moment; return when, and (offered, acknowledged) per topic."""
-    command = [sys.executable, "-m", "gapless.cli.kill_child", str(root.absolute()), name, str(seed)]
+    command = [sys.executable, "-m", "gapless.cli.kill_child", str(root.absolute())]
+    command += [run.name, str(run.seed), str(run.start_ns)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert child.stdout is not None
     try:
@@ -132,17 +145,17 @@ def _read_for(descriptor: int, length_s: float) -> bytes:
     return received
 
 
-def _compare(root: Path, name: str, seed: int, reports: dict[str, tuple[int, int]]) -> dict[str, Outcome]:
+def _compare(root: Path, run: _Run, reports: dict[str, tuple[int, int]]) -> dict[str, Outcome]:
     from gapless.store.reader import open_bundle
 
-    reader = open_bundle(options.bundle_path(root, name))
-    source = ImuSource(seed)
+    reader = open_bundle(options.bundle_path(root, run.name))
+    source = ImuSource(run.seed)
 
     def expected_motion(k: int) -> tuple[object, ...]:
-        return (kill_child.START_NS + k * PERIOD_NS, *source.row(k))
+        return (run.start_ns + k * PERIOD_NS, *source.row(k))
 
     def expected_note(k: int) -> tuple[object, ...]:
-        return (kill_child.START_NS + k * kill_child.NOTE_EVERY * PERIOD_NS, kill_child.note(k))
+        return (run.start_ns + k * kill_child.NOTE_EVERY * PERIOD_NS, kill_child.note(k))
 
     out = {}
     for topic, expected in ((kill_child.MOTION, expected_motion), (kill_child.NOTES, expected_note)):
@@ -157,9 +170,3 @@ def _compare(root: Path, name: str, seed: int, reports: dict[str, tuple[int, int
                 recovered += 1
         out[topic] = Outcome(*reports[topic], recovered, tuple(wrong))
     return out
-
-
-def _verify(root: Path, name: str) -> list[str]:
-    from gapless.store.verify import verify
-
-    return [f"{f.code} {f.message}" for f in verify(options.bundle_path(root, name), deep=True)]

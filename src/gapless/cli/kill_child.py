@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOTION, NOTES = "sensors/motion", "notes"
-START_NS = 1_700_000_000_000_000_000
 NOTE_EVERY = 50
 _NAMES = ("acceleration.x", "acceleration.y", "acceleration.z", "rotation.x", "rotation.y", "rotation.z")
 
@@ -46,7 +45,7 @@ def note(k: int) -> str:
     return f"note {k} " + "abcdefghij" * (k * 7 % 23)
 
 
-def record(store: str, name: str, seed: int) -> None:
+def record(store: str, name: str, seed: int, start_ns: int) -> None:
     """Record in bursts of random size until killed."""
     from pathlib import Path
 
@@ -64,9 +63,9 @@ def record(store: str, name: str, seed: int) -> None:
         rows = noted = 0
         while True:
             for _ in range(dice.randint(1, 400)):
-                motion.push_row(START_NS + rows * PERIOD_NS, *source.row(rows))
+                motion.push_row(start_ns + rows * PERIOD_NS, *source.row(rows))
                 if rows % NOTE_EVERY == 0:
-                    notes.push_row(START_NS + rows * PERIOD_NS, note(noted))
+                    notes.push_row(start_ns + rows * PERIOD_NS, note(noted))
                     noted += 1
                 rows += 1
             if dice.random() < 0.05:
@@ -77,4 +76,4 @@ def record(store: str, name: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    record(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    record(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -150,7 +150,7 @@ def duration(length_ns: int | None) -> str:
     if seconds >= 60:
         return f"{int(seconds // 60)}m {int(seconds % 60):02d}s"
     if seconds >= 1 or length_ns == 0:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if length_ns else "0 s"
     return f"{length_ns / 1e6:.1f} ms" if length_ns >= 1e5 else f"{length_ns / 1e3:.1f} µs"
 
 

@@ -23,6 +23,7 @@ class Curve:
     times_ns: Sequence[int]
     low: Sequence[float]
     high: Sequence[float]
+    end_ns: int
 
 
 def bucketed(points: Iterable[tuple[int, float]], start_ns: int, end_ns: int, buckets: int) -> Curve:
@@ -37,9 +38,8 @@ def bucketed(points: Iterable[tuple[int, float]], start_ns: int, end_ns: int, bu
         low[index] = min(low[index], value)
         high[index] = max(high[index], value)
     used = [i for i in range(buckets) if low[i] <= high[i]]
-    return Curve(
-        [start_ns + i * span // buckets for i in used], [low[i] for i in used], [high[i] for i in used]
-    )
+    times_ns = [start_ns + i * span // buckets for i in used]
+    return Curve(times_ns, [low[i] for i in used], [high[i] for i in used], end_ns)
 
 
 def render(
@@ -61,7 +61,7 @@ def render(
         label = _tick(top - row * step, top - bottom) if labelled else ""
         lines.append(f"{label:>{_LABEL_COLUMNS}} {axis}{cell_line}".rstrip())
     lines.append(f"{'':>{_LABEL_COLUMNS}} {corner}{tick * width}")
-    return [*lines, *_time_axis(curve.times_ns[0], curve.times_ns[-1], width)]
+    return [*lines, *_time_axis(curve.times_ns[0], curve.end_ns, width)]
 
 
 def _range(low: float, high: float) -> tuple[float, float]:
@@ -73,7 +73,7 @@ def _range(low: float, high: float) -> tuple[float, float]:
 
 def _columns(curve: Curve, count: int) -> list[tuple[float, float] | None]:
     """Return the extremes per column; a column without a bucket repeats nothing and stays empty."""
-    start, end = curve.times_ns[0], curve.times_ns[-1]
+    start, end = curve.times_ns[0], curve.end_ns
     span = max(1, end - start + 1)
     out: list[tuple[float, float] | None] = [None] * count
     for time_ns, low, high in zip(curve.times_ns, curve.low, curve.high, strict=True):

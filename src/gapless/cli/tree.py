@@ -88,7 +88,8 @@ def _sequence_node(known: dict[str, Any], depth: int) -> Node:
 def _topic_node(name: str, topic: dict[str, Any], depth: int) -> Node:
     tag = topic["ontology"].get("tag")
     label = f"{name}  {tag + ', ' if tag else ''}{output.count(topic['rows'])} rows"
-    fields = [f for f in topic["fields"] if f["name"] != "timestamp_ns"]
+    hidden = name.startswith("_")  # the fields of reserved topics are the same everywhere
+    fields = [] if hidden else [f for f in topic["fields"] if f["name"] != "timestamp_ns"]
     leaves: list[Node] = [
         (f"{f['name']}  {f['type']}{' [' + str(f['unit']) + ']' if f.get('unit') else ''}", [])
         for f in fields

@@ -13,7 +13,7 @@ from gapless.cli import options, output
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gapless.store.verify import Finding
+    from gapless.catalog.catalog import SequenceRow
 
 EXIT_INTEGRITY = 4
 
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
             skipped.append(row.name)
             continue
         status.show(f"verify {number}/{len(rows)} {row.name}")
-        found = verify(row.path, deep=args.deep)
-        findings = [finding_fields(f) for f in found]
+        findings = [finding.to_json() for finding in verify(row.path, deep=args.deep)]
         results.append({"name": row.name, "ok": not findings, "findings": findings})
     status.clear()
     bad = sum(not result["ok"] for result in results)
@@ -52,31 +51,19 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_INTEGRITY if bad else 0
 
 
-def chosen(args: argparse.Namespace) -> tuple[Path, list[Any]]:
+def chosen(args: argparse.Namespace) -> tuple[Path, list[SequenceRow]]:
     """Return the store and the sequence of the reference, or all sequences without one."""
     if args.ref is not None:
         root, row = options.find_sequence(args)
         return root, [row]
     root = options.existing_store(args)
-    return root, list(options.open_catalog(root).sequences())
+    return root, options.open_catalog(root).sequences()
 
 
-def finding_fields(finding: Finding) -> dict[str, Any]:
-    """Return a finding as the values that JSON shows."""
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "message": finding.message,
-        "file": None if finding.file is None else str(finding.file),
-        "rows": finding.rows,
-    }
-
-
-def finding_line(finding: dict[str, Any]) -> str:
-    """Return a finding as one line."""
-    style = {"error": "red", "warning": "yellow"}.get(finding["severity"], "dim")
-    place = f" {finding['file']}" if finding["file"] else ""
-    rows = f" rows {finding['rows']}" if finding["rows"] is not None else ""
+def _finding_line(finding: dict[str, Any]) -> str:
+    style = "red" if finding["severity"] == "error" else "yellow"
+    place = f"  {finding['file']}" if finding["file"] else ""
+    rows = "  rows {} to {}".format(*finding["rows"]) if finding["rows"] else ""
     return (
         f"  {output.styled(finding['code'], style)} {finding['severity']}{place}{rows}: {finding['message']}"
     )
@@ -87,7 +74,7 @@ def _print(results: list[dict[str, Any]], skipped: list[str]) -> None:
         verdict = output.styled("ok", "green") if result["ok"] else output.styled("DAMAGED", "red")
         output.say(f"{result['name']}: {verdict}")
         for finding in result["findings"]:
-            output.say(finding_line(finding))
+            output.say(_finding_line(finding))
     for name in skipped:
         output.say(f"{name}: not sealed, not verified")
     if not results and not skipped:

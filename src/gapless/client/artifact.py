@@ -15,13 +15,24 @@ from gapless.store.platform import Platform
 _CHUNK_BYTES = 1 << 20
 
 
-def artifact_entry(bundle: Bundle, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str,
-                   platform: Platform, sequence: str) -> dict[str, Any]:
+def artifact_entry(
+    bundle: Bundle,
+    path_or_uri: str | os.PathLike[str],
+    name: str | None,
+    media_type: str,
+    platform: Platform,
+    sequence: str,
+) -> dict[str, Any]:
     """Return the entry of an artifact; a local file is copied and synced first."""
     text = os.fspath(path_or_uri)
     if "://" in text and not text.startswith("file://"):
-        return {"name": name or text.rsplit("/", 1)[-1] or text, "media_type": media_type, "uri": text, "bytes": None,
-                "sha256": None}
+        return {
+            "name": name or text.rsplit("/", 1)[-1] or text,
+            "media_type": media_type,
+            "uri": text,
+            "bytes": None,
+            "sha256": None,
+        }
     source = Path(text.removeprefix("file://"))
     if not source.is_file():
         raise NotFound("there is no such file to add", sequence=sequence, found=str(source))
@@ -31,8 +42,13 @@ def artifact_entry(bundle: Bundle, path_or_uri: str | os.PathLike[str], name: st
     if target.exists():
         raise NameTaken("the sequence has an artifact of that name", sequence=sequence, found=name)
     digest, size = _copy(source, target, platform)
-    return {"name": name, "media_type": media_type, "path": target.relative_to(bundle.path).as_posix(), "bytes": size,
-            "sha256": digest}
+    return {
+        "name": name,
+        "media_type": media_type,
+        "path": target.relative_to(bundle.path).as_posix(),
+        "bytes": size,
+        "sha256": digest,
+    }
 
 
 def _copy(source: Path, target: Path, platform: Platform) -> tuple[str, int]:

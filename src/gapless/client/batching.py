@@ -23,12 +23,22 @@ class BatchShaper:
         self.sequence = sequence
         self.declaration = declaration
         self.schema = declaration.stored_schema if declaration.producer_seq else declaration.schema
-        self._no_nan = [c.name for c in declaration.schema if (c.metadata or {}).get(b"allow_nan") == b"false"]
+        self._no_nan = [
+            c.name for c in declaration.schema if (c.metadata or {}).get(b"allow_nan") == b"false"
+        ]
 
-    def refuse(self, message: str, field: str | None = None, found: object = None, expected: object = None) -> ValueRefused:
+    def refuse(
+        self, message: str, field: str | None = None, found: object = None, expected: object = None
+    ) -> ValueRefused:
         """Return the error that names sequence, topic and field."""
-        return ValueRefused(message, sequence=self.sequence, topic=self.declaration.name, field=field, found=found,
-                            expected=expected)
+        return ValueRefused(
+            message,
+            sequence=self.sequence,
+            topic=self.declaration.name,
+            field=field,
+            found=found,
+            expected=expected,
+        )
 
     def from_columns(self, timestamps_ns: Any, columns: Mapping[str, Any], seq: Any = None) -> pa.RecordBatch:
         """Return arrays by column name as one batch; nullable columns may be left out."""
@@ -45,7 +55,9 @@ class BatchShaper:
         """Return a batch or table with the declared columns in order; without times every row gets the stamp."""
         if isinstance(batch, pa.Table):
             merged = batch.combine_chunks()
-            given: dict[str, Any] = {n: _one_chunk(merged.column(n), merged.schema.field(n).type) for n in merged.schema.names}
+            given: dict[str, Any] = {
+                n: _one_chunk(merged.column(n), merged.schema.field(n).type) for n in merged.schema.names
+            }
         else:
             given = {n: batch.column(i) for i, n in enumerate(batch.schema.names)}
         if TIME not in given:
@@ -57,7 +69,9 @@ class BatchShaper:
     def _assemble(self, given: dict[str, Any], rows: int) -> pa.RecordBatch:
         unknown = [name for name in given if name not in self.schema.names]
         if unknown:
-            raise self.refuse("the topic has no column of this name", unknown[0], expected=", ".join(self.schema.names[1:]))
+            raise self.refuse(
+                "the topic has no column of this name", unknown[0], expected=", ".join(self.schema.names[1:])
+            )
         arrays = []
         for column in self.schema:
             if column.name in given:
@@ -65,11 +79,17 @@ class BatchShaper:
             elif column.nullable:
                 array = pa.nulls(rows, column.type)
             else:
-                raise self.refuse("a column that may not be null is missing", column.name, expected=str(column.type))
+                raise self.refuse(
+                    "a column that may not be null is missing", column.name, expected=str(column.type)
+                )
             if len(array) != rows:
-                raise self.refuse("columns have different lengths", column.name, found=len(array), expected=rows)
+                raise self.refuse(
+                    "columns have different lengths", column.name, found=len(array), expected=rows
+                )
             if array.null_count and not column.nullable:
-                raise self.refuse("nulls in a column that may not be null", column.name, found=f"{array.null_count} nulls")
+                raise self.refuse(
+                    "nulls in a column that may not be null", column.name, found=f"{array.null_count} nulls"
+                )
             arrays.append(array)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         self._check_values(batch)
@@ -91,10 +111,13 @@ class BatchShaper:
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ValueRefused):
                 raise
-            raise self.refuse(f"values do not fit their column: {error}", column.name, expected=str(column.type)) from error
+            raise self.refuse(
+                f"values do not fit their column: {error}", column.name, expected=str(column.type)
+            ) from error
 
     def _check_kind(self, column: pa.Field, found: pa.DataType) -> None:
         """Refuse casts that Arrow would make but nobody means: numbers to text, text to numbers, bool to number."""
+
         def family(kind: pa.DataType) -> str:
             if pa.types.is_boolean(kind):
                 return "bool"
@@ -104,13 +127,19 @@ class BatchShaper:
 
         pair = family(found), family(column.type)
         if "other" not in pair and pair[0] != pair[1]:
-            raise self.refuse("values have the wrong type", column.name, found=str(found), expected=str(column.type))
+            raise self.refuse(
+                "values have the wrong type", column.name, found=str(found), expected=str(column.type)
+            )
 
     def _rows_of(self, column: pa.Field, values: np.ndarray[Any, Any]) -> pa.Array:
         """Return an n-dimensional array as a list column, one list per first index."""
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         width = int(np.prod(values.shape[1:]))
-        return pa.FixedSizeListArray.from_arrays(flat, width) if width else pa.array([[]] * len(values), column.type)
+        return (
+            pa.FixedSizeListArray.from_arrays(flat, width)
+            if width
+            else pa.array([[]] * len(values), column.type)
+        )
 
     def _check_values(self, batch: pa.RecordBatch) -> None:
         times = batch.column(0).to_numpy()

@@ -15,6 +15,7 @@ from gapless.model.names import check_sequence_name, fold
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.outcome import OnErrorPolicy, Outcome, State
 from gapless.store.folder import FolderStore
+from gapless.store.durability import Durability
 from gapless.store.layout import Bundle
 from gapless.store.platform import PLATFORM, Platform
 
@@ -26,17 +27,31 @@ if TYPE_CHECKING:
     from gapless.client.sequence_writer import SequenceWriter
 
 
-def connect(url: str | os.PathLike[str] = "./gapless-data", *, flush_bytes: int = 1 << 20,
-            flush_rows: int | None = None, flush_ms: int = 250, max_unsynced_bytes: int = 64 << 20,
-            deadline_s: float = 30.0, platform: Platform = PLATFORM) -> Client:
+def connect(
+    url: str | os.PathLike[str] = "./gapless-data",
+    *,
+    flush_bytes: int = 1 << 20,
+    flush_rows: int | None = None,
+    flush_ms: int = 250,
+    max_unsynced_bytes: int = 64 << 20,
+    deadline_s: float = 30.0,
+    platform: Platform = PLATFORM,
+) -> Client:
     """Return a client of the store at ``url``: a folder, made if it is not there.
 
     A sync of what was pushed starts after ``flush_ms``, ``flush_bytes`` or ``flush_rows``, whichever is
     first; producers meet their topic's policy at ``max_unsynced_bytes``; no wait is longer than
     ``deadline_s``. Raises UsageError for a URL scheme other than ``file``.
     """
-    return Client(local_path(url), flush_bytes=flush_bytes, flush_rows=flush_rows, flush_ms=flush_ms,
-                  max_unsynced_bytes=max_unsynced_bytes, deadline_s=deadline_s, platform=platform)
+    return Client(
+        local_path(url),
+        flush_bytes=flush_bytes,
+        flush_rows=flush_rows,
+        flush_ms=flush_ms,
+        max_unsynced_bytes=max_unsynced_bytes,
+        deadline_s=deadline_s,
+        platform=platform,
+    )
 
 
 def local_path(url: str | os.PathLike[str]) -> Path:
@@ -46,22 +61,43 @@ def local_path(url: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     parts = urlsplit(text)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise UsageError("a store is named by a folder or a file:// URL", found=text, expected="./data or file:///data")
+        raise UsageError(
+            "a store is named by a folder or a file:// URL", found=text, expected="./data or file:///data"
+        )
     return Path(unquote(parts.path))
 
 
 class Client:
     """Writes, finds and reads the sequences of one store. Use it as a context manager, or close it."""
 
-    def __init__(self, root: Path, *, flush_bytes: int, flush_rows: int | None, flush_ms: int,
-                 max_unsynced_bytes: int, deadline_s: float, platform: Platform) -> None:
-        for name, value in (("flush_bytes", flush_bytes), ("flush_ms", flush_ms), ("flush_rows", flush_rows or 1),
-                            ("max_unsynced_bytes", max_unsynced_bytes), ("deadline_s", deadline_s)):
+    def __init__(
+        self,
+        root: Path,
+        *,
+        flush_bytes: int,
+        flush_rows: int | None,
+        flush_ms: int,
+        max_unsynced_bytes: int,
+        deadline_s: float,
+        platform: Platform,
+    ) -> None:
+        for name, value in (
+            ("flush_bytes", flush_bytes),
+            ("flush_ms", flush_ms),
+            ("flush_rows", flush_rows or 1),
+            ("max_unsynced_bytes", max_unsynced_bytes),
+            ("deadline_s", deadline_s),
+        ):
             if not value > 0:
                 raise UsageError("a limit must be more than nothing", found=f"{name}={value}", expected="> 0")
         self._store = FolderStore(root, platform=platform)
-        self._knobs = {"flush_bytes": flush_bytes, "flush_rows": flush_rows, "flush_ms": flush_ms,
-                       "max_unsynced_bytes": max_unsynced_bytes, "deadline_s": deadline_s}
+        self._durability = Durability(
+            flush_ms=flush_ms,
+            flush_bytes=flush_bytes,
+            flush_rows=flush_rows,
+            max_unsynced_bytes=max_unsynced_bytes,
+            deadline_s=deadline_s,
+        )
         self.registry = OntologyRegistry()
         self._catalog: Catalog | None = None
         self._writing: list[SequenceWriter] = []
@@ -84,8 +120,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -96,8 +133,14 @@ class Client:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def sequence_create(self, sequence_name: str, metadata: Mapping[str, Any] | None = None, *,
-                        group: str | None = None, on_error: OnErrorPolicy = OnErrorPolicy.Delete) -> SequenceWriter:
+    def sequence_create(
+        self,
+        sequence_name: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        group: str | None = None,
+        on_error: OnErrorPolicy = OnErrorPolicy.Delete,
+    ) -> SequenceWriter:
         """Return the writer of a new sequence, to be used in a with-block.
 
         ``metadata``: any JSON object; it can be queried. ``on_error``: what an exception that leaves the
@@ -111,10 +154,18 @@ class Client:
             raise NameTaken("a sequence of that name exists", sequence=name, found=str(self.path))
         self._recover_once()
         header = self._header(name, group, dict(metadata or {}), None)
-        return SequenceWriter(self, name, None, header, on_error=OnErrorPolicy(on_error), durability=self._durability())
+        return SequenceWriter(
+            self, name, None, header, on_error=OnErrorPolicy(on_error), durability=self._durability
+        )
 
-    def sequence_update(self, sequence_name: str, layer: str = "update", *, metadata: Mapping[str, Any] | None = None,
-                        on_error: OnErrorPolicy = OnErrorPolicy.Delete) -> SequenceWriter:
+    def sequence_update(
+        self,
+        sequence_name: str,
+        layer: str = "update",
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        on_error: OnErrorPolicy = OnErrorPolicy.Delete,
+    ) -> SequenceWriter:
         """Return the writer of a new layer on a sealed sequence; the base never changes.
 
         Raises NotFound, and StateError for a sequence that is not sealed.
@@ -126,22 +177,30 @@ class Client:
         self._recover_once()
         bundle = self._store.reserve_layer(base, layer)
         digest = read_json(base.manifest)["content_digest"]
-        header = self._header(layer, None, dict(metadata or {}), {"name": sequence_name, "content_digest": digest})
-        return SequenceWriter(self, layer, bundle, header, on_error=OnErrorPolicy(on_error), durability=self._durability())
+        header = self._header(
+            layer, None, dict(metadata or {}), {"name": sequence_name, "content_digest": digest}
+        )
+        return SequenceWriter(
+            self, layer, bundle, header, on_error=OnErrorPolicy(on_error), durability=self._durability
+        )
 
-    def _header(self, name: str, group: str | None, metadata: dict[str, Any], base: dict[str, str] | None) -> dict[str, Any]:
+    def _header(
+        self, name: str, group: str | None, metadata: dict[str, Any], base: dict[str, str] | None
+    ) -> dict[str, Any]:
         from gapless.store.journal import make_header
 
         checked = check_metadata(metadata, sequence=name, topic=None)
         if group is not None:
             check_metadata({"group": group}, sequence=name, topic=None)
-        return make_header(name, platform=self._store.platform, group=group, metadata=checked, base=base,
-                           window_ms=self._knobs["flush_ms"], max_unsynced_bytes=self._knobs["max_unsynced_bytes"])
-
-    def _durability(self) -> Any:
-        from gapless.store.writer import Durability
-
-        return Durability(**self._knobs)
+        return make_header(
+            name,
+            platform=self._store.platform,
+            group=group,
+            metadata=checked,
+            base=base,
+            window_ms=self._durability.flush_ms,
+            max_unsynced_bytes=self._durability.max_unsynced_bytes,
+        )
 
     def _recover_once(self) -> None:
         """Recover what has no owner, once for each client that writes."""
@@ -193,8 +252,9 @@ class Client:
         """Tell whether there is a sequence of that name in any state but discarded."""
         return fold(sequence_name) in {fold(name) for name in self._store.names()}
 
-    def query(self, *expressions: Any, order: str | None = None, limit: int | None = None,
-              cursor: str | None = None) -> QueryAnswer:
+    def query(
+        self, *expressions: Any, order: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> QueryAnswer:
         """Return the sequences, topics and time spans for which all expressions hold.
 
         ``client.query(Sequence.Q.user_metadata["vehicle.id"].eq("x") & IMU.Q.acceleration.x.gt(9.8))``.
@@ -204,8 +264,17 @@ class Client:
 
     # -- labels and ends -----------------------------------------------------------------------
 
-    def annotate(self, sequence_name: str, start_ns: int, end_ns: int, name: str, *, kind: str = "label",
-                 author: str | None = None, confidence: float | None = None) -> Annotation:
+    def annotate(
+        self,
+        sequence_name: str,
+        start_ns: int,
+        end_ns: int,
+        name: str,
+        *,
+        kind: str = "label",
+        author: str | None = None,
+        confidence: float | None = None,
+    ) -> Annotation:
         """Label a time span of a sequence, durably and outside its identity; return the label."""
         from gapless.catalog.annotations import append_annotation
 
@@ -232,11 +301,16 @@ class Client:
 
         base = self._store.bundle(sequence_name)
         if self._store.state(base) is State.PENDING:
-            raise StateError("a pending sequence was kept on purpose", sequence=sequence_name,
-                             next_step=f"`gapless seal {sequence_name}` keeps it, `gapless discard {sequence_name}` ends it")
+            raise StateError(
+                "a pending sequence was kept on purpose",
+                sequence=sequence_name,
+                next_step=f"`gapless seal {sequence_name}` keeps it, `gapless discard {sequence_name}` ends it",
+            )
         manifest: dict[str, Any] = {}
         for bundle in (*map(Bundle, base.layer_paths()), base):
-            if self._store.state(bundle) is not State.PENDING and (bundle.journal.exists() or bundle.manifest.exists()):
+            if self._store.state(bundle) is not State.PENDING and (
+                bundle.journal.exists() or bundle.manifest.exists()
+            ):
                 manifest = recover(bundle.path, self._store.platform)
         self._sealed(base)
         return manifest

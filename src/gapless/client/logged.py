@@ -18,7 +18,9 @@ def logged_schema(value: Any, unit: str | None, sequence: str, topic: str) -> pa
     """Return the schema of a topic whose first value this is."""
     if isinstance(value, Mapping):
         if not value:
-            raise ValueRefused("an empty mapping says nothing of a topic's columns", sequence=sequence, topic=topic)
+            raise ValueRefused(
+                "an empty mapping says nothing of a topic's columns", sequence=sequence, topic=topic
+            )
         return pa.schema([_field(str(key), item, unit, sequence, topic) for key, item in value.items()])
     return pa.schema([_field(VALUE, value, unit, sequence, topic)])
 
@@ -35,8 +37,14 @@ def _field(name: str, value: Any, unit: str | None, sequence: str, topic: str) -
         return pa.field(name, pa.large_binary(), nullable=True, metadata=metadata)
     if isinstance(value, list | tuple | np.ndarray):
         return pa.field(name, pa.list_(pa.float64()), nullable=True, metadata=metadata)
-    raise ValueRefused("log takes numbers, bools, text, bytes, arrays and mappings of these", sequence=sequence,
-                       topic=topic, field=name, found=repr(value), expected="a number, bool, text, bytes or array")
+    raise ValueRefused(
+        "log takes numbers, bools, text, bytes, arrays and mappings of these",
+        sequence=sequence,
+        topic=topic,
+        field=name,
+        found=repr(value),
+        expected="a number, bool, text, bytes or array",
+    )
 
 
 def logged_values(value: Any, names: tuple[str, ...] | None, sequence: str, topic: str) -> tuple[Any, ...]:
@@ -44,10 +52,20 @@ def logged_values(value: Any, names: tuple[str, ...] | None, sequence: str, topi
     if names is None:
         return (value,)
     if not isinstance(value, Mapping):
-        raise ValueRefused("the topic was logged as a mapping", sequence=sequence, topic=topic, found=repr(value),
-                           expected=f"a mapping of {', '.join(names)}")
+        raise ValueRefused(
+            "the topic was logged as a mapping",
+            sequence=sequence,
+            topic=topic,
+            found=repr(value),
+            expected=f"a mapping of {', '.join(names)}",
+        )
     unknown = [str(key) for key in value if key not in names]
     if unknown:
-        raise ValueRefused("the topic has no column of this name", sequence=sequence, topic=topic, field=unknown[0],
-                           expected=", ".join(names))
+        raise ValueRefused(
+            "the topic has no column of this name",
+            sequence=sequence,
+            topic=topic,
+            field=unknown[0],
+            expected=", ".join(names),
+        )
     return tuple(value.get(name) for name in names)

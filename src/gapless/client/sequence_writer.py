@@ -37,7 +37,8 @@ from gapless.store.handover import OverflowPolicy
 from gapless.store.layout import Bundle
 from gapless.store.reserved import EVENTS, QUARANTINE
 from gapless.store.seal import seal
-from gapless.store.writer import BundleWriter, Durability, TopicState
+from gapless.store.durability import Durability
+from gapless.store.writer import BundleWriter, TopicState
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -54,8 +55,16 @@ class SequenceWriter:
     but by the policy Delete, and that only moves it to the trash.
     """
 
-    def __init__(self, client: Client, name: str, bundle: Bundle | None, header: dict[str, Any], *,
-                 on_error: OnErrorPolicy, durability: Durability) -> None:
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        bundle: Bundle | None,
+        header: dict[str, Any],
+        *,
+        on_error: OnErrorPolicy,
+        durability: Durability,
+    ) -> None:
         self._client = client
         self.name = name
         self.on_error = on_error
@@ -80,14 +89,16 @@ class SequenceWriter:
             raise UsageError("a sequence writer can be entered once", sequence=self.name)
         if self._bundle is None:
             self._bundle = self._client._store.reserve(self.name)
-        self._running = BundleWriter(self._bundle, self._header, durability=self._durability,
-                                     platform=self._client._store.platform)
+        self._running = BundleWriter(
+            self._bundle, self._header, durability=self._durability, platform=self._client._store.platform
+        )
         self._client._opened(self)
         _LIVE.add(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._running is None or self._running.closed:
             return
         try:
@@ -137,8 +148,11 @@ class SequenceWriter:
     def _delete(self, error: BaseException) -> None:
         writer = self._writer_or_raise()
         tombstone = {
-            "name": self.name, "group": self._header["group"], "metadata": self._header["metadata"],
-            "outcome": str(Outcome.FAILED), "error": f"{type(error).__name__}: {error}",
+            "name": self.name,
+            "group": self._header["group"],
+            "metadata": self._header["metadata"],
+            "outcome": str(Outcome.FAILED),
+            "error": f"{type(error).__name__}: {error}",
             "rows": {name: topic.ledger.written for name, topic in self._topics.items()},
             "ledger": self.ledger.to_json(),
         }
@@ -156,14 +170,21 @@ class SequenceWriter:
             self.notify(text)
             writer.close({"outcome": str(Outcome.FAILED), "cause": text})
         else:
-            notifications.append({"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""})
+            notifications.append(
+                {"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""}
+            )
         assert self._bundle is not None
-        journal.write_checked(self._bundle.pending, {"error": text, "notifications": notifications}, writer.platform)
+        journal.write_checked(
+            self._bundle.pending, {"error": text, "notifications": notifications}, writer.platform
+        )
 
     def _writer_or_raise(self) -> BundleWriter:
         if self._running is None:
-            raise UsageError("a sequence writer must be used inside a with-block", sequence=self.name,
-                             next_step="write `with client.sequence_create(...) as seq:`")
+            raise UsageError(
+                "a sequence writer must be used inside a with-block",
+                sequence=self.name,
+                next_step="write `with client.sequence_create(...) as seq:`",
+            )
         return self._running
 
     @property
@@ -181,9 +202,15 @@ class SequenceWriter:
     # -- topics --------------------------------------------------------------------------------
 
     def topic_create(
-        self, topic_name: str, metadata: Mapping[str, Any] | None = None, *, ontology_type: Any = None,
-        schema: pa.Schema | None = None, on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
-        on_full: OverflowPolicy | str = OverflowPolicy.BLOCK, producer_seq: bool = False,
+        self,
+        topic_name: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        ontology_type: Any = None,
+        schema: pa.Schema | None = None,
+        on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
+        on_full: OverflowPolicy | str = OverflowPolicy.BLOCK,
+        producer_seq: bool = False,
     ) -> TopicWriter:
         """Add a topic and return its writer, which belongs to the thread that pushes first.
 
@@ -199,8 +226,11 @@ class SequenceWriter:
             raise SchemaRefused("give a topic either ontology_type or schema", sequence=self.name, topic=name)
         if ontology_type is not None:
             self._client.registry.register(ontology_type)
-            described = {"tag": ontology_type.tag, "version": ontology_type.version,
-                         "fingerprint": ontology_type.fingerprint()}
+            described = {
+                "tag": ontology_type.tag,
+                "version": ontology_type.version,
+                "fingerprint": ontology_type.fingerprint(),
+            }
             schema = ontology_type.schema()
         else:
             described = {"tag": None, "version": 1, "fingerprint": ""}
@@ -216,8 +246,12 @@ class SequenceWriter:
 
     def _claim(self, name: str) -> None:
         if fold(name) in self._folded:
-            raise NameTaken("the sequence has a topic of that name", sequence=self.name, topic=name,
-                            found=self._folded[fold(name)])
+            raise NameTaken(
+                "the sequence has a topic of that name",
+                sequence=self.name,
+                topic=name,
+                found=self._folded[fold(name)],
+            )
         self._folded[fold(name)] = name
 
     def get_topic_writer(self, topic_name: str) -> TopicWriter:
@@ -225,8 +259,12 @@ class SequenceWriter:
         try:
             return self._topics[topic_name]
         except KeyError:
-            raise NotFound("the sequence has no topic of that name", sequence=self.name, topic=topic_name,
-                           expected=", ".join(self._topics) or "none yet") from None
+            raise NotFound(
+                "the sequence has no topic of that name",
+                sequence=self.name,
+                topic=topic_name,
+                expected=", ".join(self._topics) or "none yet",
+            ) from None
 
     def topic_writer_exists(self, topic_name: str) -> bool:
         """Tell whether the topic was created in this block."""
@@ -236,7 +274,9 @@ class SequenceWriter:
         """Return the names of the topics created so far."""
         return list(self._topics)
 
-    def log(self, topic_name: str, value: Any, *, unit: str | None = None, timestamp_ns: int | None = None) -> None:
+    def log(
+        self, topic_name: str, value: Any, *, unit: str | None = None, timestamp_ns: int | None = None
+    ) -> None:
         """Record one value, making the topic on first use; usable from any thread.
 
         A number is stored as float64, a bool as bool, text as text, an array as a list of float64, and a
@@ -251,7 +291,9 @@ class SequenceWriter:
         topic, names = found
         topic.push_row(timestamp_ns, *logged_values(value, names, self.name, topic_name))
 
-    def _log_topic(self, name: str, value: Any, unit: str | None) -> tuple[TopicWriter, tuple[str, ...] | None]:
+    def _log_topic(
+        self, name: str, value: Any, unit: str | None
+    ) -> tuple[TopicWriter, tuple[str, ...] | None]:
         with self._lock:
             topic = self._topics.get(name)
             if topic is None:
@@ -271,8 +313,16 @@ class SequenceWriter:
         """Return when everything pushed before the call, in any topic and thread, is durable."""
         self._check_active().flush(timeout_s)
 
-    def event(self, severity: str, kind: str, message: str, *, source: str = "", data: Any = None,
-              timestamp_ns: int | None = None) -> None:
+    def event(
+        self,
+        severity: str,
+        kind: str,
+        message: str,
+        *,
+        source: str = "",
+        data: Any = None,
+        timestamp_ns: int | None = None,
+    ) -> None:
         """Record a rare fact in ``_events``; durable when the call returns. Usable from any thread."""
         text = None if data is None else json.dumps(data, ensure_ascii=False, sort_keys=True)
         self._push_reserved("_events", timestamp_ns, severity, kind, source, message, text)
@@ -290,7 +340,9 @@ class SequenceWriter:
         with self._events_lock:
             state = self._reserved.get(name)
             if state is None:
-                index, schema = (_EVENTS_INDEX, EVENTS) if name == "_events" else (_QUARANTINE_INDEX, QUARANTINE)
+                index, schema = (
+                    (_EVENTS_INDEX, EVENTS) if name == "_events" else (_QUARANTINE_INDEX, QUARANTINE)
+                )
                 state = writer.declare(TopicDeclaration(index, name, schema, {}))
                 writer.lane(state)
                 self._reserved[name] = state
@@ -298,14 +350,28 @@ class SequenceWriter:
             lane.owner = threading.get_ident()  # the lock makes the threads take turns
             lane.push_row(timestamp_ns, *values)
 
-    def _gap(self, state: TopicState, count: int | None, cause: str, start_ns: int | None, end_ns: int | None) -> None:
+    def _gap(
+        self, state: TopicState, count: int | None, cause: str, start_ns: int | None, end_ns: int | None
+    ) -> None:
         writer = self._check_active()
-        writer.note(Kind.GAP, {
-            "timestamp_ns": writer.now_ns() if start_ns is None else start_ns, "topic": state.declaration.name,
-            "first_seq": None, "count": count, "end_ns": end_ns, "cause": cause})
+        writer.note(
+            Kind.GAP,
+            {
+                "timestamp_ns": writer.now_ns() if start_ns is None else start_ns,
+                "topic": state.declaration.name,
+                "first_seq": None,
+                "count": count,
+                "end_ns": end_ns,
+                "cause": cause,
+            },
+        )
 
-    def add_artifact(self, path_or_uri: str | os.PathLike[str], name: str | None = None,
-                     media_type: str = "application/octet-stream") -> str:
+    def add_artifact(
+        self,
+        path_or_uri: str | os.PathLike[str],
+        name: str | None = None,
+        media_type: str = "application/octet-stream",
+    ) -> str:
         """Copy a file into the sequence, or note an external one by URI; durable when the call returns.
 
         Returns the artifact's name (default: the file's). Raises NotFound, NameTaken, NameRefused.
@@ -336,7 +402,15 @@ class SequenceWriter:
         return None if self._bundle is None else self._bundle.path
 
     def __repr__(self) -> str:
-        state = "sealed" if self._manifest else "ended" if self._ended else "open" if self._running else "not entered"
+        state = (
+            "sealed"
+            if self._manifest
+            else "ended"
+            if self._ended
+            else "open"
+            if self._running
+            else "not entered"
+        )
         return f"<SequenceWriter {self.name!r}: {state}, {len(self._topics)} topics>"
 
 

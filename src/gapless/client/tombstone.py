@@ -11,8 +11,15 @@ from gapless.store.layout import Bundle
 
 def tombstone_of(name: str, bundle: Bundle) -> dict[str, Any]:
     """Return the tombstone of a bundle in any state; what cannot be read any more is left out."""
-    words: dict[str, Any] = {"name": name, "group": None, "metadata": {}, "outcome": None, "error": None, "rows": {},
-                             "ledger": None}
+    words: dict[str, Any] = {
+        "name": name,
+        "group": None,
+        "metadata": {},
+        "outcome": None,
+        "error": None,
+        "rows": {},
+        "ledger": None,
+    }
     try:
         if bundle.manifest.exists():
             return words | _sealed(bundle)
@@ -24,9 +31,14 @@ def tombstone_of(name: str, bundle: Bundle) -> dict[str, Any]:
 def _sealed(bundle: Bundle) -> dict[str, Any]:
     manifest = journal.read_json(bundle.manifest)
     content = manifest["content"]
-    return {"group": content["group"], "metadata": content["metadata"], "outcome": manifest["record"]["outcome"],
-            "rows": {topic: entry["rows"] for topic, entry in content["topics"].items()}, "ledger": content["ledger"],
-            "content_digest": manifest["content_digest"]}
+    return {
+        "group": content["group"],
+        "metadata": content["metadata"],
+        "outcome": manifest["record"]["outcome"],
+        "rows": {topic: entry["rows"] for topic, entry in content["topics"].items()},
+        "ledger": content["ledger"],
+        "content_digest": manifest["content_digest"],
+    }
 
 
 def _unsealed(bundle: Bundle) -> dict[str, Any]:
@@ -39,6 +51,11 @@ def _unsealed(bundle: Bundle) -> dict[str, Any]:
     for ledger in ledgers.values():
         total += ledger
     pending = journal.read_checked(bundle.pending) or {}
-    return {"group": view.sequence["group"], "metadata": view.sequence["metadata"], "error": pending.get("error"),
-            "outcome": (view.closed or {}).get("outcome"), "rows": {n: led.written for n, led in ledgers.items()},
-            "ledger": total.to_json()}
+    return {
+        "group": view.sequence["group"],
+        "metadata": view.sequence["metadata"],
+        "error": pending.get("error"),
+        "outcome": (view.closed or {}).get("outcome"),
+        "rows": {n: led.written for n, led in ledgers.items()},
+        "ledger": total.to_json(),
+    }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.client.plot import Plot
 from gapless.client.table import TableView
@@ -18,6 +17,9 @@ from gapless.store.pyramid import numeric_fields
 from gapless.store.pyramid_read import Curve, downsample
 from gapless.store.python_values import column_values
 from gapless.store.reader import BATCH_ROWS, TopicReader
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 _MESSAGES_AT_ONCE = 4_096  # Python values of so few rows stay in the processor's cache
 

@@ -35,8 +35,9 @@ class TopicWriter:
     before it is unharmed.
     """
 
-    def __init__(self, sequence: SequenceWriter, state: TopicState, ontology_type: Any,
-                 on_error: TopicErrorPolicy) -> None:
+    def __init__(
+        self, sequence: SequenceWriter, state: TopicState, ontology_type: Any, on_error: TopicErrorPolicy
+    ) -> None:
         self._sequence = sequence
         self._state = state
         self._type = ontology_type
@@ -53,11 +54,13 @@ class TopicWriter:
         self._kept: list[Quarantined] = []
         self._push_row = self._lane.push_row
         if on_error is TopicErrorPolicy.Raise:  # the compiled function itself: nothing stands between
-            self.push_row = self._lane.push_row
+            self.push_row = self._lane.push_row  # type: ignore[method-assign] # the compiled one
 
     # -- pushing -------------------------------------------------------------------------------
 
-    def push(self, message: Message | Any = None, *, timestamp_ns: int | None = None, data: Any = None) -> None:
+    def push(
+        self, message: Message | Any = None, *, timestamp_ns: int | None = None, data: Any = None
+    ) -> None:
         """Record one message: ``push(Message(timestamp_ns=t, data=IMU(...)))``.
 
         The data is an object of the topic's ontology type, a mapping of column name to value, or a tuple
@@ -134,12 +137,20 @@ class TopicWriter:
         """Return the error with sequence and topic named."""
         if error.topic is not None:
             return error
-        placed = type(error)(error.message, sequence=self._sequence.name, topic=self.name, field=error.field,
-                             found=error.found, expected=error.expected)
+        placed = type(error)(
+            error.message,
+            sequence=self._sequence.name,
+            topic=self.name,
+            field=error.field,
+            found=error.found,
+            expected=error.expected,
+        )
         placed.__cause__ = error
         return placed
 
-    def _refused(self, error: ValueRefused | RecordTooLarge, timestamp_ns: Any, values: Any, rows: int = 1) -> None:
+    def _refused(
+        self, error: ValueRefused | RecordTooLarge, timestamp_ns: Any, values: Any, rows: int = 1
+    ) -> None:
         """Apply the topic's policy to a push that was refused."""
         self.last_error = error
         if self.on_error is TopicErrorPolicy.Raise:
@@ -173,7 +184,11 @@ class TopicWriter:
                 if row is None:
                     left.append(kept)
                     continue
-                stamp, values = (row.timestamp_ns, self._read(row.data)) if isinstance(row, Message) else (row[0], row[1:])
+                stamp, values = (
+                    (row.timestamp_ns, self._read(row.data))
+                    if isinstance(row, Message)
+                    else (row[0], row[1:])
+                )
                 self._lane.push_row(stamp, *values)
                 accepted += 1
             except (ValueRefused, RecordTooLarge) as error:
@@ -210,7 +225,9 @@ class TopicWriter:
         """What became of the rows offered so far."""
         return self._sequence._writer.ledger(self._state)
 
-    def gap(self, count: int | None, cause: str, *, start_ns: int | None = None, end_ns: int | None = None) -> None:
+    def gap(
+        self, count: int | None, cause: str, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> None:
         """Record that the source produced nothing, or ``count`` messages that are lost; durable on return.
 
         A gap with a count is added to what was produced. Use it for a pause, a reconnect, a device's own

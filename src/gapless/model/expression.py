@@ -435,7 +435,7 @@ def _check_value(op: str, value: object, path: str) -> Value:
         low, high = (_orderable(_scalar(item, path), op, path) for item in value)
         if isinstance(low, str) != isinstance(high, str):
             raise QueryRefused(f"{op} needs two bounds of one kind", field=path, found=value)
-        if cast("float", low) > cast("float", high):
+        if not cast("float", low) <= cast("float", high):  # also when one is NaN
             raise QueryRefused(f"the lower bound of {op} is above the upper", field=path, found=value)
         return (low, high)
     scalar = _scalar(value, path)

@@ -24,12 +24,21 @@ class Ledger:
         return self.produced == self.written + self.dropped + self.gapped
 
     def __add__(self, other: Ledger) -> Ledger:
-        return Ledger(self.produced + other.produced, self.written + other.written,
-                      self.dropped + other.dropped, self.gapped + other.gapped)
+        return Ledger(
+            self.produced + other.produced,
+            self.written + other.written,
+            self.dropped + other.dropped,
+            self.gapped + other.gapped,
+        )
 
     def to_json(self) -> dict[str, int]:
         """Return the four counts."""
-        return {"produced": self.produced, "written": self.written, "dropped": self.dropped, "gapped": self.gapped}
+        return {
+            "produced": self.produced,
+            "written": self.written,
+            "dropped": self.dropped,
+            "gapped": self.gapped,
+        }
 
     @classmethod
     def from_json(cls, document: dict[str, int]) -> Ledger:

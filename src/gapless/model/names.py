@@ -38,8 +38,11 @@ def to_component(name: str) -> str:
     if out.split(".")[0].lower() in _DEVICES:  # Windows opens the device even with an extension
         out = f"%{ord(out[0]):02X}{out[1:]}"
     if len(out) > MAX_COMPONENT_BYTES:
-        raise NameRefused("a name is too long for a path", found=f"{len(out)} bytes when encoded: {name}",
-                          expected=f"at most {MAX_COMPONENT_BYTES} bytes")
+        raise NameRefused(
+            "a name is too long for a path",
+            found=f"{len(out)} bytes when encoded: {name}",
+            expected=f"at most {MAX_COMPONENT_BYTES} bytes",
+        )
     return out
 
 
@@ -61,8 +64,11 @@ def check_topic_name(name: str) -> str:
     """
     to_component(name)
     if name.startswith("_"):
-        raise NameRefused("a topic name may not begin with '_': those names are reserved", topic=name,
-                          next_step="drop the leading underscore")
+        raise NameRefused(
+            "a topic name may not begin with '_': those names are reserved",
+            topic=name,
+            next_step="drop the leading underscore",
+        )
     if any(part == "" for part in name.split("/")):
         raise NameRefused("a topic name may not begin or end with '/' or hold '//'", topic=name)
     return unicodedata.normalize("NFC", name)

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gapless.errors import NotFound, UsageError
@@ -237,33 +236,39 @@ class _Follower:
 
     def _interpolate(self, stamps: Times, before: NDArray[np.int64], names: Sequence[str]) -> list[pa.Array]:
         assert self._rows is not None
+        last = len(self._times) - 1
         left = np.maximum(before, 0)
-        since = _distance(self._times[left], stamps)
-        exact = (before >= 0) & (since == 0)
-        right = np.where(exact, left, np.minimum(before + 1, len(self._times) - 1))
-        until = _distance(self._times[right], stamps)
-        missing = (before < 0) | ((right == left) & ~exact)
+        # Where there is no neighbour before, the difference wraps; those stamps are missing anyway.
+        since = stamps.view(np.uint64) - self._times[left].view(np.uint64)
+        exact = (since == 0) & (before >= 0)
+        right = np.minimum(before + 1, last)
+        right[exact] = before[exact]
+        until = self._times[right].view(np.uint64) - stamps.view(np.uint64)
+        missing = (before < 0) | ((before == last) & ~exact)
         if self._tolerance is not None:
             missing |= (since > self._tolerance) | (until > self._tolerance)
         weight = since / np.maximum(since.astype(np.float64) + until, 1.0)
-        found = []
-        for name in names:
-            low = self._rows.column(name).take(pa.array(left, mask=missing))
-            high = self._rows.column(name).take(pa.array(right, mask=missing))
-            found.append(_between(low, high, weight, exact))
-        return found
+        return [_between(self._rows.column(name), left, right, weight, missing) for name in names]
 
 
 def _between(
-    low: pa.Array, high: pa.Array, weight: NDArray[np.float64], exact: NDArray[np.bool_]
+    column: pa.Array,
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    missing: NDArray[np.bool_],
 ) -> pa.Array:
-    kind = low.type if pa.types.is_floating(low.type) else pa.float64()
-    absent = pc.or_(low.is_null(), high.is_null()).to_numpy(zero_copy_only=False)
-    first = pc.fill_null(low, 0).to_numpy(zero_copy_only=False).astype(np.float64)
-    second = pc.fill_null(high, 0).to_numpy(zero_copy_only=False).astype(np.float64)
+    kind = column.type if pa.types.is_floating(column.type) else pa.float64()
+    if column.null_count:
+        null = column.is_null().to_numpy(zero_copy_only=False)
+        missing = missing | null[left] | null[right]
+        column = column.fill_null(0)
+    known = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    low, high = known[left], known[right]
     with np.errstate(invalid="ignore", over="ignore"):  # an infinite neighbour gives NaN or infinity
-        values = np.where(exact, first, first * (1.0 - weight) + second * weight)
-        return pa.array(values, mask=absent).cast(kind, safe=False)
+        values = low * (1.0 - weight) + high * weight
+    np.copyto(values, low, where=left == right)  # exactly at a row: its own value, also if infinite
+    return pa.array(values, mask=missing).cast(kind, safe=False)
 
 
 def _distance(times: Times, stamps: Times) -> NDArray[np.uint64]:

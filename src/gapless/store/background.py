@@ -21,8 +21,13 @@ from gapless.store.sealer import Sealer
 class BackgroundSealer:
     """Owns the sealer and its thread, which starts with the first closed segment."""
 
-    def __init__(self, bundle: Bundle, header: dict[str, Any], platform: Platform,
-                 on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        header: dict[str, Any],
+        platform: Platform,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
         self.sealer = Sealer(bundle, header, platform)
         self._on_failure = on_failure
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
@@ -69,6 +74,7 @@ class BackgroundSealer:
                 rows = self.sealer.read_segment(path)
                 with self._lock:
                     self.sealer.take(rows)
-                self.sealer.advance()
+                if not self.sealer.advance():
+                    self.sealer.forget_segments()
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: it becomes the sequence's failure
             self._on_failure(error)

@@ -172,19 +172,21 @@ def open_folder(path: Path) -> Folder:
     manifest = load_manifest(path)
     if manifest is not None:
         return Folder(path, manifest, None)
-    journal = Bundle(path).journal
-    if not journal.is_dir():
-        raise NotFound("there is no sequence in this folder", found=str(path))
+    view: JournalRows | None = None
+    problem: FileNotFoundError | IntegrityError | None = None
     try:
-        folder = Folder(path, None, open_journal(journal))
-    except (FileNotFoundError, IntegrityError):
-        manifest = load_manifest(path)
-        if manifest is None:
-            raise
-        return Folder(path, manifest, None)
+        view = open_journal(Bundle(path).journal)
+    except (FileNotFoundError, IntegrityError) as error:
+        problem = error
     # A seal deletes the journal after its manifest is there: without one the view just taken is whole.
     manifest = load_manifest(path)
-    return folder if manifest is None else Folder(path, manifest, None)
+    if manifest is not None:
+        return Folder(path, manifest, None)
+    if not Bundle(path).journal.is_dir():
+        raise NotFound("there is no sequence in this folder", found=str(path))
+    if problem is not None:
+        raise problem
+    return Folder(path, None, view)
 
 
 def load_manifest(path: Path) -> dict[str, Any] | None:

@@ -33,8 +33,11 @@ class FolderStore:
         self.discarded = root / "discarded"
         if not (root / "gapless.json").exists():
             if not create:
-                raise NotFound("there is no store here", found=str(root),
-                               next_step="`gapless demo` or `gapless record host` makes one, or name one with --store")
+                raise NotFound(
+                    "there is no store here",
+                    found=str(root),
+                    next_step="`gapless demo` or `gapless record host` makes one, or name one with --store",
+                )
             self._create()
         self.uid = self._read_identity()["uid"]
 
@@ -94,14 +97,21 @@ class FolderStore:
         for name in self.names():
             bundle = self.bundle(name)
             for candidate in (bundle, *map(Bundle, bundle.layer_paths())):
-                if self.state(candidate) is State.OPEN and candidate.journal.exists() and not self.owner_alive(candidate):
+                if (
+                    self.state(candidate) is State.OPEN
+                    and candidate.journal.exists()
+                    and not self.owner_alive(candidate)
+                ):
                     yield candidate
 
     def reserve_layer(self, base: Bundle, name: str) -> Bundle:
         """Make the empty folder of a new layer on a sealed sequence."""
         if not base.manifest.exists():
-            raise StateError("only a sealed sequence takes a layer", sequence=from_component(base.path.name),
-                             next_step="seal it first")
+            raise StateError(
+                "only a sealed sequence takes a layer",
+                sequence=from_component(base.path.name),
+                next_step="seal it first",
+            )
         base.layers.mkdir(exist_ok=True)
         while True:
             number = 1 + max((int(p.name[:5]) for p in base.layer_paths()), default=0)
@@ -131,7 +141,9 @@ class FolderStore:
 
     def _free_number(self, name: str) -> int:
         number = 1
-        while (self.trash / f"{name}-{number}").exists() or (self.discarded / f"{name}-{number}.json").exists():
+        while (self.trash / f"{name}-{number}").exists() or (
+            self.discarded / f"{name}-{number}.json"
+        ).exists():
             number += 1
         return number
 

@@ -59,7 +59,12 @@ class HandOver:
     """The queue between every lane of a sequence and its writer thread."""
 
     def __init__(
-        self, sequence: str, *, max_unsynced_bytes: int, deadline_s: float, max_record_bytes: int,
+        self,
+        sequence: str,
+        *,
+        max_unsynced_bytes: int,
+        deadline_s: float,
+        max_record_bytes: int,
         failure: Callable[[], Exception | None],
     ) -> None:
         self.sequence = sequence
@@ -81,8 +86,13 @@ class HandOver:
     def check_record(self, topic: str, size_bytes: int) -> None:
         """Return, or raise RecordTooLarge for a record that no frame may hold."""
         if size_bytes > self.max_record_bytes:
-            raise RecordTooLarge("a record is too large", sequence=self.sequence, topic=topic,
-                                 found=f"{size_bytes:,} bytes", expected=f"at most {self.max_record_bytes:,} bytes")
+            raise RecordTooLarge(
+                "a record is too large",
+                sequence=self.sequence,
+                topic=topic,
+                found=f"{size_bytes:,} bytes",
+                expected=f"at most {self.max_record_bytes:,} bytes",
+            )
 
     def reserve(self, lane: PackedLane | GeneralLane, size_bytes: int) -> None:
         """Return when there is room for the bytes, or raise RecordingFailed; on an error nothing changed."""
@@ -94,9 +104,13 @@ class HandOver:
             policy = self._policies.get(lane.declaration.index, OverflowPolicy.BLOCK)
             if policy is OverflowPolicy.FAIL:
                 raise RecordingFailed(
-                    "the disk does not keep up and the topic's policy is to fail", sequence=self.sequence,
-                    topic=lane.declaration.name, found=f"{self.unsynced_bytes:,} unsynced bytes",
-                    expected=f"at most {self.max_unsynced_bytes:,}", next_step="push the row again later")
+                    "the disk does not keep up and the topic's policy is to fail",
+                    sequence=self.sequence,
+                    topic=lane.declaration.name,
+                    found=f"{self.unsynced_bytes:,} unsynced bytes",
+                    expected=f"at most {self.max_unsynced_bytes:,}",
+                    next_step="push the row again later",
+                )
             if policy is OverflowPolicy.DROP_OLDEST:
                 self._drop(lane, size_bytes)
             else:
@@ -119,9 +133,12 @@ class HandOver:
                 left = give_up - time.monotonic_ns()
                 if left <= 0:
                     raise DeadlinePassed(
-                        "the disk took nothing for too long; the last row was not accepted", sequence=self.sequence,
-                        topic=lane.declaration.name, found=f"{self.unsynced_bytes:,} unsynced bytes",
-                        expected=f"room within {self.deadline_s} s")
+                        "the disk took nothing for too long; the last row was not accepted",
+                        sequence=self.sequence,
+                        topic=lane.declaration.name,
+                        found=f"{self.unsynced_bytes:,} unsynced bytes",
+                        expected=f"room within {self.deadline_s} s",
+                    )
                 self._room.wait(left / 1e9)
                 self._raise_failure()
         finally:
@@ -145,8 +162,15 @@ class HandOver:
             block.size_bytes = 0
         self._droppable.extendleft(reversed(kept))
 
-    def put(self, lane: PackedLane | GeneralLane, payload: Any, rows: int, size_bytes: int,
-            batch: pa.RecordBatch | None = None, cause: str = "drop_oldest") -> None:
+    def put(
+        self,
+        lane: PackedLane | GeneralLane,
+        payload: Any,
+        rows: int,
+        size_bytes: int,
+        batch: pa.RecordBatch | None = None,
+        cause: str = "drop_oldest",
+    ) -> None:
         """Queue rows whose bytes were reserved; the caller holds the lane's lock."""
         lane.queued += 1
         block = Block(lane, payload, rows, size_bytes, batch, cause=cause)

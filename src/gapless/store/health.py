@@ -57,8 +57,9 @@ class HealthLog:
             "backlog_bytes": sealer.backlog_bytes if sealer is not None else 0,
         }
         batch = pa.RecordBatch.from_pylist([row], schema=HEALTH)
-        writer.segments.append(Kind.ARROW, HEALTH_INDEX, state.next_seq, 1, memoryview(batch.serialize()),
-                               8 * len(HEALTH))
+        writer.segments.append(
+            Kind.ARROW, HEALTH_INDEX, state.next_seq, 1, memoryview(batch.serialize()), 8 * len(HEALTH)
+        )
         state.next_seq += 1
         state.internal_rows += 1
         self._sync_max_ns = self._lag_max_ns = 0

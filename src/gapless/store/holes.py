@@ -39,8 +39,12 @@ class SeqHoles:
         breaks = np.flatnonzero(np.diff(seqs, prepend=self.expected - 1) != 1)
         for i in breaks.tolist():
             # only the places where the numbering jumps are looked at one by one
-            self._irregular(int(seqs[i]), int(times[i]), int(times[i - 1]) if i else self.last_ns,
-                            int(seqs[i - 1]) + 1 if i else None)
+            self._irregular(
+                int(seqs[i]),
+                int(times[i]),
+                int(times[i - 1]) if i else self.last_ns,
+                int(seqs[i - 1]) + 1 if i else None,
+            )
         self.expected = max(self.expected, int(seqs.max()) + 1)
         self._late_runs(seqs, breaks)
         self.last_ns = int(times[-1])
@@ -81,8 +85,11 @@ class SeqHoles:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state, to go on later."""
-        return {"expected": self.expected, "last_ns": self.last_ns,
-                "holes": [[h.first, h.last, h.start_ns, h.end_ns] for h in self.holes]}
+        return {
+            "expected": self.expected,
+            "last_ns": self.last_ns,
+            "holes": [[h.first, h.last, h.start_ns, h.end_ns] for h in self.holes],
+        }
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> SeqHoles:

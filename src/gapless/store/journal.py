@@ -23,8 +23,14 @@ _CLOSING_MAGIC = b"GLCW\x01\0\0\0"
 
 
 def make_header(
-    name: str, *, platform: Platform, group: str | None = None, metadata: dict[str, Any] | None = None,
-    base: dict[str, str] | None = None, window_ms: int = 250, max_unsynced_bytes: int = 64 << 20,
+    name: str,
+    *,
+    platform: Platform,
+    group: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    base: dict[str, str] | None = None,
+    window_ms: int = 250,
+    max_unsynced_bytes: int = 64 << 20,
 ) -> dict[str, Any]:
     """Return the description of a new sequence that its journal repeats in every segment.
 
@@ -41,8 +47,12 @@ def make_header(
         "opened_ns": platform.wall_ns(),
         "clock": {"wall_ns": platform.wall_ns(), "boot_ns": platform.boot_ns()},
         "durability": {"window_ms": window_ms, "max_unsynced_bytes": max_unsynced_bytes},
-        "producer": {"host": socket.gethostname(), "pid": os.getpid(), "boot_id": platform.boot_id(),
-                     "version": __version__},
+        "producer": {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "boot_id": platform.boot_id(),
+            "version": __version__,
+        },
     }
 
 
@@ -158,7 +168,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
-        raise IntegrityError("a file is not the JSON that was written", found=str(path), expected="JSON") from error
+        raise IntegrityError(
+            "a file is not the JSON that was written", found=str(path), expected="JSON"
+        ) from error
     if not isinstance(document, dict):
-        raise IntegrityError("a file is not the JSON that was written", found=str(path), expected="a JSON object")
+        raise IntegrityError(
+            "a file is not the JSON that was written", found=str(path), expected="a JSON object"
+        )
     return document

@@ -61,9 +61,21 @@ class JournalView:
         """Look again; return whether there is anything new. FileNotFoundError when the journal is gone."""
         if not self._bundle.journal.exists():
             raise FileNotFoundError(self._bundle.journal)
-        changed = self._read_parts()
+        changed = False
+        while True:  # parts published meanwhile may have taken segments away: look until nothing moved
+            changed |= self._read_parts()
+            changed |= self._read_segments()
+            saved = read_parts(self._bundle)
+            if saved is None or saved["generation"] == self._generation:
+                return changed
+
+    def _read_segments(self) -> bool:
+        changed = False
         mark = read_watermark(self._bundle.journal / "watermark")
-        for path in segment_paths(self._bundle):
+        present = segment_paths(self._bundle)
+        names = {path.name for path in present}
+        self._segments = {name: known for name, known in self._segments.items() if name in names}
+        for path in present:
             stop = None
             if mark is not None and not path.name.startswith("carry"):
                 if path.name > segment_name(mark.segment):
@@ -110,9 +122,18 @@ class JournalView:
     def _index(self, path: Path, item: Frame, known: _Indexed) -> None:
         header = item.header
         if header.kind in (Kind.PACKED, Kind.ARROW):
-            known.frames.setdefault(header.topic, []).append(FrameRef(
-                path, item.payload_offset, header.length, header.kind, header.first_seq, header.rows,
-                header.value_bytes, header.flags))
+            known.frames.setdefault(header.topic, []).append(
+                FrameRef(
+                    path,
+                    item.payload_offset,
+                    header.length,
+                    header.kind,
+                    header.first_seq,
+                    header.rows,
+                    header.value_bytes,
+                    header.flags,
+                )
+            )
         elif header.kind == Kind.DROP:
             known.dropped[header.topic] = known.dropped.get(header.topic, 0) + header.rows
         elif header.kind == Kind.TOPIC:
@@ -130,8 +151,14 @@ class JournalView:
         layout = Layout.of(declaration)
         at = max(self.consumed.get(topic, 0), after.next_seq if after is not None else 0)
         frames = sorted(
-            (f for s in self._segments.values() for f in s.frames.get(declaration.index, []) if f.end_seq > at),
-            key=lambda f: f.first_seq)
+            (
+                f
+                for s in self._segments.values()
+                for f in s.frames.get(declaration.index, [])
+                if f.end_seq > at
+            ),
+            key=lambda f: f.first_seq,
+        )
         for frame in frames:
             if frame.end_seq <= at:
                 continue

@@ -96,6 +96,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
+def carry_name(number: int) -> str:
+    """Return the file name of a carry segment."""
+    return f"carry-{number:08d}.seg"
+
+
 def segment_name(number: int) -> str:
     """Return the file name of a journal segment."""
     return f"{number:08d}.seg"

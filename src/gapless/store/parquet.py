@@ -45,8 +45,14 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Return a Parquet writer with the format's settings; the caller closes and syncs."""
     dictionary, encodings = leaf_encodings(schema)
     return pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=1, use_dictionary=list(dictionary) or False,
-        column_encoding=dict(encodings) or None, write_page_checksum=True, version="2.6",
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=list(dictionary) or False,
+        column_encoding=dict(encodings) or None,
+        write_page_checksum=True,
+        version="2.6",
     )
 
 
@@ -72,4 +78,3 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-

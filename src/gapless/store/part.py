@@ -24,7 +24,9 @@ class PartWriter:
     time, the part is written again in order at the end, one row group in memory at a time.
     """
 
-    def __init__(self, bundle: Bundle, declaration: TopicDeclaration, number: int, platform: Platform) -> None:
+    def __init__(
+        self, bundle: Bundle, declaration: TopicDeclaration, number: int, platform: Platform
+    ) -> None:
         self.bundle = bundle
         self.declaration = declaration
         self.number = number
@@ -51,7 +53,9 @@ class PartWriter:
         if self._last_key is not None and first < self._last_key:
             self._in_order = False
         self._last_key = last if self._last_key is None else max(last, self._last_key)
-        self._span = (min(first[0], self._span[0]), max(last[0], self._span[1])) if self._span else (first[0], last[0])
+        self._span = (
+            (min(first[0], self._span[0]), max(last[0], self._span[1])) if self._span else (first[0], last[0])
+        )
         self._stats.add(table)
         if self._in_order:
             self._buckets += group_buckets(table, self.declaration.schema, self.number, self.rows)
@@ -67,9 +71,13 @@ class PartWriter:
         if not self._in_order:
             self._reorder()
         self.platform.sync_file(self.partial)
-        entry = {"path": self.path.relative_to(self.bundle.path).as_posix(), "rows": self.rows,
-                 **parquet.file_digests(self.partial),
-                 "start_ns": self._span[0] if self._span else None, "end_ns": self._span[1] if self._span else None}
+        entry = {
+            "path": self.path.relative_to(self.bundle.path).as_posix(),
+            "rows": self.rows,
+            **parquet.file_digests(self.partial),
+            "start_ns": self._span[0] if self._span else None,
+            "end_ns": self._span[1] if self._span else None,
+        }
         self._keep_pyramid()
         self.platform.replace(self.partial, self.path)
         self.platform.sync_directory(self.path.parent)
@@ -88,7 +96,10 @@ class PartWriter:
         """Leave the buckets in the journal for the seal; they can be made again from the part, so no sync."""
         path = self.bundle.journal_pyramid(self.declaration.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pyramid_schema(self.declaration.schema)) as out:
+        with (
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, pyramid_schema(self.declaration.schema)) as out,
+        ):
             for batch in self._buckets:
                 out.write_batch(batch)
 

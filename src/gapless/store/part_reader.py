@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from gapless.errors import IntegrityError
@@ -117,6 +116,8 @@ class Part:
         ]
         if selection.filter is None or not selection.prunes_exactly(self._nan_columns(selection.stored)):
             return groups
+        import pyarrow.dataset as ds  # costs 0.1 s and brings pandas in where it is installed
+
         with self._naming_file():
             fragment = ds.ParquetFileFormat().make_fragment(pa.BufferReader(self.footer))
             kept = fragment.subset(filter=selection.filter, schema=selection.stored).row_groups

@@ -13,9 +13,15 @@ from typing import Any
 def provenance(header: dict[str, Any]) -> dict[str, Any]:
     """Return where the sequence came from; read without running any program."""
     return {
-        "sequence": header["name"], "uid": header["uid"], "producer": header["producer"],
-        "command": list(sys.argv), "python": sys.version.split()[0], "system": system.platform(),
-        "cwd": str(Path.cwd()), "git_commit": git_commit(Path.cwd()), "packages": _packages(),
+        "sequence": header["name"],
+        "uid": header["uid"],
+        "producer": header["producer"],
+        "command": list(sys.argv),
+        "python": sys.version.split()[0],
+        "system": system.platform(),
+        "cwd": str(Path.cwd()),
+        "git_commit": git_commit(Path.cwd()),
+        "packages": _packages(),
     }
 
 

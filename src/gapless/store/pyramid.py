@@ -21,7 +21,8 @@ Numbers = np.ndarray[Any, Any]
 def numeric_fields(schema: pa.Schema) -> list[str]:
     """Return the columns that a pyramid holds: numbers and bools at the top level."""
     return [
-        f.name for f in schema
+        f.name
+        for f in schema
         if f.name not in (TIME, SEQ)
         and (pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_boolean(f.type))
     ]
@@ -29,8 +30,14 @@ def numeric_fields(schema: pa.Schema) -> list[str]:
 
 def pyramid_schema(schema: pa.Schema) -> pa.Schema:
     """Return the columns of a topic's pyramid file."""
-    fields = [("level", pa.int32()), ("part", pa.int32()), ("row_start", pa.int64()), ("rows", pa.int32()),
-              ("start_ns", pa.int64()), ("end_ns", pa.int64())]
+    fields = [
+        ("level", pa.int32()),
+        ("part", pa.int32()),
+        ("row_start", pa.int64()),
+        ("rows", pa.int32()),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+    ]
     for name in numeric_fields(schema):
         kind = _kind(schema.field(name).type)
         fields += [(f"{name}:min", kind), (f"{name}:max", kind), (f"{name}:mean", pa.float64())]
@@ -55,13 +62,21 @@ def group_buckets(table: pa.Table, schema: pa.Schema, part: int, row_start: int)
         starts = np.arange(0, rows, level)
         ends = np.minimum(starts + level, rows)
         columns: list[Any] = [
-            np.full(len(starts), level, np.int32), np.full(len(starts), part, np.int32), starts + row_start,
-            (ends - starts).astype(np.int32), times[starts], times[ends - 1],
+            np.full(len(starts), level, np.int32),
+            np.full(len(starts), part, np.int32),
+            starts + row_start,
+            (ends - starts).astype(np.int32),
+            times[starts],
+            times[ends - 1],
         ]
         for column in fields.values():
             columns += column.reduce(level)
-        batches.append(pa.RecordBatch.from_arrays(
-            [c if isinstance(c, pa.Array) else pa.array(c) for c in columns], schema=pyramid_schema(schema)))
+        batches.append(
+            pa.RecordBatch.from_arrays(
+                [c if isinstance(c, pa.Array) else pa.array(c) for c in columns],
+                schema=pyramid_schema(schema),
+            )
+        )
     return batches
 
 
@@ -118,8 +133,11 @@ class _Column:
         mask = empty if empty.any() else None
         with np.errstate(invalid="ignore", over="ignore"):
             mean = self.total / np.maximum(self.count, 1)
-        return [pa.array(self.low, self.kind, mask=mask), pa.array(self.high, self.kind, mask=mask),
-                pa.array(mean, pa.float64(), mask=mask)]
+        return [
+            pa.array(self.low, self.kind, mask=mask),
+            pa.array(self.high, self.kind, mask=mask),
+            pa.array(mean, pa.float64(), mask=mask),
+        ]
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:

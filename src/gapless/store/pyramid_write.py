@@ -17,8 +17,9 @@ from gapless.store.platform import Platform
 from gapless.store.pyramid import LEVELS, group_buckets, numeric_fields, pyramid_schema
 
 
-def write_pyramid(bundle: Bundle, declaration: TopicDeclaration, parts: list[dict[str, Any]],
-                  platform: Platform) -> dict[str, Any] | None:
+def write_pyramid(
+    bundle: Bundle, declaration: TopicDeclaration, parts: list[dict[str, Any]], platform: Platform
+) -> dict[str, Any] | None:
     """Write and sync the topic's pyramid and return its manifest entry; None where there is nothing to show.
 
     A part whose buckets are not in the journal any more (a crash, damage) is read again.
@@ -41,11 +42,16 @@ def write_pyramid(bundle: Bundle, declaration: TopicDeclaration, parts: list[dic
     digests = parquet.file_digests(partial)
     platform.replace(partial, path)
     platform.sync_directory(path.parent)
-    return {"path": path.relative_to(bundle.path).as_posix(), "bytes": digests["bytes"], "sha256": digests["sha256"]}
+    return {
+        "path": path.relative_to(bundle.path).as_posix(),
+        "bytes": digests["bytes"],
+        "sha256": digests["sha256"],
+    }
 
 
-def _buckets(bundle: Bundle, declaration: TopicDeclaration, number: int, part: dict[str, Any],
-             level: int) -> Iterator[pa.RecordBatch]:
+def _buckets(
+    bundle: Bundle, declaration: TopicDeclaration, number: int, part: dict[str, Any], level: int
+) -> Iterator[pa.RecordBatch]:
     kept = bundle.journal_pyramid(declaration.name, number)
     if not _usable(kept, part["rows"]):
         _rebuild(bundle.path / part["path"], declaration, number, kept)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.errors import DeadlinePassed, NotFound
 from gapless.model.names import from_component
@@ -20,6 +19,9 @@ from gapless.store.live_rows import SortedRows
 from gapless.store.merge import SortedStream, merge_sorted
 from gapless.store.part_reader import Part
 from gapless.store.selection import Selection
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 BATCH_ROWS = 65_536
 _LEDGER = ("produced", "written", "dropped", "gapped")

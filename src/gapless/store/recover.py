@@ -31,12 +31,16 @@ def read_header(bundle: Bundle) -> dict[str, Any]:
             if isinstance(item, Frame) and item.header.kind == Kind.OPEN:
                 found: dict[str, Any] = json.loads(read_payload(path, item))
                 return found
-    raise IntegrityError("neither open.json nor any segment tells whose journal this is", found=str(bundle.journal),
-                         next_step="nothing can be recovered from it; keep the folder and report it")
+    raise IntegrityError(
+        "neither open.json nor any segment tells whose journal this is",
+        found=str(bundle.journal),
+        next_step="nothing can be recovered from it; keep the folder and report it",
+    )
 
 
-def recover(path: Path, platform: Platform = PLATFORM, *, outcome: Outcome | None = None,
-            cause: str | None = None) -> dict[str, Any]:
+def recover(
+    path: Path, platform: Platform = PLATFORM, *, outcome: Outcome | None = None, cause: str | None = None
+) -> dict[str, Any]:
     """Seal an unsealed bundle that no live process owns, and return its manifest.
 
     Every whole frame with a good CRC comes back, in order; what is damaged or missing becomes gap rows.
@@ -59,9 +63,9 @@ def recover(path: Path, platform: Platform = PLATFORM, *, outcome: Outcome | Non
             rows += sealer.read_segment(segment)
         sealer.take(rows)
         if sealer.damage:
-            for segment in sealer.segments:
-                if segment.damaged:
-                    _keep_copy(bundle, segment.path, platform)
+            for damaged in sealer.segments:
+                if damaged.damaged:
+                    _keep_copy(bundle, damaged.path, platform)
         return seal(bundle, header, sealer, platform, outcome=outcome, cause=cause)
     finally:
         platform.close(lock)

@@ -37,8 +37,15 @@ from gapless.store.topic_sealer import TopicSealer
 GAPS_INDEX = 4
 
 
-def seal(bundle: Bundle, header: dict[str, Any], sealer: Sealer, platform: Platform, *,
-         outcome: Outcome | None = None, cause: str | None = None) -> dict[str, Any]:
+def seal(
+    bundle: Bundle,
+    header: dict[str, Any],
+    sealer: Sealer,
+    platform: Platform,
+    *,
+    outcome: Outcome | None = None,
+    cause: str | None = None,
+) -> dict[str, Any]:
     """Seal the bundle and return its manifest.
 
     All segments must have been given to the sealer. The outcome is the argument's, else what the closing
@@ -62,11 +69,24 @@ def seal(bundle: Bundle, header: dict[str, Any], sealer: Sealer, platform: Platf
     for name, entry in entries.items():
         ledger = Ledger.from_json(entry["ledger"])
         if not ledger.balanced:
-            raise LedgerUnbalanced("the ledger does not balance", sequence=header["name"], topic=name,
-                                   found=ledger, expected="produced = written + dropped + gapped")
+            raise LedgerUnbalanced(
+                "the ledger does not balance",
+                sequence=header["name"],
+                topic=name,
+                found=ledger,
+                expected="produced = written + dropped + gapped",
+            )
     chosen = outcome or Outcome((closing or {}).get("outcome") or Outcome.INTERRUPTED)
-    manifest = _manifest(bundle, header, sealer, entries, platform,
-                         outcome=chosen, cause=cause or (closing or {}).get("cause"), closing=closing)
+    manifest = _manifest(
+        bundle,
+        header,
+        sealer,
+        entries,
+        platform,
+        outcome=chosen,
+        cause=cause or (closing or {}).get("cause"),
+        closing=closing,
+    )
     _commit(bundle, manifest, platform)
     return manifest
 
@@ -81,32 +101,50 @@ def _account(topic: TopicSealer, closing: dict[str, Any] | None) -> None:
     if words["offered"] > topic.arrived:
         topic.lose(topic.arrived, words["offered"] - topic.arrived, "damaged")
     elif words["offered"] < topic.arrived:
-        raise LedgerUnbalanced("more rows arrived than were offered", topic=topic.declaration.name,
-                               found=topic.arrived, expected=words["offered"])
+        raise LedgerUnbalanced(
+            "more rows arrived than were offered",
+            topic=topic.declaration.name,
+            found=topic.arrived,
+            expected=words["offered"],
+        )
 
 
 def _killed(topics: dict[str, TopicSealer], words: dict[str, Any] | None) -> dict[str, Any]:
     """Return the gap row of a recording whose end is missing: how much is not there nobody can know."""
     ends = [p["end_ns"] for t in topics.values() for p in t.done.parts if p["end_ns"] is not None]
-    return {"timestamp_ns": max(ends, default=0), "topic": "*", "first_seq": None, "count": None, "end_ns": None,
-            "cause": "failed" if words is not None else "killed"}
+    return {
+        "timestamp_ns": max(ends, default=0),
+        "topic": "*",
+        "first_seq": None,
+        "count": None,
+        "end_ns": None,
+        "cause": "failed" if words is not None else "killed",
+    }
 
 
 def _topic_entry(topic: TopicSealer) -> dict[str, Any]:
     return topic_entry(topic.declaration, topic.done.parts, topic.ledger(), topic.clock)
 
 
-def topic_entry(declaration: TopicDeclaration, parts: list[dict[str, Any]], ledger: Ledger,
-                clock: str) -> dict[str, Any]:
+def topic_entry(
+    declaration: TopicDeclaration, parts: list[dict[str, Any]], ledger: Ledger, clock: str
+) -> dict[str, Any]:
     """Return a topic's entry in a manifest."""
     starts = [p["start_ns"] for p in parts if p["start_ns"] is not None]
     ends = [p["end_ns"] for p in parts if p["end_ns"] is not None]
     described = declaration.to_json()
     return {
-        "ontology": declaration.ontology, "metadata": declaration.metadata, "clock": clock,
-        "fields": declaration.fields_json(), "schema": described["schema"], "producer_seq": declaration.producer_seq,
-        "rows": sum(p["rows"] for p in parts), "start_ns": min(starts, default=None), "end_ns": max(ends, default=None),
-        "parts": parts, "ledger": ledger.to_json(),
+        "ontology": declaration.ontology,
+        "metadata": declaration.metadata,
+        "clock": clock,
+        "fields": declaration.fields_json(),
+        "schema": described["schema"],
+        "producer_seq": declaration.producer_seq,
+        "rows": sum(p["rows"] for p in parts),
+        "start_ns": min(starts, default=None),
+        "end_ns": max(ends, default=None),
+        "parts": parts,
+        "ledger": ledger.to_json(),
     }
 
 
@@ -115,36 +153,64 @@ def _write_gaps(bundle: Bundle, rows: list[dict[str, Any]], platform: Platform) 
     part = PartWriter(bundle, declaration, 0, platform)
     rows = sorted(rows, key=lambda r: (r["timestamp_ns"], r["topic"], r["first_seq"] or 0))
     table = pa.Table.from_pylist(rows, schema=GAPS)
-    table = table.append_column(declaration.stored_schema.field("_seq"), pa.array(range(len(rows)), pa.int64()))
+    table = table.append_column(
+        declaration.stored_schema.field("_seq"), pa.array(range(len(rows)), pa.int64())
+    )
     part.add(table, 0)
     return topic_entry(declaration, [part.finish()], Ledger(len(rows), len(rows)), "producer")
 
 
-def _manifest(bundle: Bundle, header: dict[str, Any], sealer: Sealer, entries: dict[str, dict[str, Any]],
-              platform: Platform, *, outcome: Outcome, cause: str | None,
-              closing: dict[str, Any] | None) -> dict[str, Any]:
+def _manifest(
+    bundle: Bundle,
+    header: dict[str, Any],
+    sealer: Sealer,
+    entries: dict[str, dict[str, Any]],
+    platform: Platform,
+    *,
+    outcome: Outcome,
+    cause: str | None,
+    closing: dict[str, Any] | None,
+) -> dict[str, Any]:
     health = entries.pop("_health", None)
     total = Ledger()
     for name, entry in entries.items():
         if not name.startswith("_"):
             total += Ledger.from_json(entry["ledger"])
     content = {
-        "name": header["name"], "group": header["group"], "metadata": header["metadata"], "base": header["base"],
-        "topics": entries, "artifacts": sealer.artifacts, "ledger": total.to_json(),
+        "name": header["name"],
+        "group": header["group"],
+        "metadata": header["metadata"],
+        "base": header["base"],
+        "topics": entries,
+        "artifacts": sealer.artifacts,
+        "ledger": total.to_json(),
     }
     platform.write_atomically(bundle.provenance, canonical_json(provenance(header)))
     pending = journal.read_checked(bundle.pending) or {}
     record = {
-        "uid": header["uid"], "outcome": str(outcome), "cause": cause, "opened_ns": header["opened_ns"],
-        "sealed_ns": platform.wall_ns(), "clock": header["clock"], "producer": header["producer"],
-        "durability": {**header["durability"], "max_lag_ms": round((closing or {}).get("max_lag_ns", 0) / 1e6, 3)},
-        "health": health, "provenance_sha256": sha256_file(bundle.provenance),
-        "pyramids": _pyramids(bundle, sealer, platform), "notifications": pending.get("notifications", []),
+        "uid": header["uid"],
+        "outcome": str(outcome),
+        "cause": cause,
+        "opened_ns": header["opened_ns"],
+        "sealed_ns": platform.wall_ns(),
+        "clock": header["clock"],
+        "producer": header["producer"],
+        "durability": {
+            **header["durability"],
+            "max_lag_ms": round((closing or {}).get("max_lag_ns", 0) / 1e6, 3),
+        },
+        "health": health,
+        "provenance_sha256": sha256_file(bundle.provenance),
+        "pyramids": _pyramids(bundle, sealer, platform),
+        "notifications": pending.get("notifications", []),
         "damage": sealer.damage,
     }
     return {
-        "format": FORMAT, "content_digest": digest(content), "record_digest": digest(record),
-        "content": content, "record": record,
+        "format": FORMAT,
+        "content_digest": digest(content),
+        "record_digest": digest(record),
+        "content": content,
+        "record": record,
     }
 
 
@@ -175,8 +241,10 @@ def _commit(bundle: Bundle, manifest: dict[str, Any], platform: Platform) -> Non
 
 def sums(bundle: Bundle, manifest: dict[str, Any], body: bytes) -> bytes:
     """Return the lines of SHA256SUMS: every file of the bundle but labels, layers and itself."""
-    known = {"manifest.json": hashlib.sha256(body).hexdigest(),
-             "provenance.json": manifest["record"]["provenance_sha256"]}
+    known = {
+        "manifest.json": hashlib.sha256(body).hexdigest(),
+        "provenance.json": manifest["record"]["provenance_sha256"],
+    }
     topics = list(manifest["content"]["topics"].values())
     if manifest["record"]["health"] is not None:
         topics.append(manifest["record"]["health"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from gapless.errors import IntegrityError
 from gapless.store import journal
+from gapless.store.carry import carry, worth_carrying
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
 from gapless.store.layout import Bundle
@@ -28,6 +29,7 @@ class Segment:
     row_bytes: int = 0
     damaged: bool = False
     carried: bool = False
+    drops: bool = False  # holds rows given up, which are in no other frame
 
 
 class Sealer:
@@ -44,6 +46,7 @@ class Sealer:
         self.damage: list[dict[str, Any]] = []
         self.closing: dict[str, Any] | None = None
         self.generation = 0
+        self._carries = 0
 
     @classmethod
     def resume(cls, bundle: Bundle, header: dict[str, Any], platform: Platform) -> Sealer:
@@ -56,7 +59,9 @@ class Sealer:
             sealer.damage = list(saved["damage"])
             sealer.artifacts = dict(saved["artifacts"])
             for line in saved["topics"]:
-                sealer.declare(TopicDeclaration.from_json(line["declaration"]), Progress.from_json(line["progress"]))
+                sealer.declare(
+                    TopicDeclaration.from_json(line["declaration"]), Progress.from_json(line["progress"])
+                )
         for line in journal.read_topics(bundle):
             sealer.declare(TopicDeclaration.from_json(line))
         return sealer
@@ -91,19 +96,38 @@ class Sealer:
         if note not in self.damage:
             self.damage.append(note)
 
-    def _note(self, path: Path, item: Frame, segment: Segment, rows: list[tuple[int, int, FrameRef | None, str]]) -> None:
+    def _note(
+        self, path: Path, item: Frame, segment: Segment, rows: list[tuple[int, int, FrameRef | None, str]]
+    ) -> None:
         header = item.header
         segment.frames += 1
         if header.kind in _ROWS:
-            segment.reach[header.topic] = max(segment.reach.get(header.topic, 0), header.first_seq + header.rows)
+            segment.reach[header.topic] = max(
+                segment.reach.get(header.topic, 0), header.first_seq + header.rows
+            )
             if header.kind == Kind.DROP:
+                segment.drops = True
                 cause = json.loads(read_payload(path, item))["cause"]
                 rows.append((header.topic, header.first_seq, None, f"{cause}:{header.rows}"))
                 return
             segment.row_bytes += header.length
-            rows.append((header.topic, header.first_seq, FrameRef(
-                path, item.payload_offset, header.length, header.kind, header.first_seq, header.rows,
-                header.value_bytes, header.flags), ""))
+            rows.append(
+                (
+                    header.topic,
+                    header.first_seq,
+                    FrameRef(
+                        path,
+                        item.payload_offset,
+                        header.length,
+                        header.kind,
+                        header.first_seq,
+                        header.rows,
+                        header.value_bytes,
+                        header.flags,
+                    ),
+                    "",
+                )
+            )
         elif header.kind == Kind.TOPIC:
             self.declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
         elif header.kind == Kind.GAP:
@@ -121,8 +145,11 @@ class Sealer:
         for index, first, frame, cause in sorted(rows, key=lambda r: (r[0], r[1])):
             topic = self.topics.get(index)
             if topic is None:
-                raise IntegrityError("rows of a topic whose declaration is lost", sequence=self.header["name"],
-                                     found=f"topic number {index}")
+                raise IntegrityError(
+                    "rows of a topic whose declaration is lost",
+                    sequence=self.header["name"],
+                    found=f"topic number {index}",
+                )
             if frame is not None:
                 topic.add(frame)
             else:
@@ -149,10 +176,14 @@ class Sealer:
         """Make the completed parts known, durably, in two copies so that one damaged bit costs nothing."""
         self.generation += 1
         state = {
-            "generation": self.generation, "gaps": self.gaps, "damage": self.damage,
+            "generation": self.generation,
+            "gaps": self.gaps,
+            "damage": self.damage,
             "artifacts": self.artifacts,
-            "topics": [{"declaration": t.declaration.to_json(), "progress": t.done.to_json()}
-                       for t in self.topics.values()],
+            "topics": [
+                {"declaration": t.declaration.to_json(), "progress": t.done.to_json()}
+                for t in self.topics.values()
+            ],
         }
         for name in ("parts.json", "parts-copy.json"):
             journal.write_checked(self.bundle.journal / name, state, self.platform)
@@ -167,8 +198,25 @@ class Sealer:
                 self.quarantine(segment.path)
             else:
                 self.platform.remove(segment.path)
-        self.segments = kept
+        self.segments = [self._carried(segment) for segment in kept]
         self.platform.sync_directory(self.bundle.journal)
+
+    def _carried(self, segment: Segment) -> Segment:
+        """Return the segment, or the carry segment that took its place."""
+        live = [f for t in list(self.topics.values()) for f in t.live if f.path == segment.path]
+        if segment.damaged or segment.drops or not worth_carrying(segment, live):
+            return segment
+        self._carries += 1
+        path, replaced = carry(self, segment, self._carries)
+        carried = Segment(path, {}, carried=True)
+        for index, frames in replaced.items():
+            self.topics[index].replace_frames(segment.path, frames)
+            carried.reach[index] = max(f.end_seq for f in frames)
+            carried.frames += len(frames)
+            carried.row_bytes += sum(f.length for f in frames)
+        self.publish()  # declarations and notes of the segment must outlive it
+        self.platform.remove(segment.path)
+        return carried
 
     def quarantine(self, path: Path) -> None:
         """Put a damaged segment aside, whole."""
@@ -190,6 +238,9 @@ def read_parts(bundle: Bundle) -> dict[str, Any] | None:
     if copies:
         return max(copies, key=lambda c: int(c["generation"]))
     if any(path.exists() for path in paths):
-        raise IntegrityError("both copies of the list of finished parts are damaged", found=str(paths[0]),
-                             next_step="restore journal/parts.json from a backup; the parts themselves are in topics/")
+        raise IntegrityError(
+            "both copies of the list of finished parts are damaged",
+            found=str(paths[0]),
+            next_step="restore journal/parts.json from a backup; the parts themselves are in topics/",
+        )
     return None

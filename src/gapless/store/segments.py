@@ -17,8 +17,15 @@ class SegmentFile:
     tells whose it is. After an OSError the object must not be used again.
     """
 
-    def __init__(self, journal: Path, platform: Platform, nonce: int, opening: bytes, segment_bytes: int,
-                 on_closed: Callable[[Path], None]) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        platform: Platform,
+        nonce: int,
+        opening: bytes,
+        segment_bytes: int,
+        on_closed: Callable[[Path], None],
+    ) -> None:
         self.journal = journal
         self.platform = platform
         self.nonce = nonce
@@ -43,17 +50,28 @@ class SegmentFile:
         """The current segment."""
         return self.journal / segment_name(self.number)
 
-    def append(self, kind: Kind, topic: int, first_seq: int, rows: int, payload: Bytes, value_bytes: int,
-               flags: int = 0) -> None:
+    def append(
+        self,
+        kind: Kind,
+        topic: int,
+        first_seq: int,
+        rows: int,
+        payload: Bytes,
+        value_bytes: int,
+        flags: int = 0,
+    ) -> None:
         """Queue one frame; :meth:`write` puts it into the file."""
         size = HEADER_BYTES + len(payload)
         if self.offset + size > self.segment_bytes and self.offset > HEADER_BYTES + len(self.opening):
             self._roll()
         self._queue(kind, topic, first_seq, rows, payload, value_bytes, flags)
 
-    def _queue(self, kind: Kind, topic: int, first_seq: int, rows: int, payload: Bytes, value_bytes: int,
-               flags: int) -> None:
-        header = encode_header(kind, self.nonce, self.number, topic, first_seq, rows, payload, value_bytes, flags)
+    def _queue(
+        self, kind: Kind, topic: int, first_seq: int, rows: int, payload: Bytes, value_bytes: int, flags: int
+    ) -> None:
+        header = encode_header(
+            kind, self.nonce, self.number, topic, first_seq, rows, payload, value_bytes, flags
+        )
         self._waiting += (header, payload) if len(payload) else (header,)
         self.offset += HEADER_BYTES + len(payload)
         self.waiting_bytes += HEADER_BYTES + len(payload)

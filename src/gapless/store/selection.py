@@ -6,16 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.acero as acero
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gapless.errors import NotFound, UsageError
 from gapless.store.declaration import SEQ, TIME
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 Times = NDArray[np.int64]
 _CALLS = re.compile(r"(\w+)\(")
@@ -100,6 +101,8 @@ class Selection:
     def project(self, table: pa.Table) -> pa.Table:
         """Return the rows that pass the filter, with the columns of the answer, in the order they came."""
         if self.filter is not None:
+            from pyarrow import acero  # costs 0.1 s and brings pandas in where it is installed
+
             source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
             rows = acero.Declaration("filter", acero.FilterNodeOptions(self.filter), inputs=[source])
             table = rows.to_table(use_threads=False)  # threads may change the order of rows

@@ -74,24 +74,41 @@ class Progress:
     def to_json(self) -> dict[str, Any]:
         """Return the progress for parts.json."""
         return {
-            "consumed": self.consumed, "rows": self.rows, "dropped": self.dropped, "lost": self.lost,
-            "clock_flags": self.clock_flags, "parts": self.parts, "holes": self.holes.to_json(),
+            "consumed": self.consumed,
+            "rows": self.rows,
+            "dropped": self.dropped,
+            "lost": self.lost,
+            "clock_flags": self.clock_flags,
+            "parts": self.parts,
+            "holes": self.holes.to_json(),
             "gaps": [[g.first_seq, g.count, g.cause, g.start_ns, g.end_ns] for g in self.gaps],
         }
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Progress:
         """Return the progress that :meth:`to_json` kept."""
-        return cls(document["consumed"], document["rows"], document["dropped"], document["lost"],
-                   document["clock_flags"], [Gap(*g) for g in document["gaps"]], list(document["parts"]),
-                   SeqHoles.from_json(document["holes"]))
+        return cls(
+            document["consumed"],
+            document["rows"],
+            document["dropped"],
+            document["lost"],
+            document["clock_flags"],
+            [Gap(*g) for g in document["gaps"]],
+            list(document["parts"]),
+            SeqHoles.from_json(document["holes"]),
+        )
 
 
 class TopicSealer:
     """Cuts one topic's rows into parts. Frames must be added in order of their first arrival number."""
 
-    def __init__(self, bundle: Bundle, declaration: TopicDeclaration, platform: Platform,
-                 progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        declaration: TopicDeclaration,
+        platform: Platform,
+        progress: Progress | None = None,
+    ) -> None:
         self.bundle = bundle
         self.declaration = declaration
         self.platform = platform
@@ -104,7 +121,6 @@ class TopicSealer:
         self._part: PartWriter | None = None
         self._layout = Layout.of(declaration)
         self._fixed_bytes = self._layout.value_bytes if self._layout else None
-        self._cut_bytes = 0  # value bytes of the first waiting frame that are cut already
         self._waiting_rows = 0
         self._waiting_bytes = 0
 
@@ -145,6 +161,11 @@ class TopicSealer:
         self._now.gaps.append(Gap(first_seq, count, cause))
         self._now.dropped += count
         self.arrived = first_seq + count
+
+    def replace_frames(self, path: Path, frames: list[FrameRef]) -> None:
+        """Put carried frames in the place of those that lay in ``path``."""
+        kept = [frame for frame in self.live if frame.path != path]
+        self.live = deque(sorted([*kept, *frames], key=lambda frame: frame.first_seq))
 
     # -- row groups out ------------------------------------------------------------------------
 
@@ -291,12 +312,25 @@ class TopicSealer:
     def gap_rows(self) -> list[dict[str, Any]]:
         """Return the topic's rows of ``_gaps``."""
         rows = [
-            {"timestamp_ns": g.start_ns or 0, "topic": self.declaration.name, "first_seq": g.first_seq,
-             "count": g.count, "end_ns": g.end_ns, "cause": g.cause} for g in self._now.gaps
+            {
+                "timestamp_ns": g.start_ns or 0,
+                "topic": self.declaration.name,
+                "first_seq": g.first_seq,
+                "count": g.count,
+                "end_ns": g.end_ns,
+                "cause": g.cause,
+            }
+            for g in self._now.gaps
         ]
         rows += [
-            {"timestamp_ns": h.start_ns, "topic": self.declaration.name, "first_seq": h.first,
-             "count": h.last - h.first + 1, "end_ns": h.end_ns, "cause": "producer_seq"}
+            {
+                "timestamp_ns": h.start_ns,
+                "topic": self.declaration.name,
+                "first_seq": h.first,
+                "count": h.last - h.first + 1,
+                "end_ns": h.end_ns,
+                "cause": "producer_seq",
+            }
             for h in self._now.holes.holes
         ]
         return rows
@@ -313,12 +347,16 @@ def read_frame(frame: FrameRef, declaration: TopicDeclaration, layout: Layout | 
     try:
         return decode(payload, frame.kind, frame.first_seq, declaration, layout)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise IntegrityError("a journal frame cannot be decoded", topic=declaration.name,
-                             found=f"{frame.path.name} at byte {frame.offset}: {error}") from error
+        raise IntegrityError(
+            "a journal frame cannot be decoded",
+            topic=declaration.name,
+            found=f"{frame.path.name} at byte {frame.offset}: {error}",
+        ) from error
 
 
-def decode(payload: bytes, kind: int, first_seq: int, declaration: TopicDeclaration,
-           layout: Layout | None) -> pa.RecordBatch:
+def decode(
+    payload: bytes, kind: int, first_seq: int, declaration: TopicDeclaration, layout: Layout | None
+) -> pa.RecordBatch:
     """Return a payload's rows as one batch of the stored schema."""
     if kind == Kind.PACKED:
         if layout is None:

@@ -55,8 +55,13 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding with stable keys."""
-        return {"code": self.code, "severity": self.severity, "message": self.message, "file": self.file,
-                "rows": list(self.rows) if self.rows else None}
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "file": self.file,
+            "rows": list(self.rows) if self.rows else None,
+        }
 
 
 def verify(path: Path, *, deep: bool = False, platform: Platform = PLATFORM) -> list[Finding]:
@@ -99,9 +104,17 @@ def _verify_one(bundle: Bundle, deep: bool, platform: Platform) -> Iterator[Find
         yield Finding("V003", "error", "record_digest differs", "manifest.json")
         return
     for damage in record["damage"]:
-        rows = f", rows {damage['first_seq']} to {damage['first_seq'] + damage['rows'] - 1}" if "rows" in damage else ""
-        yield Finding("V015", "warning", f"{damage['reason']} in bytes {damage['start']} to {damage['end']}{rows}",
-                      f"journal/{damage['segment']}")
+        rows = (
+            f", rows {damage['first_seq']} to {damage['first_seq'] + damage['rows'] - 1}"
+            if "rows" in damage
+            else ""
+        )
+        yield Finding(
+            "V015",
+            "warning",
+            f"{damage['reason']} in bytes {damage['start']} to {damage['end']}{rows}",
+            f"journal/{damage['segment']}",
+        )
     yield from _files(bundle, manifest)
     for name, topic in _topics(manifest):
         yield from _topic(bundle, name, topic, deep)
@@ -142,7 +155,9 @@ def _part_bytes(path: Path, name: str, part: dict[str, Any]) -> Iterator[Finding
             return
     spans = list(_bad_groups(path, part["rows"]))
     for first, last in spans or [(0, part["rows"] - 1)]:
-        yield Finding("V005", "error", "the bytes differ from what was sealed", name, (first, max(first, last)))
+        yield Finding(
+            "V005", "error", "the bytes differ from what was sealed", name, (first, max(first, last))
+        )
 
 
 def _bad_groups(path: Path, rows: int) -> Iterator[tuple[int, int]]:
@@ -193,8 +208,13 @@ def _deep(path: Path, part: dict[str, Any]) -> Iterator[Finding]:
             if table.num_rows:
                 first = (table[TIME][0].as_py(), table[SEQ][0].as_py())
                 if first < last or not _sorted(table):
-                    yield Finding("V009", "error", "rows are not in time order", part["path"],
-                                  (rows, rows + table.num_rows - 1))
+                    yield Finding(
+                        "V009",
+                        "error",
+                        "rows are not in time order",
+                        part["path"],
+                        (rows, rows + table.num_rows - 1),
+                    )
                 last = (table[TIME][-1].as_py(), table[SEQ][-1].as_py())
             rows += table.num_rows
     if rows != part["rows"]:
@@ -229,8 +249,13 @@ def _journal(bundle: Bundle, platform: Platform) -> Iterator[Finding]:
             rows = None
             if item.header is not None and item.header.rows:
                 rows = (item.header.first_seq, item.header.first_seq + item.header.rows - 1)
-            yield Finding("V011", "error", f"{item.reason} in bytes {item.start} to {item.end}",
-                          f"journal/{path.name}", rows)
+            yield Finding(
+                "V011",
+                "error",
+                f"{item.reason} in bytes {item.start} to {item.end}",
+                f"journal/{path.name}",
+                rows,
+            )
 
 
 def _base_matches(base: Bundle, layer: Bundle, name: str) -> Iterator[Finding]:
@@ -253,5 +278,3 @@ def _annotations(bundle: Bundle) -> Iterator[Finding]:
             json.loads(line)
         except ValueError as error:
             yield Finding("V013", "error", f"line {number}: {error}", "annotations.jsonl")
-
-

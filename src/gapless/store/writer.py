@@ -24,6 +24,7 @@ from gapless.store import journal
 from gapless.store.background import BackgroundSealer
 from gapless.store.cells import batch_value_bytes
 from gapless.store.declaration import TopicDeclaration
+from gapless.store.durability import Durability
 from gapless.store.frame import Kind
 from gapless.store.handover import Block, Command, HandOver, OverflowPolicy
 from gapless.store.health import HealthLog
@@ -36,18 +37,6 @@ from gapless.store.topic_sealer import CLOCK_ONLY, CLOCK_USED
 from gapless.store.watermark import WatermarkFile
 
 _TURN_BYTES = 8 << 20  # blocks taken per turn, so that a flood cannot put a sync off
-
-
-@dataclass(frozen=True)
-class Durability:
-    """When a sync starts and how much may wait for one."""
-
-    flush_ms: int = 250
-    flush_bytes: int = 1 << 20
-    flush_rows: int | None = None
-    max_unsynced_bytes: int = 64 << 20
-    deadline_s: float = 30.0
-    max_record_bytes: int = 512 << 20
 
 
 @dataclass
@@ -83,9 +72,17 @@ class BundleWriter:
     the empty journal is durable and owned by this process.
     """
 
-    def __init__(self, bundle: Bundle, header: dict[str, Any], *, durability: Durability | None = None,
-                 platform: Platform = PLATFORM, background_seal: bool = True,
-                 segment_bytes: int = SEGMENT_BYTES, health_period_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        header: dict[str, Any],
+        *,
+        durability: Durability | None = None,
+        platform: Platform = PLATFORM,
+        background_seal: bool = True,
+        segment_bytes: int = SEGMENT_BYTES,
+        health_period_s: float = 10.0,
+    ) -> None:
         self.bundle = bundle
         self.header = header
         self.platform = platform
@@ -94,15 +91,26 @@ class BundleWriter:
         self.failure: GaplessError | None = None
         self.closed = False
         self.max_lag_ns = 0
-        self._clock_base = header["clock"]["wall_ns"] - header["clock"]["boot_ns"]
+        self._clock_base: int = header["clock"]["wall_ns"] - header["clock"]["boot_ns"]
         self._lock_fd = journal.create(bundle, header, platform)
         self.hand_over = HandOver(
-            header["name"], max_unsynced_bytes=self.durability.max_unsynced_bytes,
-            deadline_s=self.durability.deadline_s, max_record_bytes=self.durability.max_record_bytes,
-            failure=lambda: self.failure)
-        self.sealer = BackgroundSealer(bundle, header, platform, self._sealer_failed) if background_seal else None
-        self.segments = SegmentFile(bundle.journal, platform, header["nonce"], canonical_json(header),
-                                    segment_bytes, self._segment_closed)
+            header["name"],
+            max_unsynced_bytes=self.durability.max_unsynced_bytes,
+            deadline_s=self.durability.deadline_s,
+            max_record_bytes=self.durability.max_record_bytes,
+            failure=lambda: self.failure,
+        )
+        self.sealer = (
+            BackgroundSealer(bundle, header, platform, self._sealer_failed) if background_seal else None
+        )
+        self.segments = SegmentFile(
+            bundle.journal,
+            platform,
+            header["nonce"],
+            canonical_json(header),
+            segment_bytes,
+            self._segment_closed,
+        )
         self.segments.write()
         self.segments.sync()
         self.watermark = WatermarkFile(bundle.journal / "watermark", platform)
@@ -114,7 +122,9 @@ class BundleWriter:
         self._commands: list[Command] = []
         self._late: list[Command] = []
         self._published = (0, 0, 0)
-        self._thread = threading.Thread(target=self._run, name=f"gapless-writer-{header['name']}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"gapless-writer-{header['name']}", daemon=True
+        )
         self._thread.start()
 
     # -- producers' side -----------------------------------------------------------------------
@@ -123,7 +133,9 @@ class BundleWriter:
         """Return the sequence's clock: wall time at open plus monotonic time since; it never steps."""
         return self._clock_base + self.platform.boot_ns()
 
-    def declare(self, declaration: TopicDeclaration, overflow: OverflowPolicy = OverflowPolicy.BLOCK) -> TopicState:
+    def declare(
+        self, declaration: TopicDeclaration, overflow: OverflowPolicy = OverflowPolicy.BLOCK
+    ) -> TopicState:
         """Add a topic; its declaration is durable before any of its rows."""
         self._check_alive()
         state = TopicState(declaration, Layout.of(declaration))
@@ -204,8 +216,12 @@ class BundleWriter:
             if not self._thread.is_alive() and not command.done.is_set():
                 raise self.failure or WriterDied("the writer thread is gone", sequence=self.header["name"])
             if time.monotonic() >= deadline:
-                raise DeadlinePassed("the disk did not finish in time", sequence=self.header["name"],
-                                     found=f"no answer to {command.kind!r}", expected=f"within {self.durability.deadline_s} s")
+                raise DeadlinePassed(
+                    "the disk did not finish in time",
+                    sequence=self.header["name"],
+                    found=f"no answer to {command.kind!r}",
+                    expected=f"within {self.durability.deadline_s} s",
+                )
         if command.error is not None:
             raise command.error
 
@@ -249,7 +265,11 @@ class BundleWriter:
         timeout_s = 0.0 if late else timeout_s
         while taken < _TURN_BYTES:
             try:
-                item = self.hand_over.queue.get(timeout=timeout_s) if timeout_s else self.hand_over.queue.get_nowait()
+                item = (
+                    self.hand_over.queue.get(timeout=timeout_s)
+                    if timeout_s
+                    else self.hand_over.queue.get_nowait()
+                )
             except Empty:
                 break
             timeout_s = 0.0
@@ -292,8 +312,14 @@ class BundleWriter:
         state.dropped += rows
         self._count(state, rows)
 
-    def _rows(self, state: TopicState, lane: PackedLane | GeneralLane, payload: Any, rows: int,
-              batch: pa.RecordBatch | None) -> None:
+    def _rows(
+        self,
+        state: TopicState,
+        lane: PackedLane | GeneralLane,
+        payload: Any,
+        rows: int,
+        batch: pa.RecordBatch | None,
+    ) -> None:
         if isinstance(payload, list):
             batch = rows_to_batch(state.declaration, payload)
             payload = batch.serialize()
@@ -307,7 +333,9 @@ class BundleWriter:
         flags = 0
         if lane.unstamped_rows:
             flags = CLOCK_USED | (CLOCK_ONLY if lane.unstamped_rows >= lane.handed_rows else 0)
-        self.segments.append(kind, state.declaration.index, state.next_seq, rows, memoryview(payload), value_bytes, flags)
+        self.segments.append(
+            kind, state.declaration.index, state.next_seq, rows, memoryview(payload), value_bytes, flags
+        )
         state.next_seq += rows
         self._count(state, rows)
 
@@ -389,7 +417,11 @@ class BundleWriter:
         topics = {}
         for index, state in self.topics.items():
             topics[str(index)] = {"offered": state.offered_rows, "dropped": state.dropped}
-        return {"topics": topics, "max_lag_ns": self.health.lag_max_ns, "blocked_ns": self.hand_over.blocked_ns}
+        return {
+            "topics": topics,
+            "max_lag_ns": self.health.lag_max_ns,
+            "blocked_ns": self.hand_over.blocked_ns,
+        }
 
     def _segment_closed(self, path: Any) -> None:
         if self.sealer is not None:
