@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.catalog.bundle_files import TopicSpec, write_bundle
 
 from gapless.catalog import Catalog
-from tests.catalog.bundle_files import TopicSpec, write_bundle
 
 
 @pytest.fixture

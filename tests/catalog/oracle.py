@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from gapless.model.expression import And, Expression, Not, Or, Predicate, Without
 from tests.catalog.bundle_files import Row, TopicSpec
+
+from gapless.model.expression import And, Expression, Not, Or, Predicate, Without
 
 Literal = tuple[Predicate | Without, bool]
 Spans = dict[str, list[tuple[int, int]]]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
-from gapless.model.expression import Expression, Field, FieldRef, Sequence, Topic, ontology_root, without
 from tests.catalog.bundle_files import Row, TopicSpec, write_bundle
 from tests.catalog.oracle import Recorded
+
+from gapless.model.expression import Expression, Field, FieldRef, Sequence, Topic, ontology_root, without
 
 _BIG = 2**53
 _FLOATS = [0.0, -0.0, 0.1, 1.0, 2.5, 3.0, float("nan"), float("inf"), float("-inf"), float(_BIG), None]
@@ -68,8 +68,9 @@ def random_store(rng: random.Random, store: Path, sequences: int) -> list[Record
         )  # fmt: skip
         if rng.random() < 0.3:
             again = [n for n in recorded.topics if rng.random() < 0.5]
-            recorded.layer = {n: TopicSpec(recorded.topics[n].columns, _parts(rng, recorded.topics[n].columns),
-                                           recorded.topics[n].tag) for n in again}  # fmt: skip
+            for n in again:
+                base = recorded.topics[n]
+                recorded.layer[n] = TopicSpec(base.columns, _parts(rng, base.columns), base.tag)
             write_bundle(store, recorded.name, recorded.layer, layer="late", opened_ns=9)
         found.append(recorded)
     return found
@@ -120,7 +121,8 @@ def _place(rng: random.Random) -> FieldRef:
         [
             Sequence.Q.name, Sequence.Q.group, Sequence.Q.outcome, Sequence.Q.created_ns,
             Sequence.Q.metadata["p"], Sequence.Q.metadata["q"], Sequence.Q.metadata["deep.p"],
-            Sequence.Q.metadata["p.k"], Topic.Q.name, Topic.Q.ontology_tag, Topic.Q.rows, Topic.Q.metadata["p"],
+            Sequence.Q.metadata["p.k"], Topic.Q.name, Topic.Q.ontology_tag, Topic.Q.rows,
+            Topic.Q.metadata["p"],
             ontology_root("IMU")[column], ontology_root("IMU")[rng.choice(list(_COLUMNS))],
             Field("*", rng.choice(list(_COLUMNS))), Field("imu/*", column), Field("pv", column),
         ]
@@ -139,7 +141,11 @@ def _compare(rng: random.Random, place: FieldRef) -> Expression:
     if op == "in":
         return place.in_([rng.choice(_OPERANDS) for _ in range(rng.randrange(4))])
     if op in ("between", "outside"):
-        low, high = sorted(v for v in rng.sample([v for v in numbers if v == v], 2)) if rng.random() < 0.8 else ("a", "b")
+        low, high = (
+            sorted(v for v in rng.sample([v for v in numbers if v == v], 2))
+            if rng.random() < 0.8
+            else ("a", "b")
+        )
         if isinstance(low, float | int) and isinstance(high, float | int) and low > high:
             low, high = high, low
         return getattr(place, op)(low, high)

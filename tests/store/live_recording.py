@@ -15,10 +15,10 @@ from tests.store.bundle_files import TIME
 import gapless.store.topic_sealer as topic_sealer
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
+from gapless.store.durability import Durability
 from gapless.store.layout import Bundle
 from gapless.store.platform import PLATFORM
 from gapless.store.seal import seal
-from gapless.store.durability import Durability
 from gapless.store.writer import BundleWriter
 
 SCHEMA = pa.schema([TIME, pa.field("x", pa.float64())])
@@ -68,7 +68,7 @@ class Recording:
         """End the recording as a sequence writer does."""
         self.writer.close({"outcome": "completed", "cause": None})
         assert self.writer.sealer is not None
-        sealer = self.writer.sealer.stop()
+        sealer = self.writer.sealer.stop(30.0)
         sealer.take(sealer.read_segment(self.writer.segments.close()))
         seal(self.bundle, self.writer.header, sealer, PLATFORM)
         self.writer.release()

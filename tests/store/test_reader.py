@@ -206,23 +206,23 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
 
 
 def test_any_flipped_bit_of_a_part_is_an_error_or_harmless(tmp_path: Path) -> None:
-    """Each byte of a part with one bit flipped either raises IntegrityError or gives the same rows."""
-    values = np.random.default_rng(1).normal(size=50)
-    labels = [f"label {n % 3}" for n in range(50)]
-    write_bundle(tmp_path, {"a": (XS, [table(XS, range(50), [values, labels], range(50))])}, group_rows=25)
+    """Each second byte of a part with one bit flipped raises IntegrityError or gives the same rows."""
+    values = np.random.default_rng(1).normal(size=20)
+    labels = [f"label {n % 3}" for n in range(20)]
+    write_bundle(tmp_path, {"a": (XS, [table(XS, range(20), [values, labels], range(20))])}, group_rows=10)
     expected = open_bundle(tmp_path).topic("a").to_arrow()
     (file,) = (tmp_path / "topics" / "a").iterdir()
     whole = file.read_bytes()
     refused = 0
-    for position in range(len(whole)):
+    for position in range(0, len(whole), 2):
         damaged = bytearray(whole)
-        damaged[position] ^= 1 << (position % 8)
+        damaged[position] ^= 1 << (position // 2 % 8)
         file.write_bytes(damaged)
         try:
             assert open_bundle(tmp_path).topic("a").to_arrow().equals(expected), position
         except IntegrityError as error:
             refused += str(file) in str(error)
-    assert refused > len(whole) // 2
+    assert refused > len(whole) // 4
 
 
 def test_a_part_cut_short_or_gone_is_an_error_that_names_it(tmp_path: Path) -> None:

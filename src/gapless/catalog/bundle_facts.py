@@ -197,7 +197,9 @@ def _add_folder(facts: BundleFacts, folder: str, manifest: Mapping[str, Any]) ->
 def _read_unsealed(bundle: Path, facts: BundleFacts) -> None:
     declared = read_checked(bundle / "journal" / "open.json")
     if declared is None:
-        raise IntegrityError(f"what the recording was opened with cannot be read: {bundle / 'journal' / 'open.json'}")
+        raise IntegrityError(
+            f"what the recording was opened with cannot be read: {bundle / 'journal' / 'open.json'}"
+        )
     facts.name = declared["name"]
     facts.group = declared["group"]
     facts.metadata = declared["metadata"]

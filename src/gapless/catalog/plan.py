@@ -71,15 +71,18 @@ def candidates(
 
     Conditions on sequences and on topics of sealed ones are exact; row groups are only narrowed down.
     """
-    conditions = [_wanted(_sequence_clause(c.predicate), c.wanted) for c in alternative.sequence]
+    driver = _rarest(database, _drivers(alternative))
+    conditions = [Clause(f"s.id IN ({driver.ids.sql})", driver.ids.parameters)] if driver is not None else []
+    conditions += [
+        _wanted(_sequence_clause(c.predicate), c.wanted)
+        for c in alternative.sequence
+        if driver is None or c is not driver.condition
+    ]
     conditions += exclusions
     conditions += order.after(cursor)
     conditions += [_some_topic(group, alternative.topic) for group in alternative.groups]
     if alternative.topic and not alternative.groups:
         conditions.append(_some_topic(None, alternative.topic))
-    driver = _rarest(database, _drivers(alternative))
-    if driver is not None:
-        conditions.insert(0, Clause(f"s.id IN ({driver.sql})", driver.parameters))
     where = " AND ".join(f"({c.sql})" for c in conditions) or "1"
     parameters = [p for c in conditions for p in c.parameters]
     sql = (
@@ -212,27 +215,31 @@ def _compare(column: str, op: str, operand: Scalar, *, numeric: bool) -> Clause:
 # -- where to begin ----------------------------------------------------------------------------
 
 
-def _drivers(alternative: Alternative) -> list[Clause]:
-    """Return subqueries of sequence ids, each implied by one condition and answered by one index."""
-    found = [_sequence_driver(c.predicate) for c in alternative.sequence if c.wanted]
-    found += [_topic_driver(c.predicate) for c in alternative.topic if c.wanted]
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """A subquery of sequence ids that an index answers; ``condition`` is the one it replaces, if any."""
+
+    ids: Clause
+    condition: Condition | None = None
+
+
+def _drivers(alternative: Alternative) -> list[_Driver]:
+    """Return places to begin: each is implied by one condition of the alternative."""
+    sources = [(_sequence_driver(c.predicate), c) for c in alternative.sequence if c.wanted]
+    found = [_Driver(_union(clauses), condition) for clauses, condition in sources if clauses]
+    implied = [_topic_driver(c.predicate) for c in alternative.topic if c.wanted]
     for group in alternative.groups:
         if group.tag is not None:
             tagged = Clause("SELECT sequence_id FROM topic WHERE ontology_tag=?", (group.tag,))
-            found.append([tagged, _UNSEALED])
-        for condition in group.conditions:
-            ranges = candidate_ranges(condition)
-            if ranges:
-                sources = [
-                    Clause(
-                        "SELECT t.sequence_id FROM topic_range x JOIN topic t ON t.id=x.topic_id"
-                        f" WHERE {r.sql}",
-                        r.parameters,
-                    )
-                    for r in ranges
-                ]
-                found.append([*sources, _UNPRUNED, _UNSEALED])
-    return [_union(sources) for sources in found if sources]
+            implied.append([tagged, _UNSEALED])
+        implied += [_range_driver(condition) for condition in group.conditions]
+    return found + [_Driver(_union(clauses)) for clauses in implied if clauses]
+
+
+def _range_driver(condition: Condition) -> list[Clause]:
+    head = "SELECT t.sequence_id FROM topic_range x JOIN topic t ON t.id=x.topic_id WHERE"
+    ranges = [Clause(f"{head} {r.sql}", r.parameters) for r in candidate_ranges(condition)]
+    return [*ranges, _UNPRUNED, _UNSEALED] if ranges else []
 
 
 def _union(sources: list[Clause]) -> Clause:
@@ -276,12 +283,12 @@ def _metadata_sources(scope: str, predicate: Predicate, head: str) -> list[Claus
     return sources or [Clause("SELECT 0 WHERE 0")]
 
 
-def _rarest(database: Database, drivers: list[Clause]) -> Clause | None:
+def _rarest(database: Database, drivers: list[_Driver]) -> _Driver | None:
     if len(drivers) < 2:
         return drivers[0] if drivers else None
     for cap in _CAPS:
-        each = ", ".join(f"(SELECT count(*) FROM (SELECT 1 FROM ({d.sql}) LIMIT {cap}))" for d in drivers)
-        [counts] = database.rows(f"SELECT {each}", [p for d in drivers for p in d.parameters])
+        each = ", ".join(f"(SELECT count(*) FROM (SELECT 1 FROM ({d.ids.sql}) LIMIT {cap}))" for d in drivers)
+        [counts] = database.rows(f"SELECT {each}", [p for d in drivers for p in d.ids.parameters])
         if min(counts) < cap:
             break
     return drivers[counts.index(min(counts))]

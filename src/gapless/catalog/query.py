@@ -102,7 +102,9 @@ class Query:
             ordered.sort(key=lambda c: (c.row[4], c.row[1]), reverse=order.descending)
         return self._confirmed(ordered, limit)
 
-    def _rows(self, place: int, order: Order, after: tuple[object, str] | None, limit: int | None) -> list[Row]:
+    def _rows(
+        self, place: int, order: Order, after: tuple[object, str] | None, limit: int | None
+    ) -> list[Row]:
         alternative = self._alternatives[place]
         exclusions = [self._exclusion(e.item, wanted=e.wanted) for e in alternative.exclusions]
         return candidates(self._database, alternative, exclusions, order, after, limit)

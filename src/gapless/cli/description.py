@@ -138,16 +138,18 @@ def _annotations(bundle: Path) -> list[dict[str, Any]]:
 
 
 def _describe_unsealed(bundle: Path) -> dict[str, Any]:
+    from gapless.store.journal import read_checked
     from gapless.store.reader import open_bundle
 
     reader = open_bundle(bundle)
+    header, pending = reader.base.description, read_checked(Bundle(bundle).pending) or {}
     topics = {name: _live_topic(topic) for name, topic in reader.topics.items()}
     return {
         **_times(topics),
         "name": reader.name,
         "state": reader.state,
         "outcome": reader.outcome,
-        "cause": None,
+        "cause": pending.get("error"),
         "group": reader.group,
         "metadata": reader.metadata,
         "topics": topics,
@@ -155,12 +157,12 @@ def _describe_unsealed(bundle: Path) -> dict[str, Any]:
         "ledger": reader.ledger,
         "layers": [],
         "annotations": _annotations(bundle),
-        "notifications": _pending_notifications(bundle),
-        "opened": None,
-        "opened_ns": None,
+        "notifications": pending.get("notifications", []),
+        "opened": output.rfc3339(header.get("opened_ns")),
+        "opened_ns": header.get("opened_ns"),
         "sealed_ns": None,
-        "producer": None,
-        "durability": None,
+        "producer": header.get("producer"),
+        "durability": header.get("durability"),
         "content_digest": None,
         "bytes": _folder_bytes(bundle),
         "owner_alive": reader.owner_alive,
@@ -189,17 +191,6 @@ def _field(field: Any) -> dict[str, Any]:
         if field.metadata and key in field.metadata:
             out[key.decode()] = field.metadata[key].decode()
     return out
-
-
-def _pending_notifications(bundle: Path) -> list[Any]:
-    try:
-        pending = json.loads((bundle / "journal" / "pending.json").read_bytes())
-    except (
-        FileNotFoundError,
-        ValueError,
-    ):  # not pending, or just being written: there is nothing to tell yet
-        return []
-    return list(pending.get("notifications", []))
 
 
 def _folder_bytes(bundle: Path) -> int:

@@ -151,7 +151,9 @@ def duration(length_ns: int | None) -> str:
         return f"{int(seconds // 60)}m {int(seconds % 60):02d}s"
     if seconds >= 1 or length_ns == 0:
         return f"{seconds:.1f} s" if length_ns else "0 s"
-    return f"{length_ns / 1e6:.1f} ms" if length_ns >= 1e5 else f"{length_ns / 1e3:.1f} µs"
+    if length_ns >= 100_000:
+        return f"{length_ns / 1e6:.1f} ms"
+    return f"{length_ns / 1e3:.1f} µs" if length_ns >= 100 else f"{length_ns} ns"
 
 
 def size(count_bytes: int | None) -> str:

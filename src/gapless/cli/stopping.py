@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
-import threading
+import socket
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 _EXIT_STOPPED = 130
 _TWICE = b"stopped at once; `gapless recover @last` seals what reached the disk\n"
@@ -15,25 +16,25 @@ _TWICE = b"stopped at once; `gapless recover @last` seals what reached the disk\
 class StopSignals:
     """While entered, the first SIGINT or SIGTERM sets :attr:`stopped`; the second ends the process.
 
-    The handler only sets a flag, so a signal can never cut a push or a sync in half.
+    The handler only sets a flag and wakes :meth:`wait` through a socket: a signal can never cut a push or
+    a sync in half, and the handler takes no lock that the interrupted code may hold.
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._former: dict[int, object] = {}
-
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._event.is_set()
+        self.stopped = False
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._former: dict[int, Any] = {}
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until stopped or until the time is over; return whether stopped."""
-        return self._event.wait(max(0.0, timeout_s))
+        if not self.stopped:
+            select.select([self._woken], [], [], max(0.0, timeout_s))
+        return self.stopped
 
     def check(self) -> None:
         """Raise KeyboardInterrupt when stopped: the recorder seals as aborted."""
-        if self._event.is_set():
+        if self.stopped:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Self:
@@ -43,10 +44,13 @@ class StopSignals:
 
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._former.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+            signal.signal(number, handler)
+        self._woken.close()
+        self._waker.close()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self._event.is_set():
+        if self.stopped:
             os.write(2, _TWICE)
             os._exit(_EXIT_STOPPED)  # no clean-up on purpose: the journal is whole at any instant
-        self._event.set()
+        self.stopped = True
+        self._waker.send(b"x")

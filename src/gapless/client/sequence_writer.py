@@ -109,8 +109,17 @@ class SequenceWriter:
             error.add_note(f"gapless could not end sequence {self.name!r} as its policy says: {problem}")
         finally:
             self._ended = True
-            self._running.release()
             self._client._closed(self)
+            self._release(error)
+
+    def _release(self, error: BaseException | None) -> None:
+        assert self._running is not None
+        try:
+            self._running.release()
+        except GaplessError as problem:
+            if error is None:
+                raise
+            error.add_note(f"gapless could not let go of sequence {self.name!r}: {problem}")
 
     def _end(self, error: BaseException | None) -> None:
         writer = self._writer_or_raise()
@@ -133,7 +142,7 @@ class SequenceWriter:
         writer.close({"outcome": str(outcome), "cause": cause})
         assert self._bundle is not None
         assert writer.sealer is not None
-        sealer = writer.sealer.stop()
+        sealer = writer.sealer.stop(self._durability.deadline_s)
         last = writer.segments.close()
         sealer.take(sealer.read_segment(last))
         self._manifest = seal(self._bundle, self._header, sealer, writer.platform)

@@ -7,11 +7,13 @@ It never holds up the writer: what it has not done yet grows on disk, not in mem
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from gapless.errors import DeadlinePassed
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import Bundle
 from gapless.store.platform import Platform
@@ -60,13 +62,31 @@ class BackgroundSealer:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
-    def stop(self) -> Sealer:
-        """Return the sealer when the thread has done all that was queued."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+    def stop(self, patience_s: float) -> Sealer:
+        """Return the sealer when the thread has done all that was queued.
+
+        Raises DeadlinePassed when nothing moved for ``patience_s``: the disk hangs.
+        """
+        if self._thread is None:
+            return self.sealer
+        self._queue.put(None)
+        seen, since = self._progress(), time.monotonic()
+        while self._thread.is_alive():
+            self._thread.join(timeout=0.1)
+            if self._progress() != seen:
+                seen, since = self._progress(), time.monotonic()
+            elif time.monotonic() - since > patience_s:
+                raise DeadlinePassed(
+                    "sealing in the background does not move",
+                    sequence=self.sealer.header["name"],
+                    found=f"{self._queue.qsize()} segments waiting",
+                    expected=f"progress within {patience_s} s",
+                )
+        self._thread = None
         return self.sealer
+
+    def _progress(self) -> tuple[int, int]:
+        return self._queue.qsize(), sum(t.cut_seq for t in list(self.sealer.topics.values()))
 
     def _run(self) -> None:
         try:

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from crc32c import crc32c
 
 MAGIC = b"GLF\x01"
 VERSION = 1
 HEADER_BYTES = 64
+_READ_BYTES = 1 << 20
 MAX_PAYLOAD_BYTES = 1 << 30  # a length above this is damage, not data
 # magic, version, kind, flags, nonce, segment, topic, first_seq, rows, reserved, length, value_bytes, payload crc
 _BODY = struct.Struct("<4sBBHQIIqIIQQI")
@@ -131,54 +132,53 @@ def scan(path: Path, nonce: int | None, start: int = 0, stop: int | None = None)
     stop = size if stop is None else min(stop, size)
     if stop <= start:
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), stop, access=mmap.ACCESS_READ) as view:
+    with path.open("rb", buffering=_READ_BYTES) as file:
         offset = start
         while offset < stop:
-            item = _read_frame(view, offset, stop, nonce)
+            item = _read_frame(file, offset, stop, nonce)
             if isinstance(item, Frame):
                 nonce = item.header.nonce if nonce is None else nonce
                 yield item
                 offset = item.end
                 continue
-            resume = _resync(view, item.start, item.end, stop, nonce)
+            resume = _resync(file, item.start, item.end, stop, nonce)
             yield Damage(offset, resume, item.reason, item.header)
             offset = resume
 
 
-def _read_frame(view: mmap.mmap, offset: int, stop: int, nonce: int | None) -> Frame | Damage:
-    header = decode_header(view[offset : offset + HEADER_BYTES], nonce)
+def _read_frame(file: BinaryIO, offset: int, stop: int, nonce: int | None) -> Frame | Damage:
+    file.seek(offset)
+    header = decode_header(file.read(HEADER_BYTES), nonce)
     if header is None:
         reason = "torn header" if stop - offset < HEADER_BYTES else "bad header"
         return Damage(offset, offset + 1, reason)
     begin, end = offset + HEADER_BYTES, offset + HEADER_BYTES + header.length
     if end > stop:
         return Damage(offset, offset + HEADER_BYTES, "torn payload", header)
-    with memoryview(view) as whole, whole[begin:end] as payload:
-        good = crc32c(payload) == header.payload_crc
-    if not good:
+    if crc32c(file.read(header.length)) != header.payload_crc:
         return Damage(offset, end, "bad payload", header)
     return Frame(header, begin)
 
 
-def _resync(view: mmap.mmap, start: int, known_end: int, stop: int, nonce: int | None) -> int:
+def _resync(file: BinaryIO, start: int, known_end: int, stop: int, nonce: int | None) -> int:
     """Return the offset of the next header behind damage, or ``stop``.
 
     With a good header the payload's end is known; a header there is the next frame. Otherwise every
     occurrence of the magic is tried, so a frame image inside a payload is met only when the payload's
     own header is lost; the nonce and header CRC then still have to match.
     """
-    if known_end > start + HEADER_BYTES and (
-        known_end == stop or decode_header(view[known_end : known_end + HEADER_BYTES], nonce) is not None
-    ):
-        return known_end
-    at = start + 1
-    while True:
-        at = view.find(MAGIC, at, stop)
-        if at < 0:
-            return stop
-        if decode_header(view[at : at + HEADER_BYTES], nonce) is not None:
-            return at
-        at += 1
+    with mmap.mmap(file.fileno(), stop, access=mmap.ACCESS_READ) as view:  # only damage maps a whole segment
+        after = view[known_end : known_end + HEADER_BYTES]
+        if known_end > start + HEADER_BYTES and (known_end == stop or decode_header(after, nonce) is not None):
+            return known_end
+        at = start + 1
+        while True:
+            at = view.find(MAGIC, at, stop)
+            if at < 0:
+                return stop
+            if decode_header(view[at : at + HEADER_BYTES], nonce) is not None:
+                return at
+            at += 1
 
 
 def read_payload(path: Path, frame: Frame) -> bytes:

@@ -254,7 +254,8 @@ class GeneralLane(Lane):
                 found=f"{len(values)} values",
                 expected=f"{len(self.cells)}: {', '.join(c.name for c in self.columns)}",
             )
-        row, size = [], 8
+        row: list[Any] = []
+        size = 8
         for column, cell, value in zip(self.columns, self.cells, values, strict=True):
             if value is None and column.nullable:
                 row.append(None)

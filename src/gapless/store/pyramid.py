@@ -155,9 +155,9 @@ def _fold(values: Numbers, width: int, how: str) -> Numbers:
     with np.errstate(invalid="ignore", over="ignore"):
         if how == "sum":
             kind = np.int64 if values.dtype == np.int64 and width == _FANOUT else np.float64
-            out = blocks.sum(axis=1, dtype=kind)
-            return np.append(out, tail.sum(dtype=kind)) if len(tail) else out
-        out = blocks.min(axis=1) if how == "min" else blocks.max(axis=1)
+            sums: Numbers = blocks.sum(axis=1, dtype=kind)
+            return np.append(sums, tail.sum(dtype=kind)) if len(tail) else sums
+        out: Numbers = blocks.min(axis=1) if how == "min" else blocks.max(axis=1)
         if len(tail):
             out = np.append(out, tail.min() if how == "min" else tail.max())
         return out

@@ -232,15 +232,18 @@ class Sealer:
 
 
 def read_parts(bundle: Bundle) -> dict[str, Any] | None:
-    """Return the newest whole copy of the published progress; IntegrityError when copies exist and none is whole."""
+    """Return the newest whole copy of the published progress; IntegrityError when there are copies and none is whole."""
     paths = [bundle.journal / name for name in ("parts.json", "parts-copy.json")]
-    copies = [c for c in map(journal.read_checked, paths) if c is not None]
-    if copies:
-        return max(copies, key=lambda c: int(c["generation"]))
-    if any(path.exists() for path in paths):
-        raise IntegrityError(
-            "both copies of the list of finished parts are damaged",
-            found=str(paths[0]),
-            next_step="restore journal/parts.json from a backup; the parts themselves are in topics/",
-        )
-    return None
+    for last_look in (False, True):  # a first copy may be published between reading and looking
+        copies = [c for c in map(journal.read_checked, paths) if c is not None]
+        if copies:
+            return max(copies, key=lambda c: int(c["generation"]))
+        if not any(path.exists() for path in paths):
+            return None
+        if last_look:
+            break
+    raise IntegrityError(
+        "both copies of the list of finished parts are damaged",
+        found=str(paths[0]),
+        next_step="restore journal/parts.json from a backup; the parts themselves are in topics/",
+    )

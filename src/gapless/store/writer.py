@@ -17,7 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from gapless.errors import DeadlinePassed, GaplessError, StorageFailed, WriterClosed, WriterDied
+from gapless.errors import (
+    DeadlinePassed,
+    GaplessError,
+    LedgerUnbalanced,
+    StorageFailed,
+    WriterClosed,
+    WriterDied,
+)
 from gapless.model.ledger import Ledger
 from gapless.model.metadata import canonical_json
 from gapless.store import journal
@@ -165,7 +172,8 @@ class BundleWriter:
     def close(self, closing: dict[str, Any], timeout_s: float | None = None) -> None:
         """Write the last ledger durably and stop the thread. The journal stays for the seal.
 
-        The lock is kept until :meth:`release`. Raises the failure of the recording if there was one.
+        The lock is kept until :meth:`release`. Raises the failure of the recording if there was one, and
+        LedgerUnbalanced when another thread was in the middle of a push.
         """
         if self.closed:
             return
@@ -174,11 +182,30 @@ class BundleWriter:
             self._ask(Command("close", closing), timeout_s)
         finally:
             self.closed = True
-            if self.sealer is not None:
-                self.sealer.stop()
+        late = [s for s in self.topics.values() if s.offered_rows > s.next_seq]
+        if late:
+            raise LedgerUnbalanced(
+                "a thread pushed while the sequence was being closed",
+                sequence=self.header["name"],
+                topic=late[0].declaration.name,
+                next_step="join the producing threads before the with-block ends; `gapless recover` seals the rest",
+            )
 
     def release(self) -> None:
-        """Give up the ownership; the journal no longer changes."""
+        """Give up the ownership; the journal no longer changes.
+
+        A writer thread stuck in the disk keeps it: it may still write when the disk comes back.
+        """
+        if self.sealer is not None:
+            self.sealer.stop(self.durability.deadline_s)
+        if self.failure is not None or self.closed:
+            self._thread.join(timeout=self.durability.deadline_s)
+        if self._thread.is_alive() or self._lock_fd < 0:
+            return
+        self.segments.close()
+        self._release_lock()
+
+    def _release_lock(self) -> None:
         if self._lock_fd >= 0:
             self.platform.close(self._lock_fd)
             self._lock_fd = -1
@@ -187,7 +214,7 @@ class BundleWriter:
         """In a forked child: drop the inherited lock and refuse every push."""
         from gapless.store.lane import forked
 
-        self.release()
+        self._release_lock()
         self.closed = True
         self.refuse(lambda: forked(self.header["name"]))
 
@@ -231,7 +258,7 @@ class BundleWriter:
         window_s = self.durability.flush_ms / 1000
         due = time.monotonic() + window_s
         try:
-            while True:
+            while self.failure is None:
                 closing = self._turn(max(0.0, due - time.monotonic()))
                 now = time.monotonic()
                 if now >= due or self._commands:
@@ -376,7 +403,8 @@ class BundleWriter:
         began = time.monotonic_ns()
         self.segments.sync()
         ended = time.monotonic_ns()
-        self.health.synced(ended - began, ended - self._oldest_ns if self._unsynced else 0)
+        if self._unsynced:
+            self.health.synced(ended - began, ended - self._oldest_ns)
         self._publish()
         advanced = self._advance()
         self.hand_over.release(self._unsynced_block_bytes)

@@ -1,0 +1,153 @@
+"""Queries over a few known sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from tests.catalog.bundle_files import TopicSpec, write_bundle
+
+from gapless.catalog import Catalog
+from gapless.catalog.answer import clusterize, intersect
+from gapless.errors import IntegrityError, QueryRefused
+from gapless.model.expression import Field, Sequence, Topic, ontology_root
+from gapless.model.query_builders import QueryOntologyCatalog, QuerySequence, QueryTopic
+
+IMU = ontology_root("IMU")
+
+
+def test_metadata_globs_find_and_do_not_find(catalog: Catalog) -> None:
+    """A glob on an undeclared nested path finds exactly the sequences that match."""
+    planning = Sequence.Q.user_metadata["vehicle.software.planning"]
+    assert catalog.query(planning.match("plan-4.*")).names == ["mission_a"]
+    assert catalog.query(planning.match("plan-5.*")).names == []
+    assert catalog.query(Topic.Q.user_metadata["interface.type"].eq("UART")).names == ["mission_a"]
+    assert catalog.query(Topic.Q.user_metadata["interface.type"].eq("CAN")).names == []
+
+
+def test_a_match_without_wildcard_that_finds_nothing_says_so(catalog: Catalog) -> None:
+    """The answer warns about a glob that was probably meant as a beginning, and about unknown paths."""
+    answer = catalog.query(Sequence.Q.user_metadata["vehicle.software.planning"].match("plan-4"))
+    assert answer.warnings == ["match 'plan-4' has no wildcard and found nothing; did you mean 'plan-4*'?"]
+    assert "vehicle.id" in catalog.query(Sequence.Q.user_metadata["vehicle.idd"].eq("x")).warnings[0]
+
+
+def test_spans_are_the_maximal_runs_of_matching_rows(catalog: Catalog) -> None:
+    """A content query answers with sequences, topics and the exact spans."""
+    answer = catalog.query(IMU.acceleration.x.outside(2, 7))
+    assert [(i.sequence.name, [(t.locator, t.spans) for t in i.topics]) for i in answer] == [
+        ("mission_a", [("mission_a/sensors/imu", [(0, 10), (80, 90)])]),
+        ("mission_b", [("mission_b/sensors/imu", [(0, 10)])]),
+    ]
+    assert answer[0].topics[0].rows == 4
+
+
+def test_conditions_of_one_type_hold_in_the_same_row(catalog: Catalog) -> None:
+    """Two conditions that hold only in different rows do not match."""
+    assert catalog.query(IMU.acceleration.x.gt(3), IMU.acceleration.y.lt(-3)).names == [
+        "mission_a",
+        "mission_b",
+    ]
+    assert catalog.query(IMU.acceleration.x.gt(3) & IMU.acceleration.y.gt(-3)).names == []
+
+
+def test_topic_conditions_restrict_the_topics_with_content(catalog: Catalog) -> None:
+    """A content condition holds in a topic that satisfies all topic conditions."""
+    content = Field("*", "value").gt(0)
+    assert catalog.query(content & Topic.Q.name.match("oven/*")).names == ["mission_a", "mission_b"]
+    assert catalog.query(content & ~Topic.Q.name.match("oven/*")).names == []
+
+
+def test_builders_and_text_ask_the_same(catalog: Catalog) -> None:
+    """Expressions, builders and text give the same answer, alone and together."""
+    built = catalog.query(
+        QuerySequence().with_name("mission_a"), QueryTopic().with_name_match("sensors/*"),
+        QueryOntologyCatalog(IMU.acceleration.x.gt(8)),
+    )  # fmt: skip
+    text = catalog.query('name == "mission_a" and topic.name match "sensors/*" and IMU.acceleration.x > 8')
+    assert [i.topics for i in built][0][0].spans == [i.topics for i in text][0][0].spans == [(90, 90)]
+
+
+def test_pages_follow_each_other_without_overlap(store: Path) -> None:
+    """A limit gives a cursor; the cursor continues exactly behind the last sequence, in either order."""
+    for number in range(7):
+        write_bundle(store, f"s{number}", opened_ns=number // 2)
+    catalog = Catalog(store)
+    names: list[str] = []
+    cursor = None
+    while True:
+        answer = catalog.query(Sequence.Q.name.match("s*"), order="-created", limit=3, cursor=cursor)
+        names += answer.names
+        cursor = answer.next_cursor
+        if cursor is None:
+            break
+    assert names == [f"s{n}" for n in range(6, -1, -1)]
+    page = catalog.query(Sequence.Q.name.match("s*"), limit=3)
+    with pytest.raises(QueryRefused, match="another query"):
+        catalog.query(Sequence.Q.name.match("t*"), cursor=page.next_cursor)
+
+
+def test_statistics_answer_without_opening_a_file(mission: Path, catalog: Catalog) -> None:
+    """What statistics prove is answered although the files are gone; what they do not is an error."""
+    catalog.reindex()
+    for part in mission.glob("sequences/*/topics/*/*.parquet"):
+        part.unlink()
+    assert catalog.query(IMU.acceleration.x.gt(100)).names == []
+    assert catalog.query(IMU.acceleration.x.geq(0))[0].topics[0].spans == [(0, 90)]
+    with pytest.raises(IntegrityError):
+        catalog.query(IMU.acceleration.x.gt(5))
+
+
+def test_a_damaged_footer_is_an_error_and_never_a_missing_answer(mission: Path) -> None:
+    """A part whose footer cannot be read stays a candidate, so the query says what is damaged."""
+    part = next(mission.glob("sequences/mission_a/topics/sensors*/*.parquet"))
+    data = bytearray(part.read_bytes())
+    data[-20] ^= 0xFF
+    part.write_bytes(data)
+    with pytest.raises(IntegrityError, match="part-00000"):
+        Catalog(mission).query(IMU.acceleration.x.gt(5))
+
+
+def test_the_number_of_statements_does_not_grow_with_sequences(store: Path) -> None:
+    """A query runs as many statements over 40 sequences as over 4."""
+    spec = TopicSpec(
+        {"x": pa.float64()}, [[{"timestamp_ns": 1, "x": 1.0}, {"timestamp_ns": 2, "x": 2.0}]], tag="IMU"
+    )
+    counts = []
+    for start, stop in [(0, 4), (4, 40)]:
+        for number in range(start, stop):
+            write_bundle(store, f"s{number}", {"imu": spec}, metadata={"n": number})
+        catalog = Catalog(store)
+        catalog.reindex()
+        before = catalog.statements
+        answer = catalog.query(IMU.x.gt(1) & Sequence.Q.metadata["n"].geq(0))
+        assert len([topic for item in answer for topic in item.topics]) == stop
+        counts.append(catalog.statements - before)
+    assert counts[0] == counts[1] <= 6
+
+
+def test_answers_become_tables(catalog: Catalog) -> None:
+    """to_arrow has one row per span, or one with nulls for a topic without spans."""
+    table = catalog.query(IMU.acceleration.x.outside(2, 7) & Sequence.Q.name.eq("mission_a")).to_arrow()
+    assert table.to_pylist()[0] == {
+        "sequence": "mission_a", "topic": "sensors/imu", "ontology_tag": "IMU", "start_ns": 0, "end_ns": 10,
+    }  # fmt: skip
+    assert catalog.query(Sequence.Q.name.eq("mission_a")).to_arrow().num_rows == 2
+    assert catalog.query(Sequence.Q.name.eq("nobody")).to_arrow().num_rows == 0
+
+
+def test_near_spans_join_and_common_spans_intersect() -> None:
+    """clusterize joins spans at most dt apart; intersect keeps the time that all sets share."""
+    assert clusterize([(0, 1), (3, 4), (10, 11)], 2) == [(0, 4), (10, 11)]
+    assert intersect([[(0, 5), (8, 12)], [(4, 9)]]) == [(4, 5), (8, 9)]
+    assert intersect([[(0, 1)], [(2, 3)]]) == []
+
+
+def test_topics_of_an_item_intersect(catalog: Catalog) -> None:
+    """intersect on an item gives the time in which all its topics match, with a tolerance if asked."""
+    answer = catalog.query(
+        (IMU.acceleration.x.leq(1) & Field("oven/pv", "value").gt(0)) & Sequence.Q.name.eq("mission_a")
+    )
+    assert answer[0].intersect() == [(5, 5)]
+    assert answer[0].clusterize(0) == {"sensors/imu": [(0, 10)], "oven/pv": [(5, 5)]}

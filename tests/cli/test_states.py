@@ -1,0 +1,126 @@
+"""What the verbs say of sequences that are not simply sealed and whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import gapless
+
+from .conftest import Cli, environment
+
+SCHEMA = pa.schema([pa.field("timestamp_ns", pa.int64(), nullable=False), pa.field("x", pa.float64())])
+
+
+def fail(root: Path) -> None:
+    """Leave a pending sequence of three rows in a store."""
+    with gapless.connect(root) as client, pytest.raises(RuntimeError, match="burner"):
+        record_until_failure(client)
+
+
+def record_until_failure(client: gapless.Client) -> None:
+    """Record three rows, then fail."""
+    with client.sequence_create("p", on_error=gapless.OnErrorPolicy.Report) as sequence:
+        topic = sequence.topic_create("a", schema=SCHEMA)
+        for n in range(3):
+            topic.push_row(n, float(n))
+        raise RuntimeError("burner out")
+
+
+def test_a_pending_sequence_is_shown_with_its_error(cli: Cli, tmp_path: Path) -> None:
+    """`show` of a pending sequence has its rows, its error and the two ways on."""
+    fail(tmp_path / "gapless-data")
+    known = json.loads(cli("show", "p", "--json").stdout)
+    assert (known["state"], known["topics"]["a"]["rows"]) == ("pending", 3)
+    text = cli("show", "p").stdout
+    assert "burner out" in text
+    assert "gapless seal p" in text
+    assert "gapless discard p" in text
+
+
+def test_sealing_keeps_a_failure_a_failure(cli: Cli, tmp_path: Path) -> None:
+    """`seal` makes a pending sequence immutable, and its outcome stays failed."""
+    fail(tmp_path / "gapless-data")
+    assert "would seal p" in cli("seal", "p", "--dry-run").stdout
+    done = cli("seal", "p")
+    assert done.returncode == 0, done.stderr
+    assert "sealed, failed" in done.stdout
+    assert cli("ls", "--outcome", "completed", "--json").stdout.count('"name"') == 0
+    assert cli("verify", "p", "--deep").returncode == 0
+    assert "already" in cli("seal", "p").stdout
+
+
+def test_recovering_leaves_what_was_kept_on_purpose(cli: Cli, tmp_path: Path) -> None:
+    """`recover` does not end a pending sequence."""
+    fail(tmp_path / "gapless-data")
+    assert "nothing to recover" in cli("recover").stdout
+    assert cli("recover", "p").returncode == 1
+
+
+def test_layers_are_shown(cli: Cli, tmp_path: Path) -> None:
+    """Rows of a layer count, and the layer is named."""
+    with gapless.connect(tmp_path / "gapless-data") as client:
+        with client.sequence_create("s") as sequence:
+            sequence.topic_create("a", schema=SCHEMA).push_row(1, 1.0)
+        with client.sequence_update("s", "later") as layer:
+            layer.topic_create("a", schema=SCHEMA).push_row(2, 2.0)
+    known = json.loads(cli("show", "s", "--json").stdout)
+    assert [entry["name"] for entry in known["layers"]] == ["later"]
+    assert (known["topics"]["a"]["rows"], known["topics"]["a"]["end_ns"]) == (2, 2)
+    assert "later" in cli("show", "s").stdout
+
+
+def test_a_damaged_manifest_is_told_everywhere(cli: Cli, tmp_path: Path) -> None:
+    """A sequence whose manifest cannot be read is listed as damaged, and the others stay usable."""
+    with gapless.connect(tmp_path / "gapless-data") as client:
+        for name in ("good", "broken"):
+            with client.sequence_create(name) as sequence:
+                sequence.topic_create("a", schema=SCHEMA).push_row(1, 1.0)
+    manifest = tmp_path / "gapless-data/sequences/broken/manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    assert "damaged" in cli("ls").stdout
+    assert "damaged" in cli("tree").stdout
+    assert cli("show", "broken").returncode == 4
+    assert cli("show", "good").returncode == 0
+    done = cli("verify")
+    assert done.returncode == 4
+    assert "V001" in done.stdout
+    assert "good: ok" in done.stdout
+
+
+def test_a_store_out_of_reach_ends_with_5(cli: Cli, tmp_path: Path) -> None:
+    """A store that cannot be made ends with 5 and no traceback."""
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    done = cli("record", "host", "--for", "1s", "--store", str(tmp_path / "file" / "store"))
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """Closing the pipe early (`gapless explain | head`) prints no complaint."""
+    command = [sys.executable, "-m", "gapless.cli.main", "explain", "--json"]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        complaint = process.stderr.read()
+    assert complaint == b""
+
+
+def test_names_that_the_encoding_lacks_are_escaped(cli: Cli, tmp_path: Path) -> None:
+    """A name with any characters is listed also where the terminal knows only ASCII."""
+    client = gapless.connect(tmp_path / "gapless-data")
+    with client, client.sequence_create("прогон 1", metadata={"ключ": "значение"}) as sequence:
+        sequence.topic_create("датчик/a", schema=SCHEMA).push_row(1, 1.0)
+    assert "прогон 1" in cli("ls").stdout
+    for arguments in (["ls"], ["show", "@last"], ["tree"], ["ls", "--json"], ["show", "@last", "--json"]):
+        done = cli(*arguments, PYTHONIOENCODING="ascii")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii()
