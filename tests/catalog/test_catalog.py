@@ -139,7 +139,8 @@ def test_listing_imports_nothing_heavy(mission: Path) -> None:
     """Listing and a metadata query need neither Arrow nor numpy, pydantic, msgspec or rich."""
     code = (
         "import sys; from pathlib import Path; from gapless.catalog import Catalog;"
-        f"c = Catalog(Path({str(mission)!r})); c.sequences(); c.sequence('@last'); c.query('metadata.n == 1').names;"
+        f"c = Catalog(Path({str(mission)!r})); c.sequences(); c.sequence('@last');"
+        "c.query('metadata.n == 1').names;"
         "print(sorted({'numpy', 'pyarrow', 'pydantic', 'msgspec', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -66,7 +66,7 @@ def test_builders_and_text_ask_the_same(catalog: Catalog) -> None:
         QueryOntologyCatalog(IMU.acceleration.x.gt(8)),
     )  # fmt: skip
     text = catalog.query('name == "mission_a" and topic.name match "sensors/*" and IMU.acceleration.x > 8')
-    assert [i.topics for i in built][0][0].spans == [i.topics for i in text][0][0].spans == [(90, 90)]
+    assert built[0].topics[0].spans == text[0].topics[0].spans == [(90, 90)]
 
 
 def test_pages_follow_each_other_without_overlap(store: Path) -> None:

@@ -31,14 +31,15 @@ from gapless.model.normal_form import normal_form
 from gapless.model.query_builders import Query, QueryOntologyCatalog, QuerySequence, QueryTopic
 from gapless.model.query_text import parse
 
+YES, NO = True, False
 IMU = ontology_root("IMU", ["acceleration.x", "acceleration.y"])
 
 EXPRESSIONS: list[Expression] = [
     Sequence.Q.name.eq("a'b"),
-    Sequence.Q.user_metadata["vehicle.id"].in_("x", 1, 2.5, True),
+    Sequence.Q.user_metadata["vehicle.id"].in_("x", 1, 2.5, YES),
     ~(Topic.Q.ontology_tag.eq("IMU") & IMU.acceleration.x.gt(9.8)),
     Field("sensors/*", "pv").between(-1, float("inf")) | Field("_events", "kind").match("alarm*"),
-    without(IMU.acceleration.y.is_nan()) & Sequence.Q.outcome.exists(False),
+    without(IMU.acceleration.y.is_nan()) & Sequence.Q.outcome.exists(NO),
     Sequence.Q.created_ns.geq(2**62) & IMU.timestamp_ns.lt(5) & Topic.Q.rows.eq(0),
 ]
 
@@ -59,7 +60,7 @@ def test_operators_are_the_methods() -> None:
     assert (x == 1) == x.eq(1)
     assert (x != 1) == x.neq(1)
     assert [x < 1, x <= 1, x > 1, x >= 1] == [x.lt(1), x.leq(1), x.gt(1), x.geq(1)]
-    assert x.ex(False) == x.exists(False)
+    assert x.ex(NO) == x.exists(NO)
     assert x.between((1, 2)) == x.between(1, 2)
     assert x in {x: 1}
 
@@ -72,7 +73,7 @@ def test_operators_are_the_methods() -> None:
         lambda: IMU.acceleration.z > 1,
         lambda: Sequence.Q.name.eq(None),
         lambda: Sequence.Q.name.match(""),
-        lambda: Sequence.Q.rows.gt(True),
+        lambda: Sequence.Q.rows.gt(YES),
         lambda: Sequence.Q.rows.between(5, 1),
         lambda: Sequence.Q.rows.between(1, float("nan")),
         lambda: Sequence.Q.created_ns.gt(datetime(2026, 1, 1)),
@@ -108,7 +109,8 @@ def test_a_dot_in_a_key_is_escaped() -> None:
     [
         ("plan-4.*", "plan-4.1", True), ("plan-4.", "plan-4.1", False), ("plan-4.*", "plan-4x1", False),
         ("?", "é", True), ("a*c", "a\nc", True), ("[!ab]x", "cx", True), ("[^ab]x", "ax", False),
-        ("[*]", "*", True), ("[ab", "[ab", True), ("[z-a]", "z", False), ("[]]", "]", True), ("A*", "a", False),
+        ("[*]", "*", True), ("[ab", "[ab", True), ("[z-a]", "z", False), ("[]]", "]", True),
+        ("A*", "a", False),
     ],
 )  # fmt: skip
 def test_match_is_a_glob_over_the_whole_value(pattern: str, text: str, expected: bool) -> None:
@@ -120,7 +122,7 @@ def test_numbers_are_compared_exactly() -> None:
     """An integer beyond 2**53 is not rounded when it meets a float, and true is not 1."""
     assert not value_holds("eq", 2**53 + 1, float(2**53))
     assert value_holds("gt", 2**53 + 1, float(2**53))
-    assert not value_holds("eq", True, 1)
+    assert not value_holds("eq", YES, 1)
     assert not value_holds("eq", float("nan"), float("nan"))
 
 
@@ -144,7 +146,8 @@ def test_too_many_alternatives_are_refused() -> None:
     ("text", "expected"),
     [
         ('metadata.vehicle.id == "x" and IMU.acceleration.x > 9.8 and not topic.name match "cam*"',
-         Sequence.Q.metadata["vehicle.id"].eq("x") & IMU.acceleration.x.gt(9.8) & ~Topic.Q.name.match("cam*")),
+         Sequence.Q.metadata["vehicle.id"].eq("x") & IMU.acceleration.x.gt(9.8)
+         & ~Topic.Q.name.match("cam*")),
         ("name in ['a', 'b'] or (group = 'g')", Sequence.Q.name.in_("a", "b") | Sequence.Q.group.eq("g")),
         ("IMU.acceleration.x between -1 and 2e3", IMU.acceleration.x.between(-1, 2e3)),
         ('"sensors/*":pv is nan', Field("sensors/*", "pv").is_nan()),
@@ -154,7 +157,7 @@ def test_too_many_alternatives_are_refused() -> None:
         ("without (IMU.acceleration.x > 1)", without(IMU.acceleration.x > 1)),
         ("created >= '2026-01-01T00:00:00Z'", Sequence.Q.created_ns.geq(1_767_225_600_000_000_000)),
         ("metadata.n == -9223372036854775809 & metadata.b == true",
-         Sequence.Q.metadata["n"].eq(-(2**63) - 1) & Sequence.Q.metadata["b"].eq(True)),
+         Sequence.Q.metadata["n"].eq(-(2**63) - 1) & Sequence.Q.metadata["b"].eq(YES)),
     ],
 )  # fmt: skip
 def test_query_text_writes_the_same_expressions(text: str, expected: Expression) -> None:
@@ -186,7 +189,8 @@ def test_builders_join_all_their_conditions() -> None:
     )
     n = Sequence.Q.metadata["n"]
     assert query.to_expression() == And((
-        Sequence.Q.name.match("run-*"), n.geq(1), n.lt(5), Sequence.Q.created_ns.geq(1), Sequence.Q.created_ns.leq(9),
+        Sequence.Q.name.match("run-*"), n.geq(1), n.lt(5), Sequence.Q.created_ns.geq(1),
+                Sequence.Q.created_ns.leq(9),
         Topic.Q.rows.gt(0), Topic.Q.ontology_tag.eq("IMU"), Topic.Q.name.eq("imu"),
         IMU.acceleration.x.gt(1), IMU.acceleration.x.lt(2),
     ))  # fmt: skip

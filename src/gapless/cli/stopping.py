@@ -23,7 +23,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.stopped = False
         self._woken, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
+        self._waker.settimeout(0)
         self._former: dict[int, Any] = {}
 
     def wait(self, timeout_s: float) -> bool:
