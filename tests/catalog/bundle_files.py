@@ -67,7 +67,7 @@ def write_bundle(
     ledger = {"produced": rows, "written": rows, "dropped": 0, "gapped": 0}
     content = {"name": layer or name, "group": group, "metadata": metadata or {}, "base": base,
                "topics": entries, "artifacts": {}, "ledger": ledger}  # fmt: skip
-    record = {"uid": name, "outcome": outcome, "cause": None, "opened_ns": opened_ns,
+    record: dict[str, Any] = {"uid": name, "outcome": outcome, "cause": None, "opened_ns": opened_ns,
               "sealed_ns": opened_ns + 1, "health": None, "pyramids": {}, "notifications": []}  # fmt: skip
     digests = {
         f"{part}_digest": "sha256:" + hashlib.sha256(canonical(document)).hexdigest()

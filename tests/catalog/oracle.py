@@ -169,13 +169,11 @@ def _holds(op: str, value: Any, operand: Any) -> bool:
     if isinstance(operand, float) and math.isnan(operand):
         return False
     left, right = _exact(value), _exact(operand)
-    return {
-        "eq": left == right,
-        "lt": left < right,
-        "leq": left <= right,
-        "gt": left > right,
-        "geq": left >= right,
-    }[op]
+    same: bool = left == right
+    if op in ("eq", "leq", "geq") and same:
+        return True
+    less: bool = left < right
+    return {"lt": less, "leq": less, "gt": not less and not same, "geq": not less and not same}.get(op, False)
 
 
 def _kind(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_a_damaged_manifest_is_listed_with_its_problem(store: Path) -> None:
     rows = {row.name: row.problem for row in Catalog(store).sequences()}
     assert rows["good"] is None
     assert "manifest" in (rows["bad"] or "")
+
+
+def test_a_copied_folder_goes_by_its_own_name(store: Path) -> None:
+    """A copy of a bundle, and a folder that is no encoded name, neither replace nor hide a sequence."""
+    shutil.copytree(write_bundle(store, "a"), store / "sequences" / "b")
+    shutil.copytree(store / "sequences" / "a", store / "sequences" / "%FF")
+    catalog = Catalog(store)
+    assert [(row.name, row.problem is None) for row in catalog.sequences(order="name")] == [
+        ("%FF", False), ("a", True), ("b", False),
+    ]  # fmt: skip
+    assert catalog.reconcile().read == 0
 
 
 def test_a_deleted_or_damaged_file_is_filled_again(mission: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_operators_are_the_methods() -> None:
         lambda: Predicate("sequence", "colour", "eq", 1),
         lambda: Predicate("planet:x", "y", "eq", 1),
         lambda: Predicate("sequence", "name", "like", "x"),
-        lambda: IMU.acceleration.x.gt(1) & "name",
+        lambda: IMU.acceleration.x.gt(1) & cast("Expression", "name"),
         lambda: from_json({"and": []}),
         lambda: from_json({"target": 1, "path": "x", "op": "eq", "value": 1}),
     ],

@@ -109,7 +109,8 @@ def read_bundle(bundle: Path) -> BundleFacts | None:
     if stamp is None:
         return None
     state = stamp.partition(";")[0]
-    facts = BundleFacts(bundle.name, from_component(bundle.name), state, stamp)
+    own_name = _folder_name(bundle)
+    facts = BundleFacts(bundle.name, own_name, state, stamp)
     try:
         if state == "sealed":
             _read_sealed(bundle, facts)
@@ -122,7 +123,18 @@ def read_bundle(bundle: Path) -> BundleFacts | None:
         facts.problem = str(error)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         facts.problem = f"the manifest cannot be read: {type(error).__name__} {error}"
+    if facts.name != own_name and facts.problem is None:
+        facts.problem = f"the folder is another sequence's copy: its manifest says {facts.name!r}"
+    facts.name = own_name
     return facts
+
+
+def _folder_name(bundle: Path) -> str:
+    """Return the name that a folder stands for; the folder's own where it is no encoded name."""
+    try:
+        return from_component(bundle.name)
+    except UnicodeDecodeError:
+        return bundle.name
 
 
 def _file_stamp(path: Path) -> str:

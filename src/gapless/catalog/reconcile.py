@@ -61,7 +61,8 @@ def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -
     """Put what a bundle's files say into every table, in one transaction."""
     with database.transaction():
         forget(database, facts.component)
-        database.rows("DELETE FROM sequence WHERE name=?", (facts.name,))  # a renamed folder
+        for (other,) in database.rows("SELECT component FROM sequence WHERE name=?", (facts.name,)):
+            forget(database, other)  # two spellings of one folder name: only one can be found by it
         users = [topic for topic in facts.topics.values() if not topic.reserved]
         [(sequence_id,)] = database.rows(
             "INSERT INTO sequence (name, component, state, outcome, grp, created_ns, sealed_ns, start_ns,"

@@ -14,8 +14,8 @@ from gapless.model.metadata import check_metadata
 from gapless.model.names import check_sequence_name, fold
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.outcome import OnErrorPolicy, Outcome, State
-from gapless.store.folder import FolderStore
 from gapless.store.durability import Durability
+from gapless.store.folder import FolderStore
 from gapless.store.layout import Bundle
 from gapless.store.platform import PLATFORM, Platform
 

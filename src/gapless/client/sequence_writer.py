@@ -32,12 +32,12 @@ from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration, check_schema
+from gapless.store.durability import Durability
 from gapless.store.frame import Kind
 from gapless.store.handover import OverflowPolicy
 from gapless.store.layout import Bundle
 from gapless.store.reserved import EVENTS, QUARANTINE
 from gapless.store.seal import seal
-from gapless.store.durability import Durability
 from gapless.store.writer import BundleWriter, TopicState
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ class TopicWriter:
                 self._lane.unstamped_rows += rows
             self._push_all(self._shaper.from_columns(timestamps_ns, columns, seq))
         except ValueRefused as error:
-            self._refused(error, None, {k: v for k, v in columns.items()}, _row_count(columns))
+            self._refused(error, None, dict(columns), _row_count(columns))
 
     def push_batch(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Record the rows of an Arrow batch or table; columns go by name.
@@ -247,7 +247,8 @@ class TopicWriter:
             lane.refuse(lambda: WriterClosed("the topic takes no more rows", sequence=name, topic=self.name))
 
     def __repr__(self) -> str:
-        return f"<TopicWriter {self.name!r} of {self._sequence.name!r}: {self.status}, {self.durable_rows} durable rows>"
+        rows = f"{self.durable_rows} durable rows"
+        return f"<TopicWriter {self.name!r} of {self._sequence.name!r}: {self.status}, {rows}>"
 
 
 def _row_count(columns: Mapping[str, Any]) -> int:

@@ -130,7 +130,8 @@ class FieldRef:
     def __hash__(self) -> int:
         return hash((self._target, self._path))
 
-    def _predicate(self, op: str, value: object = True) -> Predicate:
+    def compare(self, op: str, value: object = True) -> Predicate:
+        """Return the predicate of an operator given by its name."""
         if self._known is not None and self._path not in self._known:
             raise QueryRefused(
                 f"{self._target.partition(':')[2]} has no such field",
@@ -141,49 +142,49 @@ class FieldRef:
 
     def eq(self, value: object) -> Predicate:
         """Hold where the value is equal; 1 equals 1.0 but not True."""
-        return self._predicate("eq", value)
+        return self.compare("eq", value)
 
     def neq(self, value: object) -> Predicate:
         """Hold where the value is not equal, also where it is NaN or missing."""
-        return self._predicate("neq", value)
+        return self.compare("neq", value)
 
     def lt(self, value: object) -> Predicate:
         """Hold where the value is smaller."""
-        return self._predicate("lt", value)
+        return self.compare("lt", value)
 
     def leq(self, value: object) -> Predicate:
         """Hold where the value is smaller or equal."""
-        return self._predicate("leq", value)
+        return self.compare("leq", value)
 
     def gt(self, value: object) -> Predicate:
         """Hold where the value is greater."""
-        return self._predicate("gt", value)
+        return self.compare("gt", value)
 
     def geq(self, value: object) -> Predicate:
         """Hold where the value is greater or equal."""
-        return self._predicate("geq", value)
+        return self.compare("geq", value)
 
     def in_(self, *values: object) -> Predicate:
         """Hold where the value equals one of the values, given one by one or as one collection."""
         if len(values) == 1 and not isinstance(values[0], str) and isinstance(values[0], Collection):
             values = tuple(values[0])
-        return self._predicate("in", values)
+        return self.compare("in", values)
 
     def between(self, low: object, high: object | None = None) -> Predicate:
         """Hold where ``low <= value <= high``; the bounds may come as one pair."""
-        return self._predicate("between", _bounds(low, high))
+        return self.compare("between", _bounds(low, high))
 
     def outside(self, low: object, high: object | None = None) -> Predicate:
         """Hold where ``value < low`` or ``value > high``; the bounds may come as one pair."""
-        return self._predicate("outside", _bounds(low, high))
+        return self.compare("outside", _bounds(low, high))
 
     def match(self, pattern: str) -> Predicate:
         """Hold where the whole text matches a glob of ``* ? []``, case sensitive."""
-        return self._predicate("match", pattern)
+        return self.compare("match", pattern)
 
     def exists(self, present: bool = True) -> Predicate:
         """Hold where there is a value; a NaN is a value, null is not."""
-        return self._predicate("exists", present)
+        return self.compare("exists", present)
 
     def ex(self, present: bool = True) -> Predicate:
         """Do the same as :meth:`exists`."""
@@ -191,7 +192,7 @@ class FieldRef:
 
     def is_nan(self) -> Predicate:
         """Hold where the value is NaN."""
-        return self._predicate("is_nan")
+        return self.compare("is_nan")
 
     def __eq__(self, value: object) -> Predicate:  # type: ignore[override] # builds a predicate
         return self.eq(value)

@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from gapless.errors import QueryRefused
-from gapless.model.expression import And, Expression, FieldRef, MetadataRef, Predicate, walk
-
-_OPERATORS = frozenset(
-    ["eq", "neq", "lt", "leq", "gt", "geq", "in_", "between", "outside", "match", "ex", "exists", "is_nan"]
-)
+from gapless.model.expression import OPS, And, Expression, FieldRef, MetadataRef, Predicate, walk
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -145,12 +141,7 @@ def joined(expressions: tuple[Expression, ...]) -> Expression:
 
 
 def _compare(place: FieldRef, op: str, value: object) -> Predicate:
-    name = "in_" if op == "in" else op
-    if name not in _OPERATORS:
-        raise QueryRefused("an unknown operator", found=op, expected=", ".join(sorted(_OPERATORS)))
-    if name == "is_nan":
-        return place.is_nan()
-    compare = getattr(place, name)
-    predicate = compare(value)
-    assert isinstance(predicate, Predicate)
-    return predicate
+    name = {"in_": "in", "ex": "exists"}.get(op, op)
+    if name not in OPS:
+        raise QueryRefused("an unknown operator", found=op, expected=", ".join(OPS))
+    return place.compare(name, value)

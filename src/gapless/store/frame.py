@@ -169,7 +169,9 @@ def _resync(file: BinaryIO, start: int, known_end: int, stop: int, nonce: int | 
     """
     with mmap.mmap(file.fileno(), stop, access=mmap.ACCESS_READ) as view:  # only damage maps a whole segment
         after = view[known_end : known_end + HEADER_BYTES]
-        if known_end > start + HEADER_BYTES and (known_end == stop or decode_header(after, nonce) is not None):
+        if known_end > start + HEADER_BYTES and (
+            known_end == stop or decode_header(after, nonce) is not None
+        ):
             return known_end
         at = start + 1
         while True:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gapless.errors import DeadlinePassed, RecordTooLarge, RecordingFailed
+from gapless.errors import DeadlinePassed, RecordingFailed, RecordTooLarge
 
 if TYPE_CHECKING:
     import pyarrow as pa

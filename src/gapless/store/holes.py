@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class SeqHoles:
         if not self.holes:
             return
         edges = [0, *[b for b in breaks.tolist() if b], len(seqs)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             first, last = int(seqs[begin]), int(seqs[end - 1])
             if any(h.first <= last and first <= h.last for h in self.holes):
                 self._fill(first, last)

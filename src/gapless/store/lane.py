@@ -219,7 +219,7 @@ class GeneralLane(Lane):
 
     def __init__(self, hand_over: HandOver, declaration: TopicDeclaration, now_ns: Callable[[], int]) -> None:
         super().__init__(hand_over, declaration, now_ns)
-        self.columns = [column for column in declaration.schema][1:]
+        self.columns = list(declaration.schema)[1:]
         self.cells = [cell_for(column) for column in self.columns]
         self.rows: list[tuple[Any, ...]] = []
         self.taken = 0

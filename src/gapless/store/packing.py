@@ -54,7 +54,7 @@ class Layout:
 
     def __init__(self, declaration: TopicDeclaration) -> None:
         self.declaration = declaration
-        self.leaves = [column for column in declaration.schema][1:]
+        self.leaves = list(declaration.schema)[1:]
         self.codes = [_CODES[column.type] for column in self.leaves]
         self.words = -(-len(self.leaves) // 64) if any(column.nullable for column in self.leaves) else 0
         head = "qq" if declaration.producer_seq else "q"
@@ -260,7 +260,7 @@ def compile_push(layout: Layout) -> Any:
         size=layout.row_bytes,
     )
     space: dict[str, Any] = {"MISSING": MISSING, "pack_errors": (struct.error, TypeError, OverflowError)}
-    exec(compile(source, f"<push_row of {layout.declaration.name}>", "exec"), space)  # noqa: S102 - our own text
+    exec(compile(source, f"<push_row of {layout.declaration.name}>", "exec"), space)
     return space["make"]
 
 

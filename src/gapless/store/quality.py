@@ -203,7 +203,7 @@ class _Pass:
         equal = np.ones(len(same), bool)
         for name in self._comparable:
             left, right = first.column(name), second.column(name)
-            alike = pc.fill_null(pc.equal(left, right), False)
+            alike = pc.equal(left, right).fill_null(pa.scalar(value=False))
             both_null = pc.and_(pc.is_null(left, nan_is_null=True), pc.is_null(right, nan_is_null=True))
             equal &= pc.or_(alike, both_null).to_numpy(zero_copy_only=False)
         self.figures.duplicates += int(equal.sum())

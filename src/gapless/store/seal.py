@@ -25,8 +25,8 @@ from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import FORMAT, Bundle
-from gapless.store.part import PartWriter
 from gapless.store.parquet import sha256_file
+from gapless.store.part import PartWriter
 from gapless.store.platform import Platform
 from gapless.store.provenance import provenance
 from gapless.store.pyramid_write import write_pyramid
@@ -234,12 +234,12 @@ def _commit(bundle: Bundle, manifest: dict[str, Any], platform: Platform) -> Non
     for leftover in bundle.path.glob("topics/*/*.partial"):
         platform.remove(leftover)
     body = canonical_json(manifest)
-    platform.write_atomically(bundle.sums, sums(bundle, manifest, body))
+    platform.write_atomically(bundle.sums, sums(manifest, body))
     platform.write_atomically(bundle.manifest, body)
     clear_journal(bundle, platform)
 
 
-def sums(bundle: Bundle, manifest: dict[str, Any], body: bytes) -> bytes:
+def sums(manifest: dict[str, Any], body: bytes) -> bytes:
     """Return the lines of SHA256SUMS: every file of the bundle but labels, layers and itself."""
     known = {
         "manifest.json": hashlib.sha256(body).hexdigest(),
@@ -267,6 +267,6 @@ def clear_journal(bundle: Bundle, platform: Platform) -> None:
             platform.remove(child)
     with contextlib.suppress(FileNotFoundError):
         platform.remove(bundle.lock)
-    with contextlib.suppress(OSError):  # not empty: the quarantine stays
+    if not any(bundle.journal.iterdir()):
         bundle.journal.rmdir()
     platform.sync_directory(bundle.path)

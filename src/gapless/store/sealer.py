@@ -232,7 +232,7 @@ class Sealer:
 
 
 def read_parts(bundle: Bundle) -> dict[str, Any] | None:
-    """Return the newest whole copy of the published progress; IntegrityError when there are copies and none is whole."""
+    """Return the newest whole copy of the published progress; IntegrityError when no copy is whole."""
     paths = [bundle.journal / name for name in ("parts.json", "parts-copy.json")]
     for last_look in (False, True):  # a first copy may be published between reading and looking
         copies = [c for c in map(journal.read_checked, paths) if c is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ class TopicSealer:
     def _resolve_rest(self) -> None:
         """Chain gaps that touch, so that each knows the rows around it as far as there are any."""
         gaps = sorted(self._now.gaps, key=lambda g: g.first_seq)
-        for before, behind in zip(gaps, gaps[1:], strict=False):
+        for before, behind in pairwise(gaps):
             if before.first_seq + before.count == behind.first_seq:
                 behind.start_ns = behind.start_ns if behind.start_ns is not None else before.start_ns
         for before, behind in zip(reversed(gaps[:-1]), reversed(gaps[1:]), strict=False):

@@ -127,7 +127,7 @@ def _topics(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _files(bundle: Bundle, manifest: dict[str, Any]) -> Iterator[Finding]:
-    expected = sums(bundle, manifest, bundle.manifest.read_bytes())
+    expected = sums(manifest, bundle.manifest.read_bytes())
     if not bundle.sums.exists() or bundle.sums.read_bytes() != expected:
         yield Finding("V007", "error", "SHA256SUMS differs from the manifest", "SHA256SUMS")
     parts = {part["path"]: part for _, topic in _topics(manifest) for part in topic["parts"]}
@@ -194,8 +194,9 @@ def _deep(path: Path, part: dict[str, Any]) -> Iterator[Finding]:
     """Decode every column of a part, row group by row group."""
     try:
         source = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, ValueError):
-        return  # named by its digest already
+    except (pa.ArrowException, OSError, ValueError) as error:
+        yield Finding("V005", "error", f"the part cannot be opened: {error}", part["path"])
+        return
     rows, last = 0, (-(2**63), -(2**63))
     with source:
         for group in range(source.num_row_groups):
@@ -264,8 +265,9 @@ def _base_matches(base: Bundle, layer: Bundle, name: str) -> Iterator[Finding]:
     try:
         expected = journal.read_json(base.manifest).get("content_digest")
         found = (journal.read_json(layer.manifest)["content"]["base"] or {}).get("content_digest")
-    except (GaplessError, KeyError, AttributeError):
-        return  # V001 says so
+    except (GaplessError, KeyError, AttributeError) as error:
+        yield Finding("V001", "error", str(error), f"{name}/manifest.json")
+        return
     if found != expected:
         yield Finding("V012", "error", f"written on {found}, the base is {expected}", f"{name}/manifest.json")
 
