@@ -9,14 +9,12 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from tests.store.bundle_files import TIME
 
-import gapless.store.topic_sealer as topic_sealer
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.durability import Durability
-from gapless.store.layout import Bundle
+from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.platform import PLATFORM
 from gapless.store.seal import seal
 from gapless.store.writer import BundleWriter
@@ -24,21 +22,24 @@ from gapless.store.writer import BundleWriter
 SCHEMA = pa.schema([TIME, pa.field("x", pa.float64())])
 
 
-def small_parts(patch: pytest.MonkeyPatch) -> None:
-    """Cut a part every 128 rows."""
-    patch.setattr(topic_sealer, "ROW_GROUP_ROWS", 64)
-    patch.setattr(topic_sealer, "PART_ROW_GROUPS", 2)
+SMALL_PARTS = Cuts(group_rows=64, part_groups=2)  # a part every 128 rows
 
 
 class Recording:
     """One topic ``t`` whose column x counts the rows in order of arrival."""
 
-    def __init__(self, path: Path, *, producer_seq: bool = False, segment_bytes: int = 8192) -> None:
+    def __init__(
+        self, path: Path, *, producer_seq: bool = False, segment_bytes: int = 8192, cuts: Cuts = CUTS
+    ) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.bundle = Bundle(path)
         header = journal.make_header("live", platform=PLATFORM, metadata={"m": 1})
         self.writer = BundleWriter(
-            self.bundle, header, durability=Durability(flush_ms=5), segment_bytes=segment_bytes
+            self.bundle,
+            header,
+            durability=Durability(flush_ms=5),
+            segment_bytes=segment_bytes,
+            cuts=cuts,
         )
         self.declaration = TopicDeclaration(16, "t", SCHEMA, {"tag": None}, {}, producer_seq)
         self.state = self.writer.declare(self.declaration)

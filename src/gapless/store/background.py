@@ -15,7 +15,7 @@ from typing import Any
 
 from gapless.errors import DeadlinePassed
 from gapless.store.declaration import TopicDeclaration
-from gapless.store.layout import Bundle
+from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.platform import Platform
 from gapless.store.sealer import Sealer
 
@@ -29,8 +29,9 @@ class BackgroundSealer:
         header: dict[str, Any],
         platform: Platform,
         on_failure: Callable[[BaseException], None],
+        cuts: Cuts = CUTS,
     ) -> None:
-        self.sealer = Sealer(bundle, header, platform)
+        self.sealer = Sealer(bundle, header, platform, cuts)
         self._on_failure = on_failure
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
         self._thread: threading.Thread | None = None

@@ -29,7 +29,7 @@ BLOCK_ROWS = 8192
 LANE_VALUE_BYTES = 256 << 10
 
 
-class BlocksWaiting(Exception):  # noqa: N818 - a signal between lane and writer, never seen by a user
+class BlocksWaiting(Exception):
     """The lane's earlier blocks are still in the queue."""
 
 

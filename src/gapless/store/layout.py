@@ -17,6 +17,19 @@ CLOSING_BYTES = 64 << 10  # reserved at open so that a full disk cannot refuse t
 
 
 @dataclass(frozen=True)
+class Cuts:
+    """Where row groups and parts end. The format has one choice, :data:`CUTS`; tests pass smaller ones."""
+
+    group_rows: int = ROW_GROUP_ROWS
+    group_bytes: int = ROW_GROUP_BYTES
+    part_groups: int = PART_ROW_GROUPS
+    part_bytes: int = PART_BYTES
+
+
+CUTS = Cuts()
+
+
+@dataclass(frozen=True)
 class Bundle:
     """The paths of one bundle."""
 

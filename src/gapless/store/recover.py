@@ -10,7 +10,7 @@ from gapless.errors import IntegrityError, NotFound
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.frame import Frame, Kind, read_payload, scan
-from gapless.store.layout import Bundle
+from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.seal import clear_journal, seal
 from gapless.store.sealer import Sealer
@@ -39,7 +39,12 @@ def read_header(bundle: Bundle) -> dict[str, Any]:
 
 
 def recover(
-    path: Path, platform: Platform = PLATFORM, *, outcome: Outcome | None = None, cause: str | None = None
+    path: Path,
+    platform: Platform = PLATFORM,
+    *,
+    outcome: Outcome | None = None,
+    cause: str | None = None,
+    cuts: Cuts = CUTS,
 ) -> dict[str, Any]:
     """Seal an unsealed bundle that no live process owns, and return its manifest.
 
@@ -57,7 +62,7 @@ def recover(
     lock = platform.lock(bundle.lock)
     try:
         header = read_header(bundle)
-        sealer = Sealer.resume(bundle, header, platform)
+        sealer = Sealer.resume(bundle, header, platform, cuts)
         rows = []
         for segment in segment_paths(bundle):
             rows += sealer.read_segment(segment)

@@ -12,7 +12,7 @@ from gapless.store import journal
 from gapless.store.carry import carry, worth_carrying
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
-from gapless.store.layout import Bundle
+from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.platform import Platform
 from gapless.store.topic_sealer import FrameRef, Progress, TopicSealer
 
@@ -35,8 +35,11 @@ class Segment:
 class Sealer:
     """Holds a topic sealer for every topic and the list of segments still needed."""
 
-    def __init__(self, bundle: Bundle, header: dict[str, Any], platform: Platform) -> None:
+    def __init__(
+        self, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS
+    ) -> None:
         self.bundle = bundle
+        self.cuts = cuts
         self.header = header
         self.platform = platform
         self.topics: dict[int, TopicSealer] = {}
@@ -49,9 +52,11 @@ class Sealer:
         self._carries = 0
 
     @classmethod
-    def resume(cls, bundle: Bundle, header: dict[str, Any], platform: Platform) -> Sealer:
+    def resume(
+        cls, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS
+    ) -> Sealer:
         """Return a sealer that goes on from what parts.json says is complete."""
-        sealer = cls(bundle, header, platform)
+        sealer = cls(bundle, header, platform, cuts)
         saved = read_parts(bundle)
         if saved is not None:
             sealer.generation = saved["generation"]
@@ -69,7 +74,9 @@ class Sealer:
     def declare(self, declaration: TopicDeclaration, progress: Progress | None = None) -> None:
         """Make a topic known; declaring it twice changes nothing."""
         if declaration.index not in self.topics:
-            self.topics[declaration.index] = TopicSealer(self.bundle, declaration, self.platform, progress)
+            self.topics[declaration.index] = TopicSealer(
+                self.bundle, declaration, self.platform, progress, self.cuts
+            )
 
     # -- segments in ---------------------------------------------------------------------------
 
@@ -182,7 +189,7 @@ class Sealer:
             "artifacts": self.artifacts,
             "topics": [
                 {"declaration": t.declaration.to_json(), "progress": t.done.to_json()}
-                for t in self.topics.values()
+                for t in list(self.topics.values())  # the writer thread may declare a topic meanwhile
             ],
         }
         for name in ("parts.json", "parts-copy.json"):

@@ -21,7 +21,7 @@ from gapless.store.cells import batch_value_bytes
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration
 from gapless.store.frame import Kind
 from gapless.store.holes import SeqHoles
-from gapless.store.layout import PART_BYTES, PART_ROW_GROUPS, ROW_GROUP_BYTES, ROW_GROUP_ROWS, Bundle
+from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.packing import Layout
 from gapless.store.part import PartWriter
 from gapless.store.platform import Platform
@@ -109,8 +109,10 @@ class TopicSealer:
         declaration: TopicDeclaration,
         platform: Platform,
         progress: Progress | None = None,
+        cuts: Cuts = CUTS,
     ) -> None:
         self.bundle = bundle
+        self.cuts = cuts
         self.declaration = declaration
         self.platform = platform
         self.done = progress or Progress()
@@ -173,7 +175,7 @@ class TopicSealer:
     def advance(self) -> bool:
         """Write every row group that is full; return whether a part was completed."""
         completed = False
-        while self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
+        while self._waiting_rows >= self.cuts.group_rows or self._waiting_bytes >= self.cuts.group_bytes:
             if not self._write_group():
                 break
             completed |= self._end_part_if_full()
@@ -202,7 +204,7 @@ class TopicSealer:
 
     def _end_part_if_full(self) -> bool:
         part = self._part
-        if part is None or (part.groups < PART_ROW_GROUPS and part.value_bytes < PART_BYTES):
+        if part is None or (part.groups < self.cuts.part_groups and part.value_bytes < self.cuts.part_bytes):
             return False
         self._complete(part)
         return True
@@ -246,14 +248,14 @@ class TopicSealer:
             batch = batch.slice(skip)
             sizes = self._sizes(batch)
             ends = size + np.cumsum(sizes)
-            full = int(np.searchsorted(ends, ROW_GROUP_BYTES))  # the row that reaches the bound is included
-            count = min(batch.num_rows, ROW_GROUP_ROWS - rows, full + 1)
+            full = int(np.searchsorted(ends, self.cuts.group_bytes))  # the row that reaches the bound is included
+            count = min(batch.num_rows, self.cuts.group_rows - rows, full + 1)
             batches.append(batch.slice(0, count))
             self._group_seqs.append((frame.first_seq + skip, count))
             rows += count
             size = int(ends[count - 1])
             self.cut_seq = frame.first_seq + skip + count
-            if rows == ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+            if rows == self.cuts.group_rows or size >= self.cuts.group_bytes:
                 return batches, size
         if not last:  # an estimate of waiting bytes was high: give the rows back
             self.cut_seq = self._group_seqs[0][0] if self._group_seqs else self.cut_seq

@@ -36,7 +36,7 @@ from gapless.store.frame import Kind
 from gapless.store.handover import Block, Command, HandOver, OverflowPolicy
 from gapless.store.health import HealthLog
 from gapless.store.lane import BlocksWaiting, GeneralLane, PackedLane, rows_to_batch
-from gapless.store.layout import SEGMENT_BYTES, Bundle
+from gapless.store.layout import CUTS, SEGMENT_BYTES, Bundle, Cuts
 from gapless.store.packing import Layout
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.segments import SegmentFile
@@ -89,6 +89,7 @@ class BundleWriter:
         background_seal: bool = True,
         segment_bytes: int = SEGMENT_BYTES,
         health_period_s: float = 10.0,
+        cuts: Cuts = CUTS,
     ) -> None:
         self.bundle = bundle
         self.header = header
@@ -108,7 +109,7 @@ class BundleWriter:
             failure=lambda: self.failure,
         )
         self.sealer = (
-            BackgroundSealer(bundle, header, platform, self._sealer_failed) if background_seal else None
+            BackgroundSealer(bundle, header, platform, self._sealer_failed, cuts) if background_seal else None
         )
         self.segments = SegmentFile(
             bundle.journal,
@@ -359,7 +360,7 @@ class BundleWriter:
             value_bytes = rows * fixed.value_bytes if fixed else int(batch_value_bytes(batch).sum())
         flags = 0
         if lane.unstamped_rows:
-            flags = CLOCK_USED | (CLOCK_ONLY if lane.unstamped_rows >= lane.handed_rows else 0)
+            flags = CLOCK_USED | (CLOCK_ONLY if lane.unstamped_rows >= lane.offered_rows else 0)
         self.segments.append(
             kind, state.declaration.index, state.next_seq, rows, memoryview(payload), value_bytes, flags
         )
@@ -392,7 +393,8 @@ class BundleWriter:
 
     def _sync_wanted(self) -> bool:
         knobs = self.durability
-        if self.segments.pending_bytes >= knobs.flush_bytes:
+        # producers wait at max_unsynced_bytes, so a sync must start well before it
+        if self.segments.pending_bytes >= min(knobs.flush_bytes, knobs.max_unsynced_bytes // 2):
             return True
         return knobs.flush_rows is not None and self._unsynced_rows >= knobs.flush_rows
 
