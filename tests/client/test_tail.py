@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from tests.store.bundle_files import XS, write_bundle, xs
-from tests.store.live_recording import Recording, small_parts
+from tests.store.live_recording import SMALL_PARTS, Recording
 
 from gapless.client.tail import tail
 from gapless.errors import NotFound
@@ -22,15 +22,14 @@ def _xs(batches: Iterator[pa.RecordBatch]) -> list[float]:
     return [x for batch in batches for x in batch["x"].to_pylist()]
 
 
-def test_a_tail_gives_every_row_once_until_the_seal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_gives_every_row_once_until_the_seal(tmp_path: Path) -> None:
     """From the start, through background sealing, to the end of the sequence: no row twice, none missing."""
-    small_parts(monkeypatch)
 
     def produce() -> None:
         recording.push_many(150)
         recording.seal()
 
-    with Recording(tmp_path / "live") as recording:
+    with Recording(tmp_path / "live", cuts=SMALL_PARTS) as recording:
         recording.writer.flush()
         follower = tail(tmp_path / "live", "t", poll_s=0.001, from_start=True)
         producer = threading.Thread(target=produce)
@@ -40,12 +39,9 @@ def test_a_tail_gives_every_row_once_until_the_seal(tmp_path: Path, monkeypatch:
     assert sorted(found) == [float(n) for n in range(7500)]
 
 
-def test_a_slow_tail_reads_from_parts_what_left_the_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_tail_reads_from_parts_what_left_the_journal(tmp_path: Path) -> None:
     """A consumer that stops in the middle gets the rest from the parts, duplicates of the producer kept."""
-    small_parts(monkeypatch)
-    with Recording(tmp_path / "live", producer_seq=True) as recording:
+    with Recording(tmp_path / "live", cuts=SMALL_PARTS, producer_seq=True) as recording:
         recording.push([5] * 100, [7] * 100)
         recording.writer.flush()
         follower = tail(tmp_path / "live", "t", poll_s=0.001, from_start=True)
@@ -60,10 +56,9 @@ def test_a_slow_tail_reads_from_parts_what_left_the_journal(
     assert sorted(x for x in found if x >= 100) == [float(n) for n in range(100, 1600)]
 
 
-def test_a_tail_begins_with_the_rows_after_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_begins_with_the_rows_after_the_call(tmp_path: Path) -> None:
     """Without from_start what was durable at the call is left out, in parts as in the journal."""
-    small_parts(monkeypatch)
-    with Recording(tmp_path / "live") as recording:
+    with Recording(tmp_path / "live", cuts=SMALL_PARTS) as recording:
         recording.push_many(10)
         follower = tail(tmp_path / "live", "t", poll_s=0.001)
         recording.push_many(4)

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.store.live_recording import Recording, small_parts
+from tests.store.live_recording import SMALL_PARTS, Recording
 
 from gapless.errors import NotFound
 from gapless.store import journal
@@ -24,12 +24,9 @@ def _values(bundle: BundleReader) -> list[float]:
     return values
 
 
-def test_an_open_sequence_reads_as_sorted_parts_and_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_open_sequence_reads_as_sorted_parts_and_journal(tmp_path: Path) -> None:
     """All durable rows come once and in time order, whether they are in parts or in the journal."""
-    small_parts(monkeypatch)
-    with Recording(tmp_path / "live") as recording:
+    with Recording(tmp_path / "live", cuts=SMALL_PARTS) as recording:
         recording.push_many(20)
         bundle = open_bundle(tmp_path / "live")
         assert (bundle.name, bundle.state, bundle.owner_alive) == ("live", "open", True)
@@ -40,12 +37,9 @@ def test_an_open_sequence_reads_as_sorted_parts_and_journal(
         assert part_rows < 1000
 
 
-def test_a_reader_follows_the_recording_through_the_seal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_follows_the_recording_through_the_seal(tmp_path: Path) -> None:
     """One reader sees the rows of the moment of each scan, before and after the seal."""
-    small_parts(monkeypatch)
-    with Recording(tmp_path / "live") as recording:
+    with Recording(tmp_path / "live", cuts=SMALL_PARTS) as recording:
         recording.push_many(2)
         bundle = open_bundle(tmp_path / "live")
         topic = bundle.topic("t")
@@ -59,12 +53,9 @@ def test_a_reader_follows_the_recording_through_the_seal(
     assert len(downsample(topic, "x", 20)) == 10
 
 
-def test_every_scan_of_a_busy_sequence_is_a_prefix_of_what_arrives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_scan_of_a_busy_sequence_is_a_prefix_of_what_arrives(tmp_path: Path) -> None:
     """While segments become parts under it, no scan misses a row or has one twice."""
-    small_parts(monkeypatch)
-    with Recording(tmp_path / "live") as recording:
+    with Recording(tmp_path / "live", cuts=SMALL_PARTS) as recording:
         recording.writer.flush()  # the topic is declared; its lane belongs to the thread that pushes first
         bundle = open_bundle(tmp_path / "live")
         producer = threading.Thread(target=recording.push_many, args=(150,))

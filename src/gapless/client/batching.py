@@ -164,4 +164,14 @@ def in_frames(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     per_row = max(1, batch.nbytes // batch.num_rows)
     step = max(1, min(ROW_GROUP_ROWS, FRAME_BYTES // per_row))
     for start in range(0, batch.num_rows, step):
-        yield batch.slice(start, step)
+        yield from _halved(batch.slice(start, step))
+
+
+def _halved(piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield the piece, cut further where a few rows are much larger than the rest."""
+    if piece.num_rows == 1 or piece.nbytes <= 2 * FRAME_BYTES:
+        yield piece
+        return
+    half = piece.num_rows // 2
+    yield from _halved(piece.slice(0, half))
+    yield from _halved(piece.slice(half))

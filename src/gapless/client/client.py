@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from gapless.errors import NameTaken, SequenceOwned, StateError, UsageError
+from gapless.errors import GaplessError, NameTaken, SequenceOwned, StateError, UsageError
 from gapless.model.metadata import check_metadata
-from gapless.model.names import check_sequence_name, fold
+from gapless.model.names import check_sequence_name, fold, from_component
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.outcome import OnErrorPolicy, Outcome, State
 from gapless.store.durability import Durability
@@ -102,6 +102,7 @@ class Client:
         self._catalog: Catalog | None = None
         self._writing: list[SequenceWriter] = []
         self._recovered = False
+        self.unrecovered: dict[str, Exception] = {}  # sequences without owner that could not be recovered, and why
 
     @property
     def path(self) -> Path:
@@ -213,6 +214,9 @@ class Client:
             try:
                 recover(bundle.path, self._store.platform)
             except SequenceOwned:  # another process began to recover it a moment ago
+                continue
+            except (GaplessError, OSError) as error:  # one damaged journal must not forbid new recordings
+                self.unrecovered[from_component(bundle.path.name)] = error
                 continue
             self._sealed(bundle)
 

@@ -24,7 +24,10 @@ class Quarantined:
     def of(cls, timestamp_ns: Any, values: Any, error: GaplessError) -> Quarantined:
         """Return the record of a refused push."""
         stamp = timestamp_ns if isinstance(timestamp_ns, int) else None
-        plain = msgspec.msgpack.decode(msgspec.msgpack.encode(values, enc_hook=_plain))
+        try:
+            plain = msgspec.msgpack.decode(msgspec.msgpack.encode(values, enc_hook=_plain))
+        except (OverflowError, ValueError, TypeError, RecursionError):  # no bytes for it: its text is kept
+            plain = [repr(values)]
         return cls(stamp, plain, str(error), error.code)
 
     def to_bytes(self) -> bytes:

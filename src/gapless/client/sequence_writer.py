@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import weakref
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from gapless.errors import (
     NotFound,
     RecordingFailed,
     SchemaRefused,
+    StorageFailed,
     UsageError,
     WriterClosed,
 )
@@ -89,9 +91,15 @@ class SequenceWriter:
             raise UsageError("a sequence writer can be entered once", sequence=self.name)
         if self._bundle is None:
             self._bundle = self._client._store.reserve(self.name)
-        self._running = BundleWriter(
-            self._bundle, self._header, durability=self._durability, platform=self._client._store.platform
-        )
+        try:
+            self._running = BundleWriter(
+                self._bundle, self._header, durability=self._durability, platform=self._client._store.platform
+            )
+        except OSError as error:
+            shutil.rmtree(self._bundle.path, ignore_errors=True)  # nothing was recorded: the name is free again
+            raise StorageFailed(
+                "the disk refused the journal of a new sequence", sequence=self.name, found=str(error)
+            ) from error
         self._client._opened(self)
         _LIVE.add(self)
         return self
@@ -125,27 +133,37 @@ class SequenceWriter:
         writer = self._writer_or_raise()
         if error is None:
             try:
-                self._seal(Outcome.COMPLETED, None)
+                self._close(Outcome.COMPLETED, None)
             except RecordingFailed as failure:
                 self._keep_or_delete(failure)
                 raise
+            self._seal()
         elif isinstance(error, Exception):
             self._keep_or_delete(error)
         else:
             if writer.failure is not None:
                 self._keep(error)
                 return
-            self._seal(Outcome.ABORTED, f"{type(error).__name__}: {error}".rstrip(": "))
+            self._close(Outcome.ABORTED, f"{type(error).__name__}: {error}".rstrip(": "))
+            self._seal()
 
-    def _seal(self, outcome: Outcome, cause: str | None) -> None:
+    def _close(self, outcome: Outcome, cause: str | None) -> None:
+        self._writer_or_raise().close({"outcome": str(outcome), "cause": cause})
+
+    def _seal(self) -> None:
         writer = self._writer_or_raise()
-        writer.close({"outcome": str(outcome), "cause": cause})
         assert self._bundle is not None
         assert writer.sealer is not None
-        sealer = writer.sealer.stop(self._durability.deadline_s)
-        last = writer.segments.close()
-        sealer.take(sealer.read_segment(last))
-        self._manifest = seal(self._bundle, self._header, sealer, writer.platform)
+        try:
+            sealer = writer.sealer.stop(self._durability.deadline_s)
+            sealer.take(sealer.read_segment(writer.segments.close()))
+            self._manifest = seal(self._bundle, self._header, sealer, writer.platform)
+        except OSError as error:  # every row is durable in the journal, so no policy applies
+            raise StorageFailed(
+                "the disk refused the seal; everything recorded is in the journal",
+                sequence=self.name,
+                found=str(error),
+            ) from error
         self._client._sealed(self._bundle)
 
     def _keep_or_delete(self, error: BaseException) -> None:
@@ -175,10 +193,10 @@ class SequenceWriter:
         writer = self._writer_or_raise()
         text = f"{type(error).__name__}: {error}"
         notifications = []
-        if writer.failure is None:
+        try:
             self.notify(text)
-            writer.close({"outcome": str(Outcome.FAILED), "cause": text})
-        else:
+            self._close(Outcome.FAILED, text)
+        except GaplessError:  # the disk takes no more rows: the words go beside the journal
             notifications.append(
                 {"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""}
             )

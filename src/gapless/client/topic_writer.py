@@ -95,33 +95,40 @@ class TopicWriter:
         """Record many rows given as one array per column; the fast way for blocks.
 
         ``timestamps_ns``: int64 array of the rows' times, or None for the sequence's clock. Arrays are
-        copied before the call returns. Nullable columns may be left out. Either all rows are taken or none.
+        copied before the call returns. Nullable columns may be left out. When a value is refused none of the
+        rows is taken; when the recording fails in the middle the ledger tells how many were.
         """
         try:
+            unstamped = 0
             if timestamps_ns is None:
-                rows = len(next(iter(columns.values())))
-                timestamps_ns = np.full(rows, self._sequence.now_ns(), np.int64)
-                self._lane.unstamped_rows += rows
-            self._push_all(self._shaper.from_columns(timestamps_ns, columns, seq))
-        except ValueRefused as error:
+                unstamped = len(next(iter(columns.values())))
+                timestamps_ns = np.full(unstamped, self._sequence.now_ns(), np.int64)
+            batch = self._shaper.from_columns(timestamps_ns, columns, seq)
+            self._lane.unstamped_rows += unstamped
+            self._push_all(batch)
+        except (ValueRefused, RecordTooLarge) as error:
             self._refused(error, None, dict(columns), _row_count(columns))
 
     def push_batch(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Record the rows of an Arrow batch or table; columns go by name.
 
-        A batch without ``timestamp_ns`` is stamped by the sequence's clock. All rows are taken or none.
+        A batch without ``timestamp_ns`` is stamped by the sequence's clock. Refusal and failure are as with push_columns.
         """
         try:
             stamp = None
             if "timestamp_ns" not in batch.schema.names:
                 stamp = self._sequence.now_ns()
-                self._lane.unstamped_rows += batch.num_rows
-            self._push_all(self._shaper.from_batch(batch, stamp))
-        except ValueRefused as error:
+            shaped = self._shaper.from_batch(batch, stamp)
+            self._lane.unstamped_rows += 0 if stamp is None else batch.num_rows
+            self._push_all(shaped)
+        except (ValueRefused, RecordTooLarge) as error:
             self._refused(error, None, batch.to_pydict(), batch.num_rows)
 
     def _push_all(self, batch: pa.RecordBatch) -> None:
-        for piece in in_frames(batch):
+        pieces = list(in_frames(batch))  # views: nothing is copied yet
+        for piece in pieces:
+            self._lane.hand_over.check_record(self.name, piece.nbytes)
+        for piece in pieces:
             self._lane.push_batch(piece)
 
     def lane(self) -> TopicWriter:

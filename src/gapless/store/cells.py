@@ -155,10 +155,9 @@ def row_value_bytes(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
     ):
         return _lengths(pc.binary_length(array))
     if pa.types.is_fixed_size_list(kind):
-        items = row_value_bytes(array.flatten()) if array.null_count == 0 else None
-        if items is None:  # flatten() leaves null lists out: count them as if they were there
-            return np.full(rows, kind.list_size * _width(kind.value_type), np.int64)
-        return items.reshape(rows, kind.list_size).sum(axis=1) if kind.list_size else np.zeros(rows, np.int64)
+        size = kind.list_size  # flatten() would leave null lists out; their items count like others
+        items = row_value_bytes(array.values.slice(array.offset * size, rows * size))
+        return items.reshape(rows, size).sum(axis=1) if size else np.zeros(rows, np.int64)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
         return _summed(
             row_value_bytes(array.flatten() if not pa.types.is_map(kind) else _entries(array)), array

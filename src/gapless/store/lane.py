@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from gapless.errors import GaplessError, ValueRefused, WrongProcess, WrongThread
+from gapless.errors import ValueRefused, WrongProcess, WrongThread
 from gapless.store.cells import MISSING, build_column, cell_for
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.packing import Layout, check_time, compile_push
@@ -140,6 +140,9 @@ class PackedLane(Lane):
     def _slow(self, timestamp_ns: Any, *rest: Any) -> None:
         """Take a row that the compiled push could not: first use, nulls, no stamp, or an error to name."""
         self.admit()
+        buffer, filled = self._position()
+        if filled >= len(buffer):  # a signal came between the last row and its hand-over
+            self._roll()
         seq, values = rest if self.declaration.producer_seq else (None, rest[0])
         values = tuple(v for v in values if v is not MISSING)
         row = self.layout.slow_row(self.sequence, 0, 0, values)
@@ -158,7 +161,7 @@ class PackedLane(Lane):
         try:
             if room:
                 self.hand_over.reserve(self, room)
-        except GaplessError:
+        except BaseException:  # Ctrl-C may end the wait for room as well
             with self.lock:
                 if self.taken <= filled - self.layout.row_bytes:
                     self._renew(buffer, filled - self.layout.row_bytes)

@@ -22,6 +22,8 @@ _O_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _O_BINARY = getattr(os, "O_BINARY", 0)
 _IOV_LIMIT = 512  # POSIX promises 16, Linux and macOS give 1,024
 
+_LOCK_ATTEMPTS = 8  # 140 ms in all
+
 Bytes = bytes | bytearray | memoryview
 
 
@@ -136,8 +138,20 @@ class Platform:
     # -- ownership -----------------------------------------------------------------------------
 
     def lock(self, path: Path) -> int:
-        """Take the lock file for this process and return its descriptor; SequenceOwned if it is taken."""
+        """Take the lock file for this process and return its descriptor; SequenceOwned if it is taken.
+
+        A reader that asks whether the lock is free holds it for an instant, so a refusal is tried again.
+        """
         fd = self.open_update(path)
+        for attempt in range(_LOCK_ATTEMPTS):
+            if self._try_exclusive(fd):
+                return fd
+            time.sleep(0.005 * attempt)
+        os.close(fd)
+        raise SequenceOwned("the sequence is being written by a live process", found=str(path))
+
+    @staticmethod
+    def _try_exclusive(fd: int) -> bool:
         try:
             if sys.platform == "win32":
                 import msvcrt
@@ -145,10 +159,9 @@ class Platform:
                 msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
             else:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(fd)
-            raise SequenceOwned("the sequence is being written by a live process", found=str(path)) from error
-        return fd
+        except OSError:
+            return False
+        return True
 
     def is_locked(self, path: Path) -> bool:
         """Tell whether a live process owns the lock file."""

@@ -59,8 +59,14 @@ def recover(
         if bundle.journal.exists():
             clear_journal(bundle, platform)
         return manifest
-    lock = platform.lock(bundle.lock)
     try:
+        lock = platform.lock(bundle.lock)
+    except FileNotFoundError:  # its owner sealed it a moment ago and took the journal away
+        return journal.read_json(bundle.manifest)
+    try:
+        if bundle.manifest.exists():  # sealed between the look above and the lock
+            clear_journal(bundle, platform)
+            return journal.read_json(bundle.manifest)
         header = read_header(bundle)
         sealer = Sealer.resume(bundle, header, platform, cuts)
         rows = []

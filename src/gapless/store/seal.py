@@ -258,14 +258,14 @@ def clear_journal(bundle: Bundle, platform: Platform) -> None:
     """Delete the journal of a sealed bundle; what was put aside in quarantine stays."""
     if not bundle.journal.exists():
         return
-    for child in bundle.journal.iterdir():
-        if child.name == "quarantine" or child == bundle.lock:
-            continue
-        if child.is_dir():
-            platform.remove_tree(child)
-        else:
-            platform.remove(child)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):  # another process may be clearing it too
+        for child in [*bundle.journal.iterdir()]:
+            if child.name == "quarantine" or child == bundle.lock:
+                continue
+            if child.is_dir():
+                platform.remove_tree(child)
+            else:
+                platform.remove(child)
         platform.remove(bundle.lock)
     if not any(bundle.journal.iterdir()):
         bundle.journal.rmdir()

@@ -204,6 +204,7 @@ class BundleWriter:
         if self._thread.is_alive() or self._lock_fd < 0:
             return
         self.segments.close()
+        self.watermark.close()
         self._release_lock()
 
     def _release_lock(self) -> None:
