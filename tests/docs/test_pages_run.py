@@ -2,8 +2,8 @@
 
 A page is a small program. ```` ```python ```` blocks share one namespace; ```` ```console ```` lines that
 begin with ``$`` are run and must exit 0, or N where the line ends in ``# exit N``. A block that cannot run
-says so and why: ```` ```python no-run: needs a second machine ````. ``<!-- setup`` comments hold code that a
-page needs and a reader does not.
+says so and why: ```` ```python no-run: needs a second machine ````. Code that a page needs and a reader does
+not stands in ``<!-- setup`` comments or, for pages that show fragments, in ``setups/<page>.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SETUPS = Path(__file__).with_name("setups")
 SHOWN_ONLY = {"text", "json", "toml", "sql", "csv", "make"}
 RUN = {"python", "console"}
 FENCE = re.compile(
@@ -98,6 +99,9 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("GAPLESS_STORE", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))  # a relative one would not hold in this folder
     namespace: dict[str, object] = {"__name__": "__page__"}
+    setup = SETUPS / f"{page.stem}.py"
+    if setup.exists():
+        exec(compile(setup.read_text(encoding="utf-8"), str(setup), "exec"), namespace)
     for block in blocks_of(page.read_text(encoding="utf-8")):
         if block.reason or block.language not in RUN:
             continue

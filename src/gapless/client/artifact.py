@@ -39,6 +39,7 @@ def artifact_entry(
     name = name or source.name
     target = bundle.artifacts / to_component(name)
     bundle.artifacts.mkdir(exist_ok=True)
+    platform.sync_directory(bundle.path)
     if target.exists():
         raise NameTaken("the sequence has an artifact of that name", sequence=sequence, found=name)
     digest, size = _copy(source, target, platform)

@@ -102,7 +102,9 @@ class Client:
         self._catalog: Catalog | None = None
         self._writing: list[SequenceWriter] = []
         self._recovered = False
-        self.unrecovered: dict[str, Exception] = {}  # sequences without owner that could not be recovered, and why
+        self.unrecovered: dict[
+            str, Exception
+        ] = {}  # sequences without owner that could not be recovered, and why
 
     @property
     def path(self) -> Path:

@@ -96,7 +96,9 @@ class SequenceWriter:
                 self._bundle, self._header, durability=self._durability, platform=self._client._store.platform
             )
         except OSError as error:
-            shutil.rmtree(self._bundle.path, ignore_errors=True)  # nothing was recorded: the name is free again
+            shutil.rmtree(
+                self._bundle.path, ignore_errors=True
+            )  # nothing was recorded: the name is free again
             raise StorageFailed(
                 "the disk refused the journal of a new sequence", sequence=self.name, found=str(error)
             ) from error

@@ -112,7 +112,7 @@ class TopicWriter:
     def push_batch(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Record the rows of an Arrow batch or table; columns go by name.
 
-        A batch without ``timestamp_ns`` is stamped by the sequence's clock. Refusal and failure are as with push_columns.
+        A batch without ``timestamp_ns`` is stamped by the sequence's clock. Refusal and failure: as push_columns.
         """
         try:
             stamp = None

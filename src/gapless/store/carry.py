@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from crc32c import crc32c
 
 from gapless.model.metadata import canonical_json
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import HEADER_BYTES, Kind, encode_header
 from gapless.store.layout import carry_name
 from gapless.store.packing import Layout
-from gapless.store.topic_sealer import FrameRef, read_frame
+from gapless.store.topic_sealer import FrameRef, read_bytes, read_frame
 
 if TYPE_CHECKING:
     from gapless.store.sealer import Sealer, Segment
@@ -100,7 +101,7 @@ def _rewrite(
     kinds = [kind for kind, _ in groupby(f.kind for f in frames)]
     if kinds == [Kind.PACKED] or len(frames) == 1:
         kind = first.kind
-        payload = b"".join(_payload(f) for f in frames)
+        payload = b"".join(read_bytes(f) for f in frames)
     else:
         kind = Kind.ARROW
         layout = Layout.of(declaration)
@@ -118,11 +119,6 @@ def _rewrite(
         rows,
         sum(f.value_bytes for f in frames),
         first.flags,
+        crc32c(payload),
     )
     return payload, frame
-
-
-def _payload(frame: FrameRef) -> bytes:
-    with frame.path.open("rb") as file:
-        file.seek(frame.offset)
-        return file.read(frame.length)

@@ -20,6 +20,7 @@ from gapless.store.layout import FORMAT, Bundle
 from gapless.store.platform import PLATFORM, Platform
 
 TRASH_HOURS = 24
+_TOMBSTONE = "tombstone.json"
 
 
 class FolderStore:
@@ -132,11 +133,18 @@ class FolderStore:
         number = self._free_number(name)
         target = self.trash / f"{name}-{number}"
         words = {"trash": target.name, "discarded_ns": self.platform.wall_ns(), **tombstone}
+        self.platform.write_atomically(bundle.path / _TOMBSTONE, canonical_json(words))
         self.platform.replace(bundle.path, target)
         self.platform.sync_directory(self.trash)
         self.platform.sync_directory(self.sequences)
-        path = self.discarded / f"{name}-{number}.json"
-        self.platform.write_atomically(path, canonical_json(words))
+        return self._bury(target)
+
+    def _bury(self, trashed: Path) -> Path:
+        """Put the tombstone of a bundle in the trash where it stays for ever; doing it twice changes nothing."""
+        path = self.discarded / f"{trashed.name}.json"
+        if not path.exists():
+            self.discarded.mkdir(exist_ok=True)
+            self.platform.write_atomically(path, (trashed / _TOMBSTONE).read_bytes())
         return path
 
     def _free_number(self, name: str) -> int:
@@ -148,10 +156,11 @@ class FolderStore:
         return number
 
     def tombstones(self) -> list[dict[str, Any]]:
-        """Return the tombstones, oldest first."""
-        if not self.discarded.is_dir():
-            return []
-        found = [json.loads(p.read_bytes()) for p in self.discarded.glob("*.json")]
+        """Return the tombstones, oldest first; one that a crash left in the trash only is among them."""
+        kept = {p.stem: p for p in self.discarded.glob("*.json")}
+        for path in self.trash.glob(f"*/{_TOMBSTONE}"):
+            kept.setdefault(path.parent.name, path)
+        found = [json.loads(path.read_bytes()) for path in kept.values()]
         return sorted(found, key=lambda t: int(t["discarded_ns"]))
 
     def discard_unsealed(self, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
@@ -169,5 +178,7 @@ class FolderStore:
             if since.get(path.name, int(path.stat().st_mtime_ns)) <= limit:
                 gone.append(path)
                 if not dry_run:
+                    if (path / _TOMBSTONE).exists():
+                        self._bury(path)
                     shutil.rmtree(path)
         return gone

@@ -132,6 +132,7 @@ class JournalView:
                     header.rows,
                     header.value_bytes,
                     header.flags,
+                    header.payload_crc,
                 )
             )
         elif header.kind == Kind.DROP:

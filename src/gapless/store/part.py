@@ -41,8 +41,17 @@ class PartWriter:
         self._last_key: tuple[int, int] | None = None
         self._in_order = True
         self._span: tuple[int, int] | None = None
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self._writer = parquet.open_writer(self.partial, declaration.stored_schema)
+
+    def _make_folder(self) -> None:
+        """Make the topic's folder with every new directory entry durable."""
+        folder = self.partial.parent
+        if folder.exists():
+            return
+        folder.mkdir(parents=True)
+        self.platform.sync_directory(folder.parent)
+        self.platform.sync_directory(self.bundle.path)
 
     def add(self, table: pa.Table, value_bytes: int) -> None:
         """Write one sorted row group."""

@@ -41,7 +41,7 @@ def write_pyramid(
     platform.sync_file(partial)
     digests = parquet.file_digests(partial)
     platform.replace(partial, path)
-    platform.sync_directory(path.parent)
+    platform.sync_directory(path.parent)  # the bundle's own folder is synced with the manifest
     return {
         "path": path.relative_to(bundle.path).as_posix(),
         "bytes": digests["bytes"],

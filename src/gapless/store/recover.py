@@ -56,7 +56,7 @@ def recover(
         raise NotFound("there is neither a journal nor a manifest", found=str(path))
     if bundle.manifest.exists():
         manifest = journal.read_json(bundle.manifest)
-        if bundle.journal.exists():
+        if bundle.journal.exists() and not platform.is_locked(bundle.lock):
             clear_journal(bundle, platform)
         return manifest
     try:

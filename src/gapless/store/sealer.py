@@ -35,9 +35,7 @@ class Segment:
 class Sealer:
     """Holds a topic sealer for every topic and the list of segments still needed."""
 
-    def __init__(
-        self, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS
-    ) -> None:
+    def __init__(self, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS) -> None:
         self.bundle = bundle
         self.cuts = cuts
         self.header = header
@@ -52,9 +50,7 @@ class Sealer:
         self._carries = 0
 
     @classmethod
-    def resume(
-        cls, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS
-    ) -> Sealer:
+    def resume(cls, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS) -> Sealer:
         """Return a sealer that goes on from what parts.json says is complete."""
         sealer = cls(bundle, header, platform, cuts)
         saved = read_parts(bundle)
@@ -131,6 +127,7 @@ class Sealer:
                         header.rows,
                         header.value_bytes,
                         header.flags,
+                        header.payload_crc,
                     ),
                     "",
                 )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from crc32c import crc32c
 
 from gapless.errors import IntegrityError
 from gapless.model.ledger import Ledger
@@ -41,6 +42,7 @@ class FrameRef:
     rows: int
     value_bytes: int
     flags: int
+    payload_crc: int
 
     @property
     def end_seq(self) -> int:
@@ -248,7 +250,9 @@ class TopicSealer:
             batch = batch.slice(skip)
             sizes = self._sizes(batch)
             ends = size + np.cumsum(sizes)
-            full = int(np.searchsorted(ends, self.cuts.group_bytes))  # the row that reaches the bound is included
+            full = int(
+                np.searchsorted(ends, self.cuts.group_bytes)
+            )  # the row that reaches the bound is included
             count = min(batch.num_rows, self.cuts.group_rows - rows, full + 1)
             batches.append(batch.slice(0, count))
             self._group_seqs.append((frame.first_seq + skip, count))
@@ -344,9 +348,7 @@ _LOST = frozenset({"damaged"})
 
 def read_frame(frame: FrameRef, declaration: TopicDeclaration, layout: Layout | None) -> pa.RecordBatch:
     """Return a frame's rows as one batch of the stored schema, or raise IntegrityError."""
-    with frame.path.open("rb") as file:
-        file.seek(frame.offset)
-        payload = file.read(frame.length)
+    payload = read_bytes(frame)
     try:
         return decode(payload, frame.kind, frame.first_seq, declaration, layout)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -355,6 +357,18 @@ def read_frame(frame: FrameRef, declaration: TopicDeclaration, layout: Layout | 
             topic=declaration.name,
             found=f"{frame.path.name} at byte {frame.offset}: {error}",
         ) from error
+
+
+def read_bytes(frame: FrameRef) -> bytes:
+    """Return a frame's payload, its CRC checked again: bits may flip between the scan and this read."""
+    with frame.path.open("rb") as file:
+        file.seek(frame.offset)
+        payload = file.read(frame.length)
+    if crc32c(payload) != frame.payload_crc:
+        raise IntegrityError(
+            "a journal frame changed after it was indexed", found=f"{frame.path.name} at byte {frame.offset}"
+        )
+    return payload
 
 
 def decode(

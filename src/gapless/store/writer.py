@@ -405,6 +405,10 @@ class BundleWriter:
         self.segments.write()
         began = time.monotonic_ns()
         self.segments.sync()
+        if closing is not None and self._has_late_rows():
+            self._steal()
+            self._commit(closing)
+            return
         ended = time.monotonic_ns()
         if self._unsynced:
             self.health.synced(ended - began, ended - self._oldest_ns)
@@ -417,6 +421,10 @@ class BundleWriter:
             command.done.set()
         for state in advanced:
             self._tell(state)
+
+    def _has_late_rows(self) -> bool:
+        """Tell whether a push that was under way when the lanes were closed has put its row down since."""
+        return any(state.offered_rows > state.next_seq for state in self.topics.values())
 
     def _publish(self) -> None:
         generation = self.sealer.generation if self.sealer is not None else 0
