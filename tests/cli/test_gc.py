@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
-import time
+import json
+import os
 from pathlib import Path
 
-from gapless.cli.gc import KEEP_S, expired
+import pytest
+
+import gapless
 
 from .conftest import Cli
 
-
-def test_only_what_is_old_expires(tmp_path: Path) -> None:
-    """A folder expires 24 hours after it came into the trash, not before."""
-    (tmp_path / "mission").mkdir()
-    now_s = time.time()
-    assert expired(tmp_path, now_s + KEEP_S - 60) == []
-    assert expired(tmp_path, now_s + KEEP_S + 60) == [tmp_path / "mission"]
-    assert expired(tmp_path / "none", now_s) == []
+HOUR_NS = 3_600_000_000_000
 
 
-def test_fresh_trash_stays(cli: Cli, tmp_path: Path) -> None:
-    """`gapless gc` leaves what was discarded a moment ago."""
-    trash = tmp_path / "gapless-data" / "trash" / "mission"
-    trash.mkdir(parents=True)
-    (tmp_path / "gapless-data" / "sequences").mkdir()
-    done = cli("gc")
-    assert (done.returncode, trash.is_dir()) == (0, True)
-    assert "nothing" in done.stdout
+def discard_one(root: Path) -> tuple[Path, Path]:
+    """Record and discard a sequence; return its folder in the trash and its tombstone."""
+    with gapless.connect(root) as client:
+        with client.sequence_create("mission") as seq:
+            seq.log("a", 1.0)
+        client.discard("mission")
+    return root / "trash" / "mission-1", root / "discarded" / "mission-1.json"
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_trash_is_kept_for_a_day(cli: Cli, tmp_path: Path, hours: int, stays: bool) -> None:
+    """A discarded sequence can be fetched back for 24 hours; its tombstone is there for ever."""
+    trashed, tombstone = discard_one(tmp_path / "gapless-data")
+    for path in (tombstone, trashed / "tombstone.json"):
+        words = json.loads(path.read_bytes())
+        path.write_text(json.dumps(words | {"discarded_ns": words["discarded_ns"] - hours * HOUR_NS}))
+    assert cli("gc", "--dry-run").returncode == 0
+    assert trashed.is_dir()
+    assert cli("gc").returncode == 0
+    assert trashed.is_dir() is stays
+    assert tombstone.is_file()
+
+
+def test_a_tombstone_that_stands_in_the_trash_only_is_kept(cli: Cli, tmp_path: Path) -> None:
+    """A crash between the rename and the second copy of the tombstone loses nothing of it."""
+    trashed, tombstone = discard_one(tmp_path / "gapless-data")
+    words = json.loads(tombstone.read_bytes())
+    tombstone.unlink()
+    old = words | {"discarded_ns": words["discarded_ns"] - 25 * HOUR_NS}
+    (trashed / "tombstone.json").write_text(json.dumps(old))
+    assert cli("gc").returncode == 0
+    assert not trashed.exists()
+    assert json.loads(tombstone.read_bytes()) == old
+
+
+def test_a_name_reserved_by_a_dead_process_is_freed_after_an_hour(cli: Cli, tmp_path: Path) -> None:
+    """An empty folder is left alone while its creator may still be at work."""
+    root = tmp_path / "gapless-data"
+    gapless.connect(root).close()
+    young, old = root / "sequences" / "young", root / "sequences" / "old"
+    young.mkdir()
+    old.mkdir()
+    os.utime(old, ns=(1, 1))
+    assert cli("gc").returncode == 0
+    assert (young.is_dir(), old.exists()) == (True, False)

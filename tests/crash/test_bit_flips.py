@@ -30,21 +30,21 @@ def flip(path: Path, dice: random.Random) -> tuple[int, int]:
 
 @pytest.mark.crash
 @pytest.mark.timeout(60 + FLIPS)
-def test_no_flipped_bit_of_a_sealed_file_gives_other_rows_and_verify_finds_each(tmp_path: Path) -> None:
+def test_no_flipped_bit_of_a_sealed_file_gives_other_rows_and_verify_finds_each(ram_path: Path) -> None:
     """Reading gives the exact rows or raises IntegrityError, and verify has an error for every flip."""
-    recording = SmallRecording(tmp_path / "small")
+    recording = SmallRecording(ram_path / "small")
     recording.fill()
     recording.seal()
     truth = expected(ROWS)
-    files = sorted(p for p in (tmp_path / "small").rglob("*") if p.is_file())
-    assert damaged_or_exact(tmp_path / "small", truth) == "exact"
-    assert verify(tmp_path / "small", deep=True) == []
+    files = sorted(p for p in (ram_path / "small").rglob("*") if p.is_file())
+    assert damaged_or_exact(ram_path / "small", truth) == "exact"
+    assert verify(ram_path / "small", deep=True) == []
     dice = random.Random(1)
     for path in dice.choices(files, weights=[p.stat().st_size for p in files], k=FLIPS):
         whole = path.read_bytes()
         where = flip(path, dice)
-        damaged_or_exact(tmp_path / "small", truth)
-        findings = verify(tmp_path / "small")
+        damaged_or_exact(ram_path / "small", truth)
+        findings = verify(ram_path / "small")
         assert [f for f in findings if f.severity == "error"], f"verify missed {path.name} {where}"
         path.write_bytes(whole)
 
@@ -52,9 +52,9 @@ def test_no_flipped_bit_of_a_sealed_file_gives_other_rows_and_verify_finds_each(
 @pytest.mark.crash
 @pytest.mark.timeout(60 + FLIPS)
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
-def test_no_flipped_bit_of_a_journal_gives_other_rows(tmp_path: Path, closed: bool) -> None:
+def test_no_flipped_bit_of_a_journal_gives_other_rows(ram_path: Path, closed: bool) -> None:
     """Reading and recovering give the exact rows but for those that a gap row names, or raise IntegrityError."""
-    recording = SmallRecording(tmp_path / "small")
+    recording = SmallRecording(ram_path / "small")
     recording.fill()
     if closed:
         recording.close()
@@ -67,8 +67,8 @@ def test_no_flipped_bit_of_a_journal_gives_other_rows(tmp_path: Path, closed: bo
     chosen = dice.choices(files, weights=[min(4000, p.stat().st_size) for p in files], k=FLIPS)
     outcomes = {"recovered": 0, "refused": 0}
     for number, path in enumerate(chosen):
-        copy = tmp_path / f"copy{number}"
-        shutil.copytree(tmp_path / "small", copy)
+        copy = ram_path / f"copy{number}"
+        shutil.copytree(ram_path / "small", copy)
         where = flip(copy / "journal" / path.name, dice)
         live_prefix_or_error(copy, truth, f"{path.name} {where}")
         try:

@@ -11,7 +11,7 @@ from tests.crash.small_bundle import ROWS, TOPICS, SmallRecording, exact_but_for
 
 from gapless.errors import IntegrityError
 from gapless.store.frame import Frame, Kind, scan
-from gapless.store.layout import Bundle
+from gapless.store.layout import CUTS, Bundle
 from gapless.store.reader import open_bundle
 from gapless.store.recover import recover
 from gapless.store.verify import verify
@@ -28,9 +28,9 @@ def whole_rows(path: Path, nonce: int, cut: int) -> dict[int, int]:
 
 @pytest.mark.crash
 @pytest.mark.timeout(600)
-def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_the_cut(tmp_path: Path) -> None:
+def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_the_cut(ram_path: Path) -> None:
     """A torn frame costs only itself: every whole frame before it is back, exact, in order."""
-    recording = SmallRecording(tmp_path / "small", segment_bytes=1 << 20)
+    recording = SmallRecording(ram_path / "small", segment_bytes=1 << 20)
     for _ in range(2):
         for which in range(3):
             recording.push(which, 2)
@@ -42,8 +42,8 @@ def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_t
     opening = next(item for item in scan(segment, nonce) if isinstance(item, Frame)).end
     step = 1 if size - opening < 4000 else 2
     for cut in [*range(0, opening, 41), *range(opening, size + 1, step)]:
-        copy = tmp_path / "copy"
-        shutil.copytree(tmp_path / "small", copy)
+        copy = ram_path / "copy"
+        shutil.copytree(ram_path / "small", copy)
         with (copy / "journal" / segment.name).open("r+b") as file:
             file.truncate(cut)
         recover(copy)
@@ -56,21 +56,21 @@ def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_t
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
-def test_a_lost_segment_becomes_gap_rows_and_later_frames_survive(tmp_path: Path, lost: int) -> None:
+def test_a_lost_segment_becomes_gap_rows_and_later_frames_survive(ram_path: Path, lost: int) -> None:
     """Rows of other segments come back; arrival numbers of the lost one are named as damaged."""
-    recording = SmallRecording(tmp_path / "small", cuts=SmallRecording.__init__.__kwdefaults__["cuts"])
+    recording = SmallRecording(ram_path / "small", cuts=CUTS)
     recording.fill()
     recording.close()
     recording.writer.release()
     segments = sorted(recording.bundle.journal.glob("*.seg"))
     segments[min(lost, len(segments) - 1)].unlink()
-    recover(tmp_path / "small")
-    exact_but_for_gaps(open_bundle(tmp_path / "small"), expected(ROWS))
+    recover(ram_path / "small")
+    exact_but_for_gaps(open_bundle(ram_path / "small"), expected(ROWS))
 
 
-def test_a_bundle_without_any_header_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_bundle_without_any_header_is_refused_and_left_as_it_is(ram_path: Path) -> None:
     """When neither open.json nor a segment tells whose journal it is, recovery raises and touches nothing."""
-    recording = SmallRecording(tmp_path / "small", segment_bytes=1 << 20)
+    recording = SmallRecording(ram_path / "small", segment_bytes=1 << 20)
     recording.push(0, 3)
     recording.close()
     recording.writer.release()
@@ -80,20 +80,20 @@ def test_a_bundle_without_any_header_is_refused_and_left_as_it_is(tmp_path: Path
         segment.write_bytes(b"\0" * 64 + segment.read_bytes()[64:][:100])
     before = sorted((p.name, p.stat().st_size) for p in journal.iterdir())
     with pytest.raises(IntegrityError, match="whose journal"):
-        recover(tmp_path / "small")
+        recover(ram_path / "small")
     assert sorted((p.name, p.stat().st_size) for p in journal.iterdir()) == before
-    assert "V016" in {f.code for f in verify(tmp_path / "small")}
+    assert "V016" in {f.code for f in verify(ram_path / "small")}
 
 
-def test_a_header_lost_in_open_json_is_found_in_a_segment(tmp_path: Path) -> None:
+def test_a_header_lost_in_open_json_is_found_in_a_segment(ram_path: Path) -> None:
     """Every segment begins with the sequence's header, so one damaged file costs nothing."""
-    recording = SmallRecording(tmp_path / "small")
+    recording = SmallRecording(ram_path / "small")
     recording.fill()
     recording.close()
     recording.writer.release()
     (recording.bundle.journal / "open.json").write_bytes(b"\xff\xfe")
-    manifest = recover(tmp_path / "small")
+    manifest = recover(ram_path / "small")
     assert manifest["content"]["name"] == "small"
-    exact_but_for_gaps(open_bundle(tmp_path / "small"), expected(ROWS))
-    assert Bundle(tmp_path / "small").manifest.exists()
-    assert pa.concat_tables([open_bundle(tmp_path / "small").topic("notes").to_arrow()]).num_rows == 12
+    exact_but_for_gaps(open_bundle(ram_path / "small"), expected(ROWS))
+    assert Bundle(ram_path / "small").manifest.exists()
+    assert pa.concat_tables([open_bundle(ram_path / "small").topic("notes").to_arrow()]).num_rows == 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from gapless.errors import GaplessError, NameTaken, SequenceOwned, StateError, UsageError
 from gapless.model.metadata import check_metadata
-from gapless.model.names import check_sequence_name, fold, from_component
+from gapless.model.names import check_sequence_name, from_component
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.outcome import OnErrorPolicy, Outcome, State
 from gapless.store.durability import Durability
@@ -102,6 +103,7 @@ class Client:
         self._catalog: Catalog | None = None
         self._writing: list[SequenceWriter] = []
         self._recovered = False
+        self._next_look = 0.0
         self.unrecovered: dict[
             str, Exception
         ] = {}  # sequences without owner that could not be recovered, and why
@@ -153,8 +155,9 @@ class Client:
         from gapless.client.sequence_writer import SequenceWriter
 
         name = check_sequence_name(sequence_name)
-        if any(fold(other) == fold(name) for other in self._store.names()):
-            raise NameTaken("a sequence of that name exists", sequence=name, found=str(self.path))
+        other = self._store.taken_by(name)
+        if other is not None:
+            raise NameTaken("a sequence of that name exists", sequence=name, found=other)
         self._recover_once()
         header = self._header(name, group, dict(metadata or {}), None)
         return SequenceWriter(
@@ -242,7 +245,7 @@ class Client:
 
     def list_sequences(self) -> list[str]:
         """Return the names of all sequences, oldest first; open and pending ones included."""
-        self.catalog.reconcile()
+        self._look()
         return [row.name for row in self.catalog.sequences()]
 
     def sequence_handler(self, sequence_name: str, *, layers: list[str] | None = None) -> SequenceHandler:
@@ -256,7 +259,7 @@ class Client:
 
     def sequence_exists(self, sequence_name: str) -> bool:
         """Tell whether there is a sequence of that name in any state but discarded."""
-        return fold(sequence_name) in {fold(name) for name in self._store.names()}
+        return self._store.taken_by(sequence_name) is not None
 
     def query(
         self, *expressions: Any, order: str | None = None, limit: int | None = None, cursor: str | None = None
@@ -265,8 +268,20 @@ class Client:
 
         ``client.query(Sequence.Q.user_metadata["vehicle.id"].eq("x") & IMU.Q.acceleration.x.gt(9.8))``.
         """
-        self.catalog.reconcile()
+        self._look()
         return self.catalog.query(*expressions, order=order, limit=limit, cursor=cursor)
+
+    def _look(self) -> None:
+        """Bring the catalog up to date with the folder, spending at most a twentieth of the time on it.
+
+        What this client sealed is in the catalog at once; what other processes did in a store of 10,000
+        sequences may be seen a few seconds late.
+        """
+        now = time.monotonic()
+        due = now >= self._next_look
+        self.catalog.reconcile(quick=not due)
+        if due:
+            self._next_look = time.monotonic() + 20 * (time.monotonic() - now)
 
     # -- labels and ends -----------------------------------------------------------------------
 

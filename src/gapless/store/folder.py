@@ -6,8 +6,8 @@ Any number of processes may use one folder. The directory is the truth; nothing 
 from __future__ import annotations
 
 import json
+import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,24 @@ class FolderStore:
         """Make the empty folder of a new sequence; the mkdir decides between processes."""
         name = check_sequence_name(name)
         self.sequences.mkdir(exist_ok=True)
-        taken = {fold(other): other for other in self.names()}
-        if fold(name) in taken:
-            raise NameTaken("a sequence of that name exists", sequence=name, found=taken[fold(name)])
+        other = self.taken_by(name)
+        if other is not None:
+            raise NameTaken("a sequence of that name exists", sequence=name, found=other)
         path = self.sequences / to_component(name)
         try:
             path.mkdir()
         except FileExistsError as error:
             raise NameTaken("a sequence of that name exists", sequence=name) from error
         return Bundle(path)
+
+    def taken_by(self, name: str) -> str | None:
+        """Return the name that stands in the way of a new one: the same, or the same but for case."""
+        wanted = fold(name)
+        for component in os.listdir(self.sequences) if self.sequences.is_dir() else []:
+            plain = "%" not in component  # decoding 10,000 names would cost more than the recording
+            if (component.lower() if plain else fold(from_component(component))) == wanted:
+                return from_component(component)
+        return None
 
     def names(self) -> list[str]:
         """Return the names of all sequences, open ones included."""
@@ -169,16 +178,27 @@ class FolderStore:
             raise SequenceOwned("a live process is writing it", sequence=from_component(bundle.path.name))
         return self.discard(bundle, tombstone)
 
-    def empty_trash(self, older_than_hours: float = TRASH_HOURS, *, dry_run: bool = False) -> list[Path]:
-        """Delete what has been in the trash longer than that and return it; tombstones stay."""
+    # -- cleaning up ---------------------------------------------------------------------------
+
+    def expired(self, older_than_hours: float = TRASH_HOURS) -> list[Path]:
+        """Return what has been in the trash longer than that."""
         limit = self.platform.wall_ns() - int(older_than_hours * 3.6e12)
         since = {t.get("trash"): int(t["discarded_ns"]) for t in self.tombstones()}
-        gone = []
-        for path in sorted(self.trash.iterdir()) if self.trash.is_dir() else []:
-            if since.get(path.name, int(path.stat().st_mtime_ns)) <= limit:
-                gone.append(path)
-                if not dry_run:
-                    if (path / _TOMBSTONE).exists():
-                        self._bury(path)
-                    shutil.rmtree(path)
-        return gone
+        found = sorted(self.trash.iterdir()) if self.trash.is_dir() else []
+        return [p for p in found if since.get(p.name, int(p.stat().st_mtime_ns)) <= limit]
+
+    def abandoned(self, older_than_hours: float = 1.0) -> list[Path]:
+        """Return the folders of sequences whose creator died before there was anything to record."""
+        limit = self.platform.wall_ns() - int(older_than_hours * 3.6e12)
+        found = []
+        for path in sorted(self.sequences.iterdir()) if self.sequences.is_dir() else []:
+            held = {child.name for child in path.iterdir()} if path.is_dir() else {""}
+            if held <= {"journal.partial"} and path.stat().st_mtime_ns <= limit:
+                found.append(path)
+        return found
+
+    def purge(self, path: Path) -> None:
+        """Delete a folder that :meth:`expired` or :meth:`abandoned` named; a tombstone stays."""
+        if (path / _TOMBSTONE).exists():
+            self._bury(path)
+        self.platform.remove_tree(path)
