@@ -1,8 +1,8 @@
 """Forks writing children from a clean process with one thread, kills each at a random time, and tells what they said.
 
-Run as a script: for each JSON line on stdin ``{"store", "name", "seed", "kill_after_s"}`` one child records
-until it is killed; the answer on stdout is a JSON line with its acknowledged rows: the greatest count of each
-topic that it reported as durable before it died.
+Run as a script: for each JSON line on stdin ``{"store", "name", "seed", "kill_after_s", "recover"}`` one child
+records (or, with a path under ``recover``, recovers that bundle) until it is killed. The answer on stdout is a
+JSON line with its acknowledged rows: the greatest count of each topic that it reported as durable.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import gapless
+import gapless.catalog.catalog  # every import is paid once, before the first fork
 from gapless.client.topic_writer import TopicWriter
+from gapless.errors import GaplessError
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.durability import Durability
 from gapless.store.folder import FolderStore
 from gapless.store.layout import Cuts
 from gapless.store.platform import PLATFORM
+from gapless.store.recover import recover
 from gapless.store.writer import BundleWriter
-from gapless.testing.sample import COUNTS, IMAGES, MOTION, NOTES, TOPICS
+from gapless.testing.sample import IMAGES, TOPICS
 
 SMALL = Cuts(group_rows=64, group_bytes=16 << 10, part_groups=2, part_bytes=64 << 10)
 
@@ -37,9 +40,15 @@ def report(pipe: int, counts: list[int]) -> None:
 
 def record_with_client(store: str, name: str, dice: random.Random, pipe: int) -> None:
     """Record through the public API: rows, columns, batches, logs; slow or fast; flushes now and then."""
-    knobs: dict[str, Any] = {"flush_ms": dice.choice([2, 20, 250]), "flush_bytes": dice.choice([4 << 10, 1 << 20])}
+    knobs: dict[str, Any] = {
+        "flush_ms": dice.choice([2, 20, 250]),
+        "flush_bytes": dice.choice([4 << 10, 1 << 20]),
+    }
     slow = dice.random() < 0.4
-    with gapless.connect(store, **knobs) as client, client.sequence_create(name, metadata={"a": [1, {"b": "ü"}]}) as seq:
+    with (
+        gapless.connect(store, **knobs) as client,
+        client.sequence_create(name, metadata={"a": [1, {"b": "ü"}]}) as seq,
+    ):
         topics = [seq.topic_create(topic.name, schema=topic.schema) for topic in TOPICS]
         pushed = [0] * len(TOPICS)
         while True:
@@ -78,7 +87,9 @@ def record_with_small_parts(store: str, name: str, dice: random.Random, pipe: in
         cuts=SMALL,
     )
     states = [
-        writer.declare(TopicDeclaration(16 + i, topic.name, topic.schema, {"tag": None, "version": 1, "fingerprint": ""}))
+        writer.declare(
+            TopicDeclaration(16 + i, topic.name, topic.schema, {"tag": None, "version": 1, "fingerprint": ""})
+        )
         for i, topic in enumerate(TOPICS)
     ]
     lanes = [writer.lane(state) for state in states]
@@ -100,6 +111,9 @@ def record_with_small_parts(store: str, name: str, dice: random.Random, pipe: in
 def child(job: dict[str, Any], pipe: int) -> None:
     """Record until killed."""
     dice = random.Random(job["seed"])
+    if job["recover"] is not None:
+        recover(Path(job["recover"]), cuts=SMALL)
+        return
     record = record_with_small_parts if job["seed"] % 2 else record_with_client
     record(job["store"], job["name"], dice, pipe)
 
@@ -110,11 +124,14 @@ def run_one(job: dict[str, Any]) -> list[int]:
     pid = os.fork()
     if pid == 0:
         os.close(read)
+        status = 1
         try:
             child(job, write)
-        except BaseException as error:  # the parent must hear of it, whatever it is
+            status = 0
+        except (GaplessError, OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             os.write(write, f"error {error!r}\n".encode()[:4000])
-        os._exit(1)
+        finally:
+            os._exit(status)
     os.close(write)
     acknowledged = [0] * len(TOPICS)
     with os.fdopen(read, "rb") as pipe:
@@ -138,9 +155,6 @@ def run_one(job: dict[str, Any]) -> list[int]:
 
 def main() -> None:
     """Serve jobs until stdin ends."""
-    assert (MOTION, COUNTS, NOTES, IMAGES) == TOPICS
-    import gapless.catalog.catalog
-    import gapless.client.client  # every import is paid once, before the first fork
 
     for line in sys.stdin:
         job = json.loads(line)

@@ -50,7 +50,8 @@ class SmallRecording:
             cuts=cuts,
         )
         self.states = [
-            self.writer.declare(TopicDeclaration(16 + i, t.name, t.schema, ONTOLOGY)) for i, t in enumerate(TOPICS)
+            self.writer.declare(TopicDeclaration(16 + i, t.name, t.schema, ONTOLOGY))
+            for i, t in enumerate(TOPICS)
         ]
         self.lanes = [self.writer.lane(state) for state in self.states]
         self.pushed = [0] * len(TOPICS)
@@ -129,7 +130,9 @@ def exact_but_for_gaps(reader: BundleReader, truth: dict[str, pa.Table]) -> None
         if open_end:
             assert len(found) <= len(kept)
             kept = kept[: len(found)]
-        assert found.equals(table.take(pa.array(kept, pa.int64()))), f"{name}: {len(found)} rows are not the truth"
+        assert found.equals(table.take(pa.array(kept, pa.int64()))), (
+            f"{name}: {len(found)} rows are not the truth"
+        )
 
 
 def damaged_or_exact(path: Path, truth: dict[str, pa.Table]) -> str:

@@ -28,7 +28,9 @@ def whole_rows(path: Path, nonce: int, cut: int) -> dict[int, int]:
 
 @pytest.mark.crash
 @pytest.mark.timeout(600)
-def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_the_cut(ram_path: Path) -> None:
+def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_the_cut(
+    ram_path: Path,
+) -> None:
     """A torn frame costs only itself: every whole frame before it is back, exact, in order."""
     recording = SmallRecording(ram_path / "small", segment_bytes=1 << 20)
     for _ in range(2):

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.crash.kill_server import SMALL
 
 from gapless.store.folder import FolderStore
-from gapless.store.layout import Bundle
+from gapless.store.layout import CUTS, Bundle
 from gapless.store.reader import open_bundle
 from gapless.store.recover import recover
 from gapless.store.verify import verify
@@ -42,7 +44,12 @@ def server() -> Iterator[subprocess.Popen[str]]:
 def kill_one(server: subprocess.Popen[str], store: Path, seed: int) -> list[int]:
     """Let one child record and die; return its acknowledged rows per topic."""
     dice = random.Random(-seed)
-    job = {"store": str(store), "name": f"run {seed}", "seed": seed, "kill_after_s": dice.uniform(0.002, 0.25)}
+    job = {"store": str(store), "name": "run", "seed": seed, "kill_after_s": dice.uniform(0.002, 0.25)}
+    return ask(server, job | {"recover": None})
+
+
+def ask(server: subprocess.Popen[str], job: dict[str, Any]) -> list[int]:
+    """Give the server a job and return its answer."""
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write(json.dumps(job) + "\n")
@@ -55,15 +62,16 @@ def kill_one(server: subprocess.Popen[str], store: Path, seed: int) -> list[int]
 
 def check_recovered(store: Path, seed: int, acknowledged: list[int]) -> int:
     """Recover the sequence and compare it with what its rows must be; return the rows that came back."""
-    bundle = Bundle(store / "sequences" / f"run%20{seed}")
-    if not bundle.journal.exists():  # killed before its journal had its name: nothing can have been acknowledged
+    bundle = Bundle(store / "sequences" / "run")
+    if (
+        not bundle.journal.exists()
+    ):  # killed before its journal had its name: nothing can have been acknowledged
         assert not any(acknowledged)
+        shutil.rmtree(store)
         return 0
-    before = {topic.name: open_bundle(bundle.path) for topic in TOPICS[:1]}
-    live = before[TOPICS[0].name]
-    if TOPICS[0].name in live.topics:
-        assert live.topic(TOPICS[0].name).rows >= acknowledged[0], "a reader of the dead journal misses rows"
-    manifest = recover(bundle.path)
+    dead = open_bundle(bundle.path)
+    seen = {t.name: dead.topic(t.name).to_arrow() if t.name in dead.topics else t.table(0, 0) for t in TOPICS}
+    manifest = recover(bundle.path, cuts=SMALL if seed % 2 else CUTS)
     assert manifest["record"]["outcome"] == "interrupted"
     reader = open_bundle(bundle.path)
     assert reader.outcome == "interrupted"
@@ -74,8 +82,13 @@ def check_recovered(store: Path, seed: int, acknowledged: list[int]) -> int:
             assert durable == 0, f"topic {topic.name} is gone"
             continue
         found = reader.topic(topic.name)
-        assert found.rows >= durable, f"{topic.name}: {durable} rows were acknowledged, {found.rows} came back"
-        assert found.to_arrow().equals(topic.table(0, found.rows)), topic.name
+        assert found.rows >= durable, (
+            f"{topic.name}: {durable} rows were acknowledged, {found.rows} came back"
+        )
+        truth = topic.table(0, found.rows)
+        assert found.to_arrow().equals(truth), topic.name
+        assert seen[topic.name].num_rows >= durable, "a reader of the dead journal misses rows"
+        assert seen[topic.name].equals(truth.slice(0, seen[topic.name].num_rows)), topic.name
         assert manifest["content"]["topics"][topic.name]["ledger"] == {
             "produced": found.rows,
             "written": found.rows,
@@ -86,8 +99,13 @@ def check_recovered(store: Path, seed: int, acknowledged: list[int]) -> int:
     findings = [f for f in verify(bundle.path, deep=True) if f.code != "V015" or "torn" not in f.message]
     assert findings == []
     assert recover(bundle.path) == manifest
-    shutil.rmtree(bundle.path)
+    shutil.rmtree(store)
     return total
+
+
+def new_store(path: Path, seed: int) -> Path:
+    """Make a store of its own for one child: a second writer would recover what the first left."""
+    return FolderStore(path / str(seed)).root
 
 
 @pytest.mark.crash
@@ -96,17 +114,48 @@ def test_every_acknowledged_row_survives_a_sigkill_at_a_random_moment(
     tmp_path: Path, server: subprocess.Popen[str]
 ) -> None:
     """Fast and slow producers, several topics, images and text, small and large segments: nothing durable is lost."""
-    store = tmp_path / "store"
-    FolderStore(store)
     base = random.SystemRandom().randrange(10**6) * 10_000
     rows = acknowledged = 0
     with ThreadPoolExecutor(1) as pool:  # one child records while the one before it is checked
-        dying = pool.submit(kill_one, server, store, base)
+        dying = pool.submit(kill_one, server, new_store(tmp_path, base), base)
         for seed in range(base, base + KILLS):
             counts = dying.result()
             if seed + 1 < base + KILLS:
-                dying = pool.submit(kill_one, server, store, seed + 1)
+                dying = pool.submit(kill_one, server, new_store(tmp_path, seed + 1), seed + 1)
             acknowledged += sum(counts)
-            rows += check_recovered(store, seed, counts)
+            rows += check_recovered(tmp_path / str(seed), seed, counts)
     assert acknowledged > KILLS
     assert rows >= acknowledged
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(60 + KILLS)
+def test_a_recovery_killed_again_and_again_still_gives_every_row(
+    tmp_path: Path, server: subprocess.Popen[str]
+) -> None:
+    """Recovery is safe against its own death: whatever it left, the next one finishes with the same rows."""
+    dice = random.Random(KILLS)
+    for seed in range(1, 2 * max(2, KILLS // 40), 2):
+        store = new_store(tmp_path, seed)
+        job = {"store": str(store), "name": "run", "seed": seed, "kill_after_s": 0.2, "recover": None}
+        counts = ask(server, job)
+        for _ in range(5):
+            path = str(store / "sequences" / "run")
+            ask(server, job | {"recover": path, "kill_after_s": dice.uniform(0.001, 0.06)})
+        rows = check_sealed_or_recover(store, seed, counts)
+        assert rows >= sum(counts)
+
+
+def check_sealed_or_recover(store: Path, seed: int, counts: list[int]) -> int:
+    """Compare as ``check_recovered`` does, also where a killed recovery came as far as the manifest."""
+    bundle = Bundle(store / "sequences" / "run")
+    if not bundle.manifest.exists():
+        return check_recovered(store, seed, counts)
+    recover(bundle.path)  # clears what is left of the journal
+    reader = open_bundle(bundle.path)
+    for topic, durable in zip(TOPICS, counts, strict=True):
+        found = reader.topic(topic.name)
+        assert found.rows >= durable
+        assert found.to_arrow().equals(topic.table(0, found.rows))
+    assert not bundle.journal.exists()
+    return sum(reader.topic(topic.name).rows for topic in TOPICS)

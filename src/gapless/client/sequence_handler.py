@@ -133,11 +133,7 @@ class SequenceHandler:
         return sorted(found, key=lambda n: (n.timestamp_ns is None, n.timestamp_ns or 0))
 
     def _notified_events(self) -> Iterator[Notification]:
-        try:
-            events = self.reader.topic("_events")
-        except NotFound:  # an open sequence has the topic from its first event on
-            return
-        for batch in events.scan():
+        for batch in self.reader.topic("_events").scan():
             for row in batch.to_pylist():
                 if row["kind"] == "notification":
                     data = json.loads(row["data"]) if row["data"] else None

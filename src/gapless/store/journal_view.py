@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from gapless.errors import IntegrityError
 from gapless.model.ledger import Ledger
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
@@ -34,7 +35,8 @@ class _Indexed:
 
     end: int
     frames: dict[int, list[FrameRef]]
-    dropped: dict[int, int]
+    dropped: dict[int, list[tuple[int, int]]]  # first arrival number and count of rows given up
+    damage: list[Damage]  # spans that were durable once, so their rows are lost, not late
 
 
 class JournalView:
@@ -46,6 +48,7 @@ class JournalView:
         self.topics: dict[str, TopicDeclaration] = {}
         self.parts: dict[str, list[dict[str, Any]]] = {}
         self.consumed: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}  # in what the parts were made from
         self.closed: dict[str, Any] | None = None
         self._segments: dict[str, _Indexed] = {}
         self._generation = -1
@@ -76,13 +79,14 @@ class JournalView:
         names = {path.name for path in present}
         self._segments = {name: known for name, known in self._segments.items() if name in names}
         for path in present:
-            stop = None
+            stop, durable = None, False
             if mark is not None and not path.name.startswith("carry"):
                 if path.name > segment_name(mark.segment):
                     continue
+                durable = True
                 if path.name == segment_name(mark.segment):
                     stop = mark.offset
-            changed |= self._read_segment(path, stop)
+            changed |= self._read_segment(path, stop, durable)
         return changed
 
     def _read_parts(self) -> bool:
@@ -97,27 +101,34 @@ class JournalView:
             self._declare(declaration)
             self.parts[declaration.name] = line["progress"]["parts"]
             self.consumed[declaration.name] = line["progress"]["consumed"]
+            self._dropped[declaration.name] = line["progress"]["dropped"]
         return True
 
     def _declare(self, declaration: TopicDeclaration) -> None:
         self.topics.setdefault(declaration.name, declaration)
 
-    def _read_segment(self, path: Path, stop: int | None) -> bool:
-        known = self._segments.get(path.name) or _Indexed(0, {}, {})
+    def _read_segment(self, path: Path, stop: int | None, durable: bool) -> bool:
+        known = self._segments.get(path.name) or _Indexed(0, {}, {}, [])
         try:
             items = list(scan(path, self.sequence["nonce"], known.end, stop))
         except FileNotFoundError:  # sealed into parts a moment ago: the next refresh sees them
             return False
         end = known.end
+        damage = [d for d in known.damage if d.end <= known.end]  # what lies behind is looked at again
+        torn: list[Damage] = []  # nothing whole follows: lost only if it was durable
         for item in items:
             if isinstance(item, Damage):
+                torn.append(item)
                 continue
+            damage, torn = damage + torn, []
             end = item.end
             self._index(path, item, known)
-        if end == known.end:
-            return False
-        self._segments[path.name] = _Indexed(end, known.frames, known.dropped)
-        return True
+        if durable:
+            damage += torn
+        changed = end != known.end or damage != known.damage
+        if changed:
+            self._segments[path.name] = _Indexed(end, known.frames, known.dropped, damage)
+        return changed
 
     def _index(self, path: Path, item: Frame, known: _Indexed) -> None:
         header = item.header
@@ -136,7 +147,7 @@ class JournalView:
                 )
             )
         elif header.kind == Kind.DROP:
-            known.dropped[header.topic] = known.dropped.get(header.topic, 0) + header.rows
+            known.dropped.setdefault(header.topic, []).append((header.first_seq, header.rows))
         elif header.kind == Kind.TOPIC:
             self._declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
         elif header.kind == Kind.CLOSE:
@@ -151,23 +162,58 @@ class JournalView:
         declaration = self.topics[topic]
         layout = Layout.of(declaration)
         at = max(self.consumed.get(topic, 0), after.next_seq if after is not None else 0)
-        frames = sorted(
-            (
-                f
-                for s in self._segments.values()
-                for f in s.frames.get(declaration.index, [])
-                if f.end_seq > at
-            ),
-            key=lambda f: f.first_seq,
-        )
-        for frame in frames:
-            if frame.end_seq <= at:
-                continue
+        for frame, skip in self._pending(declaration, at):
             batch = read_frame(frame, declaration, layout)
-            if frame.first_seq < at:
-                batch = batch.slice(at - frame.first_seq)
             at = frame.end_seq
-            yield Position(at), batch
+            yield Position(at), batch.slice(skip)
+        self._refuse_damage(declaration, at)
+
+    def _pending(
+        self, declaration: TopicDeclaration, at: int, *, holes: bool = False
+    ) -> Iterator[tuple[FrameRef, int]]:
+        """Yield the frames from an arrival number on, each with the number of rows to skip in it.
+
+        A carried copy and its original give each row once. Missing numbers raise IntegrityError, unless
+        ``holes`` are allowed.
+        """
+        spans: list[tuple[int, int, FrameRef | None]] = []
+        for segment in self._segments.values():
+            spans += [(f.first_seq, f.end_seq, f) for f in segment.frames.get(declaration.index, [])]
+            spans += [(first, first + n, None) for first, n in segment.dropped.get(declaration.index, [])]
+        for first, end, frame in sorted(spans, key=lambda span: span[:2]):
+            if end <= at:
+                continue
+            if first > at and not holes:
+                raise self._lost(declaration.name, f"arrival numbers {at} to {first - 1} are missing")
+            if frame is not None:
+                yield frame, max(0, at - first)
+            at = end
+
+    def _refuse_damage(self, declaration: TopicDeclaration, at: int) -> None:
+        """Raise IntegrityError where damaged bytes may have held rows of the topic behind the last whole frame."""
+        for name, segment in self._segments.items():
+            for item in segment.damage:
+                header = item.header
+                if header is not None and (
+                    header.kind not in (Kind.PACKED, Kind.ARROW, Kind.DROP)
+                    or header.topic != declaration.index
+                    or header.first_seq + header.rows <= at
+                ):
+                    continue
+                raise self._lost(
+                    declaration.name, f"{item.reason} in bytes {item.start} to {item.end} of {name}"
+                )
+
+    def _lost(self, topic: str, found: str) -> Exception:
+        if self._bundle.manifest.exists() or not self._bundle.journal.exists():
+            return FileNotFoundError(self._bundle.journal)  # sealed or discarded while we looked
+        return IntegrityError(
+            "durable rows of an unsealed sequence are damaged",
+            sequence=self.sequence["name"],
+            topic=topic,
+            found=found,
+            next_step="`gapless recover NAME` saves every whole frame and names what is lost in _gaps",
+        )
 
     @property
     def ledger(self) -> dict[str, Ledger]:
@@ -176,10 +222,12 @@ class JournalView:
         for name, declaration in self.topics.items():
             rows = sum(p["rows"] for p in self.parts.get(name, []))
             consumed = self.consumed.get(name, 0)
-            dropped = 0
-            for segment in self._segments.values():
-                for frame in segment.frames.get(declaration.index, []):
-                    rows += max(0, frame.end_seq - max(frame.first_seq, consumed))
-                dropped += segment.dropped.get(declaration.index, 0)
+            rows += sum(frame.rows - skip for frame, skip in self._pending(declaration, consumed, holes=True))
+            dropped = self._dropped.get(name, 0) + sum(
+                n
+                for segment in self._segments.values()
+                for first, n in segment.dropped.get(declaration.index, [])
+                if first >= consumed
+            )
             out[name] = Ledger(rows + dropped, rows, dropped, 0)
         return out

@@ -13,9 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gapless.errors import NotFound
 from gapless.store.reader import BundleReader, TopicReader, open_bundle
-from gapless.store.reserved import RESERVED_SCHEMAS
 
 FINDINGS = {
     "C001": "Messages are missing; rows of _gaps say which and why.",
@@ -118,21 +116,13 @@ def _verdict(findings: list[QualityFinding]) -> str:
 
 
 def _gap_rows(reader: BundleReader) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = _reserved(reader, "_gaps").to_pylist()
+    rows: list[dict[str, Any]] = reader.topic("_gaps").to_arrow().to_pylist()
     return rows
-
-
-def _reserved(reader: BundleReader, name: str) -> pa.Table:
-    """Return a reserved topic's rows; one that was never needed has none."""
-    try:
-        return reader.topic(name).to_arrow()
-    except NotFound:
-        return RESERVED_SCHEMAS[name].empty_table()
 
 
 def _clock_steps(reader: BundleReader) -> tuple[list[tuple[int, int]], int]:
     """Return (time, size) of each step of the wall clock, and how long producers were held up, in ns."""
-    table = _reserved(reader, "_health")
+    table = reader.topic("_health").to_arrow()
     if not table.num_rows:
         return [], 0
     drift = table["wall_ns"].to_numpy() - table["boot_ns"].to_numpy()

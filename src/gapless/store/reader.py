@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from gapless.errors import DeadlinePassed, NotFound
 from gapless.model.names import from_component
-from gapless.store.bundle_state import Folder, find_layers, open_folder
+from gapless.store.bundle_state import Declared, Folder, find_layers, open_folder
 from gapless.store.live_rows import SortedRows
 from gapless.store.merge import SortedStream, merge_sorted
 from gapless.store.part_reader import Part
+from gapless.store.reserved import RESERVED_SCHEMAS
 from gapless.store.selection import Selection
 
 if TYPE_CHECKING:
@@ -113,10 +114,10 @@ class BundleReader:
         return {name: self.topic(name) for name in self._topic_names() if not name.startswith("_")}
 
     def topic(self, name: str) -> TopicReader:
-        """Return the reader of a topic, reserved ones included; NotFound if there is none."""
+        """Return the reader of a topic; NotFound if there is none. A reserved topic may have no rows."""
         if name not in self._readers:
             names = self._topic_names()
-            if name not in names:
+            if name not in names and name not in RESERVED_SCHEMAS:
                 raise NotFound(
                     "there is no such topic",
                     sequence=self.name,
@@ -137,7 +138,9 @@ class TopicReader:
     def __init__(self, bundle: BundleReader, name: str) -> None:
         self.bundle = bundle
         self.name = name
-        declared = [f.declaration(name) for f in bundle.folders if name in f.topic_names()]
+        declared = [folder.declaration(name) for folder in self._holders()]
+        if not declared:  # a reserved topic that was never needed
+            declared = [Declared(name, RESERVED_SCHEMAS[name], {}, {}, "gapless")]
         first = declared[0]
         for other in declared[1:]:
             first.check_same_rows(other)
@@ -164,7 +167,7 @@ class TopicReader:
     @property
     def ledger(self) -> dict[str, int]:
         """Produced, written, dropped and gapped of this topic."""
-        return _total([folder.ledger(self.name) for folder in self.bundle.folders])
+        return _total([folder.ledger(self.name) for folder in self._holders()])
 
     def parts(self) -> list[Part]:
         """Return the Parquet parts that hold the topic, the base's before those of layers."""
@@ -215,11 +218,15 @@ class TopicReader:
         found = (source.floor_ns(time_ns) for source in self._sources([]))
         return max((f for f in found if f is not None), default=None)
 
+    def _holders(self) -> list[Folder]:
+        """Return the folders that hold the topic."""
+        return [folder for folder in self.bundle.folders if self.name in folder.topic_names()]
+
     def _sources(self, names: list[str]) -> list[Part | SortedRows]:
         """Return what holds the topic's rows now, in the order that decides between equal timestamps."""
         for _ in range(_ATTEMPTS):
             try:
-                return [s for folder in self.bundle.folders for s in folder.sources(self.name, names)]
+                return [s for folder in self._holders() for s in folder.sources(self.name, names)]
             except FileNotFoundError:  # sealed or discarded since the folder was opened
                 self.bundle.reload()
         raise DeadlinePassed("the sequence kept changing while it was read", topic=self.name)
