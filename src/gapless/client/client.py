@@ -15,6 +15,7 @@ from gapless.model.metadata import check_metadata
 from gapless.model.names import check_sequence_name, from_component
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.outcome import OnErrorPolicy, Outcome, State
+from gapless.store.deadline import within
 from gapless.store.durability import Durability
 from gapless.store.folder import FolderStore
 from gapless.store.layout import Bundle
@@ -237,9 +238,10 @@ class Client:
         self.catalog.upsert(top)
 
     def _discard(self, bundle: Bundle, tombstone: dict[str, Any]) -> None:
-        self._store.discard(bundle, tombstone)
+        name = str(tombstone["name"])
+        within(self._durability.deadline_s, "discard", name, lambda: self._store.discard(bundle, tombstone))
         if bundle.path.parent == self._store.sequences:
-            self.catalog.forget(str(tombstone["name"]))
+            self.catalog.forget(name)
 
     # -- finding and reading -------------------------------------------------------------------
 

@@ -6,16 +6,18 @@ import json
 import os
 import shutil
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import pyarrow as pa
 
 from gapless.client.artifact import artifact_entry
 from gapless.client.logged import logged_schema, logged_values
+from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
 from gapless.client.quarantine import Quarantined
 from gapless.client.topic_writer import TopicWriter
 from gapless.errors import (
@@ -34,10 +36,13 @@ from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration, check_schema
+from gapless.store.deadline import within
 from gapless.store.durability import Durability
 from gapless.store.frame import Kind
 from gapless.store.handover import OverflowPolicy
 from gapless.store.layout import Bundle
+from gapless.store.media.encoder_thread import MAX_PENDING
+from gapless.store.media.rows import Media
 from gapless.store.reserved import EVENTS, QUARANTINE
 from gapless.store.seal import seal
 from gapless.store.writer import BundleWriter, TopicState
@@ -82,6 +87,7 @@ class SequenceWriter:
         self._events_lock = threading.Lock()
         self._reserved: dict[str, TopicState] = {}
         self._next_index = _FIRST_INDEX
+        self._encoders = EncoderThreads()
         self._manifest: dict[str, Any] | None = None
 
     # -- the block -----------------------------------------------------------------------------
@@ -133,8 +139,13 @@ class SequenceWriter:
 
     def _end(self, error: BaseException | None) -> None:
         writer = self._writer_or_raise()
+        unencoded = self._encoders.close(self._durability.deadline_s)
+        if error is not None and unencoded is not None:
+            error.add_note(f"an encoder failed as well: {unencoded}")
         if error is None:
             try:
+                if unencoded is not None:
+                    raise unencoded
                 self._close(Outcome.COMPLETED, None)
             except RecordingFailed as failure:
                 self._keep_or_delete(failure)
@@ -203,8 +214,12 @@ class SequenceWriter:
                 {"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""}
             )
         assert self._bundle is not None
-        journal.write_checked(
-            self._bundle.pending, {"error": text, "notifications": notifications}, writer.platform
+        pending, words = self._bundle.pending, {"error": text, "notifications": notifications}
+        within(
+            self._durability.deadline_s,
+            "keep",
+            self.name,
+            lambda: journal.write_checked(pending, words, writer.platform),
         )
 
     def _writer_or_raise(self) -> BundleWriter:
@@ -230,6 +245,21 @@ class SequenceWriter:
 
     # -- topics --------------------------------------------------------------------------------
 
+    @overload
+    def topic_create(
+        self,
+        topic_name: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        ontology_type: Any,
+        on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
+        on_full: OverflowPolicy | str = OverflowPolicy.BLOCK,
+        producer_seq: bool = False,
+        media: Media | Literal["png", "mp4"],
+        max_pending_frames: int = MAX_PENDING,
+    ) -> MediaTopicWriter: ...
+
+    @overload
     def topic_create(
         self,
         topic_name: str,
@@ -240,13 +270,30 @@ class SequenceWriter:
         on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
         on_full: OverflowPolicy | str = OverflowPolicy.BLOCK,
         producer_seq: bool = False,
+        media: str | None = None,
+    ) -> TopicWriter: ...
+
+    def topic_create(
+        self,
+        topic_name: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        ontology_type: Any = None,
+        schema: pa.Schema | None = None,
+        on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
+        on_full: OverflowPolicy | str = OverflowPolicy.BLOCK,
+        producer_seq: bool = False,
+        media: Media | str | None = None,
+        max_pending_frames: int = MAX_PENDING,
     ) -> TopicWriter:
         """Add a topic and return its writer, which belongs to the thread that pushes first.
 
         Either ``ontology_type`` (a class) or ``schema`` (any Arrow schema; the time column may be left
         out) says what a row is. ``producer_seq``: the producer numbers its messages and holes become
         gaps. ``on_full``: what happens when the disk falls behind by more than max_unsynced_bytes.
-        Raises NameTaken, NameRefused, SchemaRefused, OntologyConflict, MetadataRefused.
+        ``media``: "png" or "mp4" encodes an Image topic on a thread of its own; returns a MediaTopicWriter,
+        for which ``on_full`` speaks of ``max_pending_frames`` pictures that wait for the encoder.
+        Raises NameTaken, NameRefused, SchemaRefused, OntologyConflict, MetadataRefused, MissingExtra.
         """
         self._check_active()
         name = check_topic_name(topic_name)
@@ -263,14 +310,33 @@ class SequenceWriter:
             schema = ontology_type.schema()
         else:
             described = {"tag": None, "version": 1, "fingerprint": ""}
+        if media is not None:
+            media = media_of(media, ontology_type, name)
+            described, schema = stored_type(media)
         schema = check_schema(schema, name)
         with self._lock:
             self._claim(name)
             declaration = TopicDeclaration(self._next_index, name, schema, described, checked, producer_seq)
             self._next_index += 1
-            state = self._writer.declare(declaration, OverflowPolicy(on_full))
-            topic = TopicWriter(self, state, ontology_type, TopicErrorPolicy(on_error))
+            policy, overflow = TopicErrorPolicy(on_error), OverflowPolicy(on_full)
+            if media is None:
+                topic = TopicWriter(self, self._writer.declare(declaration, overflow), ontology_type, policy)
+            else:
+                topic = self._media_topic(declaration, policy, Media(media), overflow, max_pending_frames)
             self._topics[name] = topic
+        return topic
+
+    def _media_topic(
+        self,
+        declaration: TopicDeclaration,
+        policy: TopicErrorPolicy,
+        media: Media,
+        overflow: OverflowPolicy,
+        max_pending: int,
+    ) -> TopicWriter:
+        state = self._writer.declare(declaration)  # the queue of pictures overflows, never encoded ones
+        topic = MediaTopicWriter.start(self, state, policy, media, on_full=overflow, max_pending=max_pending)
+        self._encoders.add(topic)
         return topic
 
     def _claim(self, name: str) -> None:
@@ -340,7 +406,13 @@ class SequenceWriter:
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when everything pushed before the call, in any topic and thread, is durable."""
-        self._check_active().flush(timeout_s)
+        limit_s = self._durability.deadline_s if timeout_s is None else timeout_s
+        give_up = time.monotonic() + limit_s
+        writer = self._check_active()
+        unencoded = self._encoders.drain(limit_s)
+        writer.flush(max(0.0, give_up - time.monotonic()))
+        if unencoded is not None:
+            raise unencoded
 
     def event(
         self,

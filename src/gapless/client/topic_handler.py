@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,7 +21,10 @@ from gapless.store.python_values import column_values
 from gapless.store.reader import BATCH_ROWS, TopicReader
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pyarrow.compute as pc
+
+    from gapless.store.media.remux import VideoFile
 
 _MESSAGES_AT_ONCE = 4_096  # Python values of so few rows stay in the processor's cache
 
@@ -131,6 +136,42 @@ class TopicHandler(TableView):
         return tail(
             self.reader.bundle.path, self.name, poll_s=poll_s, timeout_s=timeout_s, from_start=from_start
         )
+
+    def frames(
+        self, start_ns: int | None = None, end_ns: int | None = None, *, skip_undecodable: bool = False
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield time and pixels of each picture of a media topic, in the order they were pushed.
+
+        Colour comes as RGB ``[h, w, 3]``, grey as ``[h, w]``; png exactly as pushed. A window begins to decode
+        at the keyframe before it. A picture that builds upon a lost one raises IntegrityError, or is left out.
+        """
+        from gapless.client.media_reader import frames
+
+        return frames(self.reader, start_ns, end_ns, skip_undecodable=skip_undecodable)
+
+    def write_video(
+        self,
+        path: str | os.PathLike[str],
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        *,
+        skip_undecodable: bool = False,
+    ) -> VideoFile:
+        """Write a media="mp4" topic as an MP4 file without encoding again; the file is complete or absent.
+
+        It begins at the keyframe at or before ``start_ns``. Raises NameTaken if the file exists.
+        """
+        from gapless.client.media_reader import write_video
+
+        return write_video(self.reader, path, start_ns, end_ns, skip_undecodable=skip_undecodable)
+
+    def write_images(
+        self, folder: str | os.PathLike[str], start_ns: int | None = None, end_ns: int | None = None
+    ) -> list[Path]:
+        """Write a media="png" topic as one file for each picture, named by number and time."""
+        from gapless.client.media_reader import write_images
+
+        return write_images(self.reader, folder, start_ns, end_ns)
 
     def downsample(
         self, field: str, points: int = 2000, start_ns: int | None = None, end_ns: int | None = None

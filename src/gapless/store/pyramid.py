@@ -56,28 +56,32 @@ def group_buckets(table: pa.Table, schema: pa.Schema, part: int, row_start: int)
     rows = len(times)
     if rows == 0:
         return []
-    fields = {name: _Column(table.column(name), schema.field(name).type) for name in numeric_fields(schema)}
-    batches = []
-    for level in LEVELS:
-        starts = np.arange(0, rows, level)
-        ends = np.minimum(starts + level, rows)
-        columns: list[Any] = [
-            np.full(len(starts), level, np.int32),
-            np.full(len(starts), part, np.int32),
-            starts + row_start,
-            (ends - starts).astype(np.int32),
-            times[starts],
-            times[ends - 1],
-        ]
-        for column in fields.values():
-            columns += column.reduce(level)
-        batches.append(
-            pa.RecordBatch.from_arrays(
-                [c if isinstance(c, pa.Array) else pa.array(c) for c in columns],
-                schema=pyramid_schema(schema),
-            )
-        )
-    return batches
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # inf - inf and sums beyond float64 are values, not faults
+        fields = {
+            name: _Column(table.column(name), schema.field(name).type) for name in numeric_fields(schema)
+        }
+        return [_level(level, times, fields, part, row_start, schema) for level in LEVELS]
+
+
+def _level(
+    level: int, times: Numbers, fields: dict[str, _Column], part: int, row_start: int, schema: pa.Schema
+) -> pa.RecordBatch:
+    starts = np.arange(0, len(times), level)
+    ends = np.minimum(starts + level, len(times))
+    columns: list[Any] = [
+        np.full(len(starts), level, np.int32),
+        np.full(len(starts), part, np.int32),
+        starts + row_start,
+        (ends - starts).astype(np.int32),
+        times[starts],
+        times[ends - 1],
+    ]
+    for column in fields.values():
+        columns += column.reduce(level)
+    arrays = [c if isinstance(c, pa.Array) else pa.array(c) for c in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=pyramid_schema(schema))
 
 
 class _Column:
@@ -131,8 +135,7 @@ class _Column:
             self._level = level
         empty = self.count == 0
         mask = empty if empty.any() else None
-        with np.errstate(invalid="ignore", over="ignore"):
-            mean = self.total / np.maximum(self.count, 1)
+        mean = self.total / np.maximum(self.count, 1)
         return [
             pa.array(self.low, self.kind, mask=mask),
             pa.array(self.high, self.kind, mask=mask),
@@ -152,12 +155,11 @@ def _fold(values: Numbers, width: int, how: str) -> Numbers:
     whole = len(values) // width * width
     blocks = values[:whole].reshape(-1, width)
     tail = values[whole:]
-    with np.errstate(invalid="ignore", over="ignore"):
-        if how == "sum":
-            kind = np.int64 if values.dtype == np.int64 and width == _FANOUT else np.float64
-            sums: Numbers = blocks.sum(axis=1, dtype=kind)
-            return np.append(sums, tail.sum(dtype=kind)) if len(tail) else sums
-        out: Numbers = blocks.min(axis=1) if how == "min" else blocks.max(axis=1)
-        if len(tail):
-            out = np.append(out, tail.min() if how == "min" else tail.max())
-        return out
+    if how == "sum":
+        kind = np.int64 if values.dtype == np.int64 and width == _FANOUT else np.float64
+        sums: Numbers = blocks.sum(axis=1, dtype=kind)
+        return np.append(sums, tail.sum(dtype=kind)) if len(tail) else sums
+    out: Numbers = blocks.min(axis=1) if how == "min" else blocks.max(axis=1)
+    if len(tail):
+        out = np.append(out, tail.min() if how == "min" else tail.max())
+    return out

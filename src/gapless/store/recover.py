@@ -73,17 +73,26 @@ def recover(
         for segment in segment_paths(bundle):
             rows += sealer.read_segment(segment)
         sealer.take(rows)
-        if sealer.damage:
-            for damaged in sealer.segments:
-                if damaged.damaged:
-                    _keep_copy(bundle, damaged.path, platform)
+        for damage in sealer.damage:
+            _keep_damaged(bundle, damage, platform)
         return seal(bundle, header, sealer, platform, outcome=outcome, cause=cause)
     finally:
         platform.close(lock)
 
 
-def _keep_copy(bundle: Bundle, segment: Path, platform: Platform) -> None:
-    """Keep a damaged segment for inspection; its good frames are still read from the original."""
+def _keep_damaged(bundle: Bundle, damage: dict[str, Any], platform: Platform) -> None:
+    """Keep damaged bytes for inspection; the rest of their segment becomes parts as always.
+
+    The segment itself is not kept: every kill in the middle of a write would cost 64 MiB for a torn frame.
+    """
+    segment = bundle.journal / damage["segment"]
+    if not segment.exists():  # put aside whole while recording went on
+        return
     folder = bundle.journal / "quarantine"
     folder.mkdir(exist_ok=True)
-    platform.write_atomically(folder / segment.name, segment.read_bytes())
+    with segment.open("rb") as file:
+        file.seek(damage["start"])
+        torn = file.read(damage["end"] - damage["start"])
+    name = f"{segment.stem}-{damage['start']}-{damage['end']}.bytes"
+    platform.write_atomically(folder / name, torn)
+    platform.sync_directory(bundle.journal)

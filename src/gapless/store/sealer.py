@@ -30,6 +30,7 @@ class Segment:
     damaged: bool = False
     carried: bool = False
     drops: bool = False  # holds rows given up, which are in no other frame
+    notes: bool = False  # holds declarations, gaps or artifacts
 
 
 class Sealer:
@@ -48,6 +49,7 @@ class Sealer:
         self.closing: dict[str, Any] | None = None
         self.generation = 0
         self._carries = 0
+        self._unpublished = False  # declarations, gaps or artifacts were read that no published state holds
 
     @classmethod
     def resume(cls, bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS) -> Sealer:
@@ -90,6 +92,7 @@ class Sealer:
                 continue
             self._note(path, item, segment, rows)
         self.segments.append(segment)
+        self._unpublished |= segment.notes or segment.damaged
         return rows
 
     def _note_damage(self, path: Path, item: Damage) -> None:
@@ -132,7 +135,9 @@ class Sealer:
                     "",
                 )
             )
-        elif header.kind == Kind.TOPIC:
+            return
+        segment.notes |= header.kind != Kind.OPEN
+        if header.kind == Kind.TOPIC:
             self.declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
         elif header.kind == Kind.GAP:
             gap = json.loads(read_payload(path, item))
@@ -179,6 +184,7 @@ class Sealer:
     def publish(self) -> None:
         """Make the completed parts known, durably, in two copies so that one damaged bit costs nothing."""
         self.generation += 1
+        self._unpublished = False
         state = {
             "generation": self.generation,
             "gaps": self.gaps,
@@ -194,16 +200,22 @@ class Sealer:
 
     def forget_segments(self) -> None:
         """Delete the segments whose every row is in a published part; damaged ones go to quarantine."""
-        kept = []
+        kept = [segment for segment in self.segments if self._needed(segment)]
+        if len(kept) < len(self.segments) and self._unpublished:
+            self.publish()
         for segment in self.segments:
-            if any(end > self.topics[index].done.consumed for index, end in segment.reach.items()):
-                kept.append(segment)
-            elif segment.damaged:
+            if segment in kept:
+                continue
+            if segment.damaged:
                 self.quarantine(segment.path)
             else:
                 self.platform.remove(segment.path)
         self.segments = [self._carried(segment) for segment in kept]
         self.platform.sync_directory(self.bundle.journal)
+
+    def _needed(self, segment: Segment) -> bool:
+        """Tell whether the segment holds rows that are in no published part."""
+        return any(end > self.topics[index].done.consumed for index, end in segment.reach.items())
 
     def _carried(self, segment: Segment) -> Segment:
         """Return the segment, or the carry segment that took its place."""

@@ -7,6 +7,7 @@ groups or 256 MiB. Frames are kept by reference: only the row group being writte
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -244,10 +245,7 @@ class TopicSealer:
         batches: list[pa.RecordBatch] = []
         rows = size = 0
         self._group_seqs: list[tuple[int, int]] = []
-        for frame in self._from_cut():
-            batch = read_frame(frame, self.declaration, self._layout)
-            skip = max(0, self.cut_seq - frame.first_seq)
-            batch = batch.slice(skip)
+        for first, batch in self._from_cut():
             sizes = self._sizes(batch)
             ends = size + np.cumsum(sizes)
             full = int(
@@ -255,10 +253,10 @@ class TopicSealer:
             )  # the row that reaches the bound is included
             count = min(batch.num_rows, self.cuts.group_rows - rows, full + 1)
             batches.append(batch.slice(0, count))
-            self._group_seqs.append((frame.first_seq + skip, count))
+            self._group_seqs.append((first, count))
             rows += count
             size = int(ends[count - 1])
-            self.cut_seq = frame.first_seq + skip + count
+            self.cut_seq = first + count
             if rows == self.cuts.group_rows or size >= self.cuts.group_bytes:
                 return batches, size
         if not last:  # an estimate of waiting bytes was high: give the rows back
@@ -267,8 +265,35 @@ class TopicSealer:
             return [], 0
         return batches, size
 
-    def _from_cut(self) -> list[FrameRef]:
-        return [frame for frame in self.live if frame.end_seq > self.cut_seq]
+    def _from_cut(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield what waits to be cut as (first arrival number, batch).
+
+        Packed frames that follow each other are joined first: columns are made once per row group, not
+        once per frame.
+        """
+        joined: list[FrameRef] = []
+        rows = 0
+        for frame in [frame for frame in self.live if frame.end_seq > self.cut_seq]:
+            follows = bool(joined) and joined[-1].end_seq == frame.first_seq and rows < self.cuts.group_rows
+            if joined and not (follows and frame.kind == Kind.PACKED):
+                yield self._joined(joined)
+                joined, rows = [], 0
+            if frame.kind == Kind.PACKED:
+                joined.append(frame)
+                rows += frame.rows
+                continue
+            skip = max(0, self.cut_seq - frame.first_seq)
+            yield frame.first_seq + skip, read_frame(frame, self.declaration, self._layout).slice(skip)
+        if joined:
+            yield self._joined(joined)
+
+    def _joined(self, frames: list[FrameRef]) -> tuple[int, pa.RecordBatch]:
+        if self._layout is None:
+            raise IntegrityError("packed rows in a topic that cannot be packed", topic=self.declaration.name)
+        first = max(self.cut_seq, frames[0].first_seq)
+        skipped_bytes = (first - frames[0].first_seq) * self._layout.row_bytes
+        payload = b"".join(read_bytes(frame) for frame in frames)
+        return first, self._layout.columns(memoryview(payload)[skipped_bytes:], first)
 
     def _sizes(self, batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
         if self._fixed_bytes is not None:

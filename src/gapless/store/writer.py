@@ -130,6 +130,9 @@ class BundleWriter:
         self._commands: list[Command] = []
         self._late: list[Command] = []
         self._published = (0, 0, 0)
+        self._ending = threading.Lock()  # guards the two below
+        self._thread_ended = False
+        self._let_go = False
         self._thread = threading.Thread(
             target=self._run, name=f"gapless-writer-{header['name']}", daemon=True
         )
@@ -195,17 +198,22 @@ class BundleWriter:
     def release(self) -> None:
         """Give up the ownership; the journal no longer changes.
 
-        A writer thread stuck in the disk keeps it: it may still write when the disk comes back.
+        A writer thread stuck in the disk keeps it, as it may still write, and lets go when the disk is back.
         """
         if self.sealer is not None:
             self.sealer.stop(self.durability.deadline_s)
         if self.failure is not None or self.closed:
             self._thread.join(timeout=self.durability.deadline_s)
-        if self._thread.is_alive() or self._lock_fd < 0:
-            return
-        self.segments.close()
-        self.watermark.close()
-        self._release_lock()
+        with self._ending:
+            self._let_go = True
+            if self._thread_ended:
+                self._close_files()
+
+    def _close_files(self) -> None:
+        if self._lock_fd >= 0:
+            self.segments.close()
+            self.watermark.close()
+            self._release_lock()
 
     def _release_lock(self) -> None:
         if self._lock_fd >= 0:
@@ -274,6 +282,11 @@ class BundleWriter:
                     return
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: every error becomes the sequence's failure
             self._fail(error)
+        finally:
+            with self._ending:
+                self._thread_ended = True
+                if self._let_go:
+                    self._close_files()
 
     def _take_through(self, fence: Command) -> None:
         """Write the blocks queued before the fence; other requests wait for the next turn, when their rows are in."""

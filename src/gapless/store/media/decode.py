@@ -27,8 +27,11 @@ class Decoder:
 
     def decode(self, data: bytes, pixels: str) -> npt.NDArray[Any]:
         """Return ``[h, w, 3]`` RGB, or ``[h, w]`` where grey was pushed; IntegrityError for damaged bytes."""
+        packet = self._av.Packet(data)
+        # FFmpeg adds a PNG packet without this mark to the picture before it, as a difference.
+        packet.is_keyframe = self.encoding == "png"
         try:
-            frames = self._context.decode(self._av.Packet(data))
+            frames = self._context.decode(packet)
         except self._av.FFmpegError as error:
             raise IntegrityError("the bytes of a picture cannot be decoded", found=str(error)) from error
         if len(frames) != 1:

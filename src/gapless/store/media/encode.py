@@ -81,10 +81,8 @@ class H264Encoder:
         frame = _frame(self._av, array, pixels)
         if self._context is None:
             self._open(array)
-            self._options = self._one_thread(frame)
-        frame = self._reformatter.reformat(
-            frame, format="yuv420p", dst_colorspace=_BT601, dst_color_range=_LIMITED, **self._options
-        )
+            self._options = self._conversion(frame)
+        frame = self._reformatter.reformat(frame, format="yuv420p", **self._options)
         frame.pts = self._count
         self._count += 1
         data, keyframe = _only(self._context.encode(frame))
@@ -99,13 +97,14 @@ class H264Encoder:
         context.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
         self._context = context
 
-    def _one_thread(self, frame: Any) -> dict[str, Any]:
-        """Return what keeps the conversion on this thread, where the PyAV can be told so."""
+    def _conversion(self, frame: Any) -> dict[str, Any]:
+        """Return the conversion's options; it stays on this thread where the PyAV can be told so."""
+        options: dict[str, Any] = {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}
         try:
             self._reformatter.reformat(frame, format="yuv420p", threads=1)
         except TypeError:  # an older PyAV, which has no threads for it and no word for them
-            return {}
-        return {"threads": 1}
+            return options
+        return options | {"threads": 1}
 
 
 def _context(av: Any, codec: str, array: npt.NDArray[Any], pixel_format: str) -> Any:
@@ -126,5 +125,7 @@ def _frame(av: Any, array: npt.NDArray[Any], pixels: str) -> Any:
 
 def _only(packets: list[Any]) -> tuple[bytes, bool]:
     if len(packets) != 1:
-        raise MediaFailed("the encoder did not give one packet for one picture", found=f"{len(packets)} packets")
+        raise MediaFailed(
+            "the encoder did not give one packet for one picture", found=f"{len(packets)} packets"
+        )
     return bytes(packets[0]), bool(packets[0].is_keyframe)

@@ -30,6 +30,7 @@ from gapless.store.media.encode import Encoder
 from gapless.store.media.picture import Picture
 
 MAX_PENDING = 16  # half a second of a camera: rides out a slow sync, and 640 x 480 in colour is 15 MB
+_KEPT_BUFFERS = 4  # a steady camera needs two; more would hold memory after every burst
 _CAUSE = "media_failed"
 
 
@@ -145,11 +146,12 @@ class EncoderThread:
             self._changed.notify_all()
 
     def _copy(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the pixels in a buffer of ours: one used before if there is one, for fresh pages cost as much again."""
+        """Return the pixels in a buffer of ours, used before if possible: fresh pages cost as much as the copy."""
         with self._changed:
             buffer = self._buffers.pop() if self._buffers else None
-        if buffer is None or buffer.shape != array.shape:
-            buffer = np.empty(array.shape, array.dtype.newbyteorder("="))
+        native = array.dtype.newbyteorder("=")
+        if buffer is None or buffer.shape != array.shape or buffer.dtype != native:
+            buffer = np.empty(array.shape, native)
         np.copyto(buffer, array)
         return buffer
 
@@ -297,7 +299,7 @@ class EncoderThread:
             self._changed.notify_all()
 
     def _recycle(self, frame: _Frame) -> None:
-        if frame.own and len(self._buffers) < 2:  # one for the next push while one is being encoded
+        if frame.own and len(self._buffers) < _KEPT_BUFFERS:
             self._buffers.append(frame.array)
 
     def _fail(self, error: BaseException) -> None:
@@ -310,7 +312,7 @@ class EncoderThread:
                 "the encoder failed; no more pictures are taken",
                 sequence=self.lane.sequence,
                 topic=self.topic,
-                found=f"picture {self._packet}: {error}",
+                found=f"picture {self._packet}: {type(error).__name__}: {error}",
                 next_step="record into another topic; `_gaps` and the ledger tell what is missing",
             )
             failure.__cause__ = error

@@ -74,7 +74,10 @@ class PictureReader:
         raw = self._bytes(data)
         if len(raw) < step * (h - 1) + row_bytes:
             raise self._refuse(
-                "the bytes end before the last row", "data", f"{len(raw)} bytes", f"{step * (h - 1) + row_bytes}"
+                "the bytes end before the last row",
+                "data",
+                f"{len(raw)} bytes",
+                f"{step * (h - 1) + row_bytes}",
             )
         order = ">" if big_endian else "<"
         shape, strides = (h, w), (step, channels * int(code[1]))
@@ -87,13 +90,19 @@ class PictureReader:
         height, width, pixels = picture.kind
         if pixels not in _TAKES[self.media]:
             raise self._refuse(
-                f"media={self.media!s} cannot hold these pixels", "encoding", pixels, ", ".join(_TAKES[self.media])
+                f"media={self.media!s} cannot hold these pixels",
+                "encoding",
+                pixels,
+                ", ".join(_TAKES[self.media]),
             )
         if not (height and width):
             raise self._refuse("an image has no pixels", "data", f"{width} x {height}", "at least 1 x 1")
         if self.media is Media.MP4 and (height % 2 or width % 2):
             raise self._refuse(
-                "H.264 keeps colour for blocks of 2 x 2 pixels", "data", f"{width} x {height}", "even width and height"
+                "H.264 keeps colour for blocks of 2 x 2 pixels",
+                "data",
+                f"{width} x {height}",
+                "even width and height",
             )
         return picture
 
@@ -111,7 +120,9 @@ class PictureReader:
             view = memoryview(data)
             return view if view.format == "B" and view.ndim == 1 else view.cast("B")
         except TypeError as error:
-            raise self._refuse("pixels must be contiguous bytes", "data", type(data).__name__, "bytes") from error
+            raise self._refuse(
+                "pixels must be contiguous bytes", "data", type(data).__name__, "bytes"
+            ) from error
 
     def _refuse(self, message: str, field: str, found: object, expected: object) -> ValueRefused:
         return ValueRefused(

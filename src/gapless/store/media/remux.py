@@ -1,0 +1,104 @@
+"""A video file of stored packets: their bytes as they are, in a container that players open."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from gapless.errors import MediaFailed, NotFound, UsageError
+from gapless.store.media.packets import Packet
+from gapless.store.media.pyav import load_av
+from gapless.store.platform import PLATFORM, Platform
+
+TICKS_PER_S = 90_000  # of MPEG; a picture's time is at most 5.6 µs off, and the error does not add up
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """What was written. ``moved``: pictures whose time had to be raised above the one before."""
+
+    path: Path
+    frames: int
+    start_ns: int
+    end_ns: int
+    moved: int
+
+
+def write_mp4(packets: Iterable[Packet], path: Path, platform: Platform = PLATFORM) -> VideoFile:
+    """Write H.264 packets as MP4 without encoding them again; the file is complete or absent.
+
+    Players need times that rise: a picture that is not later than the one before gets the next tick and is
+    counted in ``moved``. Raises NotFound if there are no packets, UsageError for pictures that are not video.
+    """
+    av = load_av("h264")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        written = _write(av, iter(packets), partial, path)
+        platform.sync_file(partial)
+        platform.replace(partial, path)
+        platform.sync_directory(path.parent)
+    except av.FFmpegError as error:
+        raise MediaFailed(
+            "the video file could not be written",
+            found=str(error),
+            next_step="look for room and rights where the file should be",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return written
+
+
+def _write(av: Any, packets: Any, partial: Path, path: Path) -> VideoFile:
+    first: Packet | None = next(packets, None)
+    if first is None:
+        raise NotFound("there are no pictures to write", next_step="choose another window")
+    if first.encoding != "h264":
+        raise UsageError(
+            "the pictures are single images, not video",
+            found=first.encoding,
+            expected="h264",
+            next_step="write_images() writes one file each",
+        )
+    frames, moved, last_tick, end_ns = 0, 0, -1, first.timestamp_ns
+    with (
+        av.open(io.BytesIO(first.data), format="h264") as probe,
+        av.open(
+            str(partial), "w", format="mp4", options={"video_track_timescale": str(TICKS_PER_S)}
+        ) as container,
+    ):
+        track = container.add_stream_from_template(probe.streams.video[0])
+        track.time_base = Fraction(1, TICKS_PER_S)
+        for packet in _chain(first, packets):
+            tick = ((packet.timestamp_ns - first.timestamp_ns) * TICKS_PER_S + _NS // 2) // _NS
+            if tick <= last_tick:
+                tick, moved = last_tick + 1, moved + 1
+            container.mux(_muxable(av, packet, tick, track))
+            frames, last_tick, end_ns = frames + 1, tick, max(end_ns, packet.timestamp_ns)
+    return VideoFile(path, frames, first.timestamp_ns, end_ns, moved)
+
+
+def _chain(first: Packet, rest: Iterable[Packet]) -> Iterable[Packet]:
+    yield first
+    for packet in rest:
+        if (packet.width, packet.height, packet.encoding) != (first.width, first.height, first.encoding):
+            raise UsageError(
+                "the pictures of a layer differ in size or encoding from the ones before",
+                found=f"{packet.width} x {packet.height} {packet.encoding}",
+                expected=f"{first.width} x {first.height} {first.encoding}",
+                next_step="read the sequence with layers=[], or choose a window",
+            )
+        yield packet
+
+
+def _muxable(av: Any, packet: Packet, tick: int, track: Any) -> Any:
+    made = av.Packet(packet.data)
+    made.pts = made.dts = tick
+    made.time_base = track.time_base
+    made.is_keyframe = packet.keyframe
+    made.stream = track
+    return made
