@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -27,6 +28,7 @@ from gapless.errors import (
     UsageError,
     ValueRefused,
     WriterClosed,
+    WrongProcess,
     WrongThread,
 )
 from gapless.model.message import Message
@@ -266,6 +268,24 @@ def test_another_thread_needs_a_lane_of_its_own(tmp_path: Path) -> None:
             thread.join()
         assert sorted(numbers(client)) == list(range(40))
     assert len(refused) == 1
+
+
+def test_a_forked_child_cannot_push_pictures(tmp_path: Path) -> None:
+    """The child's push raises, though it forked right after the topic was made; the parent goes on."""
+    with connect(tmp_path) as client:
+        with client.sequence_create("s") as seq:
+            cam = camera(seq)
+            cam.push_image(0, numbered(0))
+            child = os.fork()
+            if not child:
+                try:
+                    cam.push_image(1, numbered(1))
+                except (WrongProcess, WriterClosed):
+                    os._exit(7)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            cam.push_image(1, numbered(1))
+        assert numbers(client) == [0, 1]
 
 
 @pytest.mark.parametrize("media", ["png", "mp4"])

@@ -26,6 +26,7 @@ def whole_rows(path: Path, nonce: int, cut: int) -> dict[int, int]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.crash
 @pytest.mark.timeout(600)
 def test_a_journal_cut_at_any_byte_gives_exactly_the_rows_of_the_frames_before_the_cut(

@@ -35,8 +35,8 @@ from gapless.model.metadata import check_metadata
 from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy
 from gapless.store import journal
-from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.deadline import within
+from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.durability import Durability
 from gapless.store.frame import Kind
 from gapless.store.handover import OverflowPolicy

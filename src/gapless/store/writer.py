@@ -130,6 +130,8 @@ class BundleWriter:
         self._commands: list[Command] = []
         self._late: list[Command] = []
         self._published = (0, 0, 0)
+        self._lanes: list[PackedLane | GeneralLane] = []  # also of topics that the thread has not met yet
+        self._refusal: Callable[[], Exception] | None = None
         self._ending = threading.Lock()  # guards the two below
         self._thread_ended = False
         self._let_go = False
@@ -163,6 +165,9 @@ class BundleWriter:
         else:
             lane = GeneralLane(self.hand_over, state.declaration, self.now_ns)
         state.lanes.append(lane)
+        self._lanes.append(lane)
+        if self._refusal is not None:  # the end came while the lane was made
+            lane.refuse(self._refusal)
         return lane
 
     def flush(self, timeout_s: float | None = None) -> None:
@@ -230,9 +235,9 @@ class BundleWriter:
 
     def refuse(self, reason: Callable[[], Exception]) -> None:
         """Make every later push of every lane raise ``reason()``."""
-        for state in list(self.topics.values()):
-            for lane in list(state.lanes):
-                lane.refuse(reason)
+        self._refusal = reason
+        for lane in list(self._lanes):
+            lane.refuse(reason)
 
     def ledger(self, state: TopicState) -> Ledger:
         """Return what became of the rows offered so far, as far as this process knows."""

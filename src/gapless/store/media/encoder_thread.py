@@ -6,6 +6,7 @@ a lane like any other, so one durability and one recovery hold for them.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -87,6 +88,7 @@ class EncoderThread:
         self._packet = 0
         self._pushing = False
         self._closing = False
+        self._process = os.getpid()  # a forked child has the queue but not the thread that empties it
         self._abandoned = False
         self._thread = threading.Thread(target=self._run, name=f"gapless-encoder-{self.topic}", daemon=True)
         self._thread.start()
@@ -115,6 +117,8 @@ class EncoderThread:
         if self.failure is not None:
             self.told = True
             raise self.failure
+        if os.getpid() != self._process:
+            raise WrongProcess("a writer was inherited by a forked child", sequence=self.lane.sequence)
         if self._closing:
             raise WriterClosed("the topic takes no more rows", sequence=self.lane.sequence, topic=self.topic)
         if self._kind is not None and picture.kind != self._kind:
