@@ -24,7 +24,9 @@ def run(bench: Bench) -> None:
         }
     )
     figure, peer = "CPU ns/row", "Arrow IPC, no sync"
-    bench.compare("push_columns to durable, sealing off", figure, found["off"], peer, found["ipc"], at_most=1.3)
+    bench.compare(
+        "push_columns to durable, sealing off", figure, found["off"], peer, found["ipc"], at_most=1.3
+    )
     bench.compare("push_batch to durable, sealing off", figure, found["batch"], peer, found["ipc"])
     bench.compare(
         "push_columns to durable, sealing on", figure, found["on"], peer, found["ipc"],

@@ -43,7 +43,9 @@ def run(bench: Bench) -> None:
         return
     _gapless(store, 50.0)  # the footers' statistics enter the catalog with the first query
     for what, (threshold, at_most) in questions.items():
-        found = bench.interleave({"ours": _timed(_gapless, store, threshold), "peer": _timed(_duckdb, store, threshold)})
+        found = bench.interleave(
+            {"ours": _timed(_gapless, store, threshold), "peer": _timed(_duckdb, store, threshold)}
+        )
         same = found["ours"][0][1] == found["peer"][0][1]
         spans = found["ours"][0][1]
         note = f"{len(spans):,} spans in {len({name for name, _, _ in spans}):,} sequences; "
@@ -72,7 +74,9 @@ def _record(store: Path, sequences: int, rows: int) -> None:
                 topic.push_columns(stamps, dict(zip("xyz", values, strict=True)))
 
 
-def _timed(query: Callable[[Path, float], Spans], store: Path, threshold: float) -> Callable[[], tuple[Cost, Spans]]:
+def _timed(
+    query: Callable[[Path, float], Spans], store: Path, threshold: float
+) -> Callable[[], tuple[Cost, Spans]]:
     def once() -> tuple[Cost, Spans]:
         with cost() as spent:
             spans = query(store, threshold)
@@ -107,7 +111,9 @@ def _duckdb(store: Path, threshold: float) -> Spans:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", type=Path, metavar="DIR", help="keep the recorded sequences here for the next time")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="keep the recorded sequences here for the next time"
+    )
 
 
 if __name__ == "__main__":

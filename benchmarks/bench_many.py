@@ -39,12 +39,18 @@ def run(bench: Bench) -> None:
     for verb, arguments in verbs.items():
         found = bench.interleave(
             {
-                name: (lambda store=store, arguments=arguments: spent_by([str(program), *arguments(store)])[0])
+                name: (
+                    lambda store=store, arguments=arguments: spent_by([str(program), *arguments(store)])[0]
+                )
                 for name, store in (("large", large), ("small", small))
             }
         )
         bench.compare(
-            f"gapless {verb}, {count:,} sequences", "CPU ms", found["large"], f"{few} sequences", found["small"]
+            f"gapless {verb}, {count:,} sequences",
+            "CPU ms",
+            found["large"],
+            f"{few} sequences",
+            found["small"],
         )
 
 

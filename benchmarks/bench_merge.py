@@ -90,14 +90,14 @@ def _numpy(store: Path, total: int) -> float:
 
 def _polars(store: Path, total: int) -> float:
     try:
-        import polars
+        import polars as pl
     except ModuleNotFoundError:
         return 0.0
     with cost() as spent:
         merged: Any = None
         for code, paths in enumerate(_files(store).values()):
-            frame = polars.read_parquet(paths, columns=_SCHEMA.names)
-            frame = frame.with_columns(topic=polars.lit(code, polars.Int16)).set_sorted("timestamp_ns")
+            frame = pl.read_parquet(paths, columns=_SCHEMA.names)
+            frame = frame.with_columns(topic=pl.lit(code, pl.Int16)).set_sorted("timestamp_ns")
             merged = frame if merged is None else merged.merge_sorted(frame, "timestamp_ns")
     assert merged.height == total
     return spent.cpu_ns / total

@@ -28,7 +28,10 @@ def run(bench: Bench) -> None:
     with cost() as filling:
         catalog = _catalog(folder, documents)
     bench.limit(
-        f"filling the catalog with {count:,} sequences", "CPU µs/sequence", [filling.cpu_ns / 1e3 / count], None
+        f"filling the catalog with {count:,} sequences",
+        "CPU µs/sequence",
+        [filling.cpu_ns / 1e3 / count],
+        None,
     )
     scan, indexed = _sqlite(folder / "scan.db", documents), _sqlite(folder / "index.db", documents)
     for number, path in enumerate((_VEHICLE, _PLANNING, _SPEED)):
@@ -53,21 +56,30 @@ def run(bench: Bench) -> None:
     for what, (expression, where, values) in questions.items():
         found = bench.interleave(
             {
-                "ours": _timed(lambda expression=expression: [item.name for item in catalog.query(expression)]),
+                "ours": _timed(
+                    lambda expression=expression: [item.name for item in catalog.query(expression)]
+                ),
                 "index": _timed(_select(indexed, where, values)),
                 "scan": _timed(_select(scan, where, values), repeats=1),
             }
         )
         hits = {name: sorted(runs[0][1]) for name, runs in found.items()}
         same = hits["ours"] == hits["scan"] == hits["index"]
-        note = f"{len(hits['ours']):,} sequences found, " + ("the same in all" if same else "THE ANSWERS DIFFER")
+        note = f"{len(hits['ours']):,} sequences found, " + (
+            "the same in all" if same else "THE ANSWERS DIFFER"
+        )
         ours = [spent for spent, _ in found["ours"]]
         bench.compare(
             f"{what} of {count:,}", "CPU ms", ours, "SQLite expression index", [s for s, _ in found["index"]],
             at_most=3, note=note,
         )  # fmt: skip
         bench.compare(
-            f"{what} of {count:,}", "CPU ms", ours, "SQLite JSON scan", [s for s, _ in found["scan"]], at_least=50
+            f"{what} of {count:,}",
+            "CPU ms",
+            ours,
+            "SQLite JSON scan",
+            [s for s, _ in found["scan"]],
+            at_least=50,
         )
     catalog.close()
 
@@ -99,7 +111,9 @@ def _catalog(folder: Path, documents: list[dict[str, Any]]) -> Catalog:
         with catalog._database.transaction():
             for number in range(start, min(start + 500, len(documents))):
                 name = f"run-{number:06d}"
-                facts = BundleFacts(name, name, "sealed", "sealed;", created_ns=number, metadata=documents[number])
+                facts = BundleFacts(
+                    name, name, "sealed", "sealed;", created_ns=number, metadata=documents[number]
+                )
                 upsert(catalog._database, facts)
     return catalog
 

@@ -43,14 +43,15 @@ def _record(store: Path, rows: int) -> np.ndarray[tuple[int], np.dtype[np.float6
         topic = sequence.topic_create("signal", schema=_SCHEMA)
         for start in range(0, rows, block):
             part = values[start : start + block]
-            topic.push_columns(np.arange(start, start + len(part), dtype=np.int64) * 1_000_000, {"value": part})
+            topic.push_columns(
+                np.arange(start, start + len(part), dtype=np.int64) * 1_000_000, {"value": part}
+            )
     return values
 
 
 def _pyramid(store: Path, lowest: float, highest: float) -> float:
-    with connect(store) as client:
-        with cost() as spent:
-            curve = client.sequence_handler("long").topic("signal").plot("value", points=_POINTS).curve
+    with connect(store) as client, cost() as spent:
+        curve = client.sequence_handler("long").topic("signal").plot("value", points=_POINTS).curve
     assert float(curve.minimum.min()) == lowest, "the least value is not in the curve"
     assert float(curve.maximum.max()) == highest, "the greatest value is not in the curve"
     return spent.cpu_ns / 1e6

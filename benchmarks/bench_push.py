@@ -13,7 +13,9 @@ from motion import NAMES, SCHEMA, START_NS, Recording, push_all, times, values
 
 from gapless import IMU, Message, Vector3d
 
-_MOSAICO = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gapless-bench" / "mosaicolabs-0.7.0"
+_MOSAICO = (
+    Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gapless-bench" / "mosaicolabs-0.7.0"
+)
 FIGURE = "CPU ns/row"
 
 
@@ -101,17 +103,16 @@ def _mcap(bench: Bench, count: int, rows: list[tuple[float, ...]]) -> float:
     from mcap.writer import Writer
 
     encode = msgspec.json.Encoder().encode
-    with (bench.folder("mcap") / "run.mcap").open("wb") as file:
-        with cost() as spent:
-            writer = Writer(file)
-            writer.start()
-            schema = writer.register_schema("imu", "jsonschema", b'{"type":"object"}')
-            channel = writer.register_channel("imu", "json", schema)
-            for t, row in zip(times(count), itertools.cycle(rows), strict=False):
-                writer.add_message(channel, t, encode(dict(zip(NAMES, row, strict=True))), t)
-            writer.finish()
-            file.flush()
-            os.fsync(file.fileno())
+    with (bench.folder("mcap") / "run.mcap").open("wb") as file, cost() as spent:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("imu", "jsonschema", b'{"type":"object"}')
+        channel = writer.register_channel("imu", "json", schema)
+        for t, row in zip(times(count), itertools.cycle(rows), strict=False):
+            writer.add_message(channel, t, encode(dict(zip(NAMES, row, strict=True))), t)
+        writer.finish()
+        file.flush()
+        os.fsync(file.fileno())
     return spent.cpu_ns / count
 
 
@@ -175,7 +176,9 @@ def _mosaico_python(bench: Bench) -> Path | None:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mosaico-venv", type=Path, default=_MOSAICO, metavar="DIR", help="environment of the SDK")
+    parser.add_argument(
+        "--mosaico-venv", type=Path, default=_MOSAICO, metavar="DIR", help="environment of the SDK"
+    )
     parser.add_argument("--install-mosaico", action="store_true", help="make that environment with pip")
 
 

@@ -22,12 +22,11 @@ _PACKED, _ARROW = "rows pushed one by one", "rows pushed in blocks of 1,000"
 def run(bench: Bench) -> None:
     count = bench.size(2 << 20, 20_000)  # two whole parts
     journals = {_PACKED: _journal(bench, count, packed=True), _ARROW: _journal(bench, count, packed=False)}
-    table = _table(count)
     found = bench.interleave(
         {
             _PACKED: lambda: _seal(bench, journals[_PACKED], count),
             _ARROW: lambda: _seal(bench, journals[_ARROW], count),
-            "pyarrow": lambda: _pyarrow(bench, table),
+            "pyarrow": lambda: _pyarrow(bench, count),
         }
     )
     for how in journals:
@@ -41,7 +40,6 @@ def run(bench: Bench) -> None:
         "pyarrow, same encodings", [size for _, size in found["pyarrow"]],
         note="ours holds the arrival number too",
     )  # fmt: skip
-    del table
     for factor in (1, 2):
         journal = journals[_PACKED] if factor == 1 else _journal(bench, factor * count, packed=True)
         peak = in_child(Path(__file__), "--recover", str(_copy(bench, journal)))["peak_rss_bytes"]
@@ -79,7 +77,8 @@ def _table(count: int) -> pa.Table:
     return pa.Table.from_batches(batches(count, 10_000)).combine_chunks()
 
 
-def _pyarrow(bench: Bench, table: pa.Table) -> tuple[float, float]:
+def _pyarrow(bench: Bench, count: int) -> tuple[float, float]:
+    table = _table(count)
     path = bench.folder("pyarrow") / "imu.parquet"
     dictionary, encodings = leaf_encodings(table.schema)
     with cost() as spent:

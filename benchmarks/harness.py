@@ -143,15 +143,21 @@ class Bench:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.work))
 
 
-def main(run: Callable[[Bench], None], *, options: Callable[[argparse.ArgumentParser], None] | None = None) -> int:
+def main(
+    run: Callable[[Bench], None], *, options: Callable[[argparse.ArgumentParser], None] | None = None
+) -> int:
     """Run one benchmark script: parse its arguments, print its table, write its JSON."""
     module = sys.modules["__main__"]
     name = Path(str(module.__file__)).stem.removeprefix("bench_")
     parser = argparse.ArgumentParser(description=(module.__doc__ or "").strip().splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, figures mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: shows that it runs, figures mean nothing"
+    )
     parser.add_argument("--rounds", type=int, help="rounds (default 5; 1 with --quick)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and machine facts")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where to write (default: the temporary folder)")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="where to write (default: the temporary folder)"
+    )
     if options is not None:
         options(parser)
     args = parser.parse_args()

@@ -11,9 +11,9 @@ import sys
 import time
 from typing import Any
 
-from mosaicolabs.handlers.topic_writer import TopicWriter
-from mosaicolabs.handlers.config import TopicWriterConfig
 from mosaicolabs.enum.topic_level_error_policy import TopicLevelErrorPolicy
+from mosaicolabs.handlers.config import TopicWriterConfig
+from mosaicolabs.handlers.topic_writer import TopicWriter
 from mosaicolabs.models.core import Message
 from mosaicolabs.models.data import Vector3d
 from mosaicolabs.models.sensors import IMU
@@ -22,7 +22,7 @@ from mosaicolabs.models.sensors import IMU
 class _Discard:
     """Takes batches and forgets them."""
 
-    def do_put(self, descriptor: Any, schema: Any) -> tuple[Any, None]:
+    def do_put(self, _descriptor: Any, _schema: Any) -> tuple[Any, None]:
         return self, None
 
     def write_batch(self, batch: Any) -> None:

@@ -17,8 +17,8 @@ Written by `make docs` from `gapless --help` and `gapless VERB --help`; do not e
 {help}
 ```
 
-Exit codes: 0 ok, 1 problems found or crashed, 2 usage, 3 not found, 4 integrity, 5 unreachable or
-preflight, 6 crashed but sealed, 7 a device may be unsafe, 130 stopped by the operator.
+Exit codes: 0 ok, 1 problems found or failed, 2 usage, 3 not found, 4 integrity, 5 the system refused (a
+folder out of reach), 130 stopped by the operator.
 """
 
 
@@ -62,8 +62,8 @@ def argument_rows(parser: argparse.ArgumentParser, prefix: str = "") -> list[str
 def argument(action: argparse.Action) -> str:
     """Return how an argument is typed: `REF`, `[REF]`, `FILE…`, `--for DURATION`."""
     value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    if action.choices:
-        value = ",".join(map(str, action.choices))
+    if action.choices and action.option_strings:
+        value = "|".join(map(str, action.choices))
     if action.option_strings:
         option = ", ".join(action.option_strings)
         return cell(option if action.nargs == 0 else f"{option} {value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +55,20 @@ def random_expressions(count: int) -> list[Any]:
     dice = random.Random(11)
 
     def one() -> Any:
-        return dice.choice(
-            [
-                lambda: Sequence.Q.user_metadata["site"].eq(dice.choice([*SITES, "west"])),
-                lambda: Sequence.Q.user_metadata["run.number"].between(
-                    *sorted([dice.randrange(12), dice.randrange(12)])
-                ),
-                lambda: Sequence.Q.user_metadata["run.ok"].eq(dice.random() < 0.5),
-                lambda: Sequence.Q.user_metadata["tags"].eq(str(dice.randrange(5))),
-                lambda: Sequence.Q.name.match(f"s{dice.randrange(2)}*"),
-                lambda: Sequence.Q.group.eq(f"g{dice.randrange(3)}"),
-                lambda: Topic.Q.user_metadata["port"].eq(f"p{dice.randrange(4)}"),
-                lambda: IMU.Q.acceleration.x.gt(dice.uniform(-2, 15)),
-                lambda: IMU.Q.acceleration.y.lt(dice.uniform(-2, 2)),
-            ]
-        )()
+        makers: list[Callable[[], Any]] = [
+            lambda: Sequence.Q.user_metadata["site"].eq(dice.choice([*SITES, "west"])),
+            lambda: Sequence.Q.user_metadata["run.number"].between(
+                *sorted([dice.randrange(12), dice.randrange(12)])
+            ),
+            lambda: Sequence.Q.user_metadata["run.ok"].eq(dice.random() < 0.5),
+            lambda: Sequence.Q.user_metadata["tags"].eq(str(dice.randrange(5))),
+            lambda: Sequence.Q.name.match(f"s{dice.randrange(2)}*"),
+            lambda: Sequence.Q.group.eq(f"g{dice.randrange(3)}"),
+            lambda: Topic.Q.user_metadata["port"].eq(f"p{dice.randrange(4)}"),
+            lambda: IMU.Q.acceleration.x.gt(dice.uniform(-2, 15)),
+            lambda: IMU.Q.acceleration.y.lt(dice.uniform(-2, 2)),
+        ]
+        return dice.choice(makers)()
 
     return [one() & one() if dice.random() < 0.5 else one() | one() for _ in range(count)]
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from gapless._version import __version__
 from gapless.cli.main import VERBS, parser_of
+from gapless.cli.version import LIBRARIES
 
 from .conftest import Cli, environment
 
@@ -125,3 +128,52 @@ def test_errors_are_json_on_request(cli: Cli) -> None:
 def test_a_remote_store_is_refused(cli: Cli) -> None:
     """A URL of a server is a usage error as long as only folders can be opened."""
     assert cli("ls", "--store", "grpc://host:1").returncode == 2
+
+
+def test_help_of_a_verb_is_found_both_ways(cli: Cli) -> None:
+    """`gapless help ls` is `gapless ls --help`; an unknown option is not called a verb."""
+    assert cli("help", "ls").stdout == cli("ls", "--help").stdout != cli("--help").stdout
+    assert "there is no option '--foo'" in cli("--foo").stderr
+
+
+def test_help_knows_plain_terminals(cli: Cli) -> None:
+    """Where the encoding has no ellipsis, the help shows dots, not an escape."""
+    done = cli("--help", PYTHONIOENCODING="ascii")
+    assert done.stdout.splitlines()[0].endswith("VERB ...")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ls", "--help"], ["help", "show"], ["explain"]])
+def test_a_closed_pipe_is_no_error(arguments: list[str]) -> None:
+    """A reader that is gone before the first line is met without a complaint, in help too."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "gapless.cli.main", *arguments],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        complaint = process.stderr.read()
+    assert (complaint, process.returncode) == (b"", 0)
+
+
+def test_a_file_is_no_store(cli: Cli, tmp_path: Path) -> None:
+    """A store that is a file is refused by every verb, not taken for an empty one."""
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    for arguments in (["ls"], ["tree"], ["record", "host", "--for", "1s"]):
+        done = cli(*arguments, "--store", "file")
+        assert (done.returncode, "is a folder" in done.stderr) == (2, True)
+
+
+def test_options_of_the_demo_that_mean_nothing_are_refused(cli: Cli) -> None:
+    """--times belongs to --kill, --seconds to the recording."""
+    assert cli("demo", "--times", "3").returncode == 2
+    assert cli("demo", "--kill", "--seconds", "3").returncode == 2
+
+
+def test_libraries_are_those_that_are_installed() -> None:
+    """`doctor` and `version` look for what the package declares, no more and no less."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {text.split(">")[0] for text in project["project"]["dependencies"]}
+    assert set(LIBRARIES) == declared

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import io
+import sys
+
 import pytest
 
 from gapless.cli import options, output
@@ -45,9 +49,44 @@ def test_tables_align_numbers() -> None:
     ]
 
 
+class Narrow(io.StringIO):
+    """A terminal as far as the table can tell."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+def test_a_narrow_terminal_does_without_spare_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare columns go one after the other until the lines fit; a pipe has them all."""
+    rows = [["x" * 10, "1" * 8, "2" * 8]]
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", Narrow())
+    monkeypatch.setenv("COLUMNS", "22")
+    shown = output.table(["A", "B", "C"], rows, right=frozenset({1, 2}), spare=(1, 2))
+    assert shown == ["A                  C", f"{'x' * 10}  {'2' * 8}"]
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert "1" * 8 in output.table(["A", "B", "C"], rows, right=frozenset({1, 2}), spare=(1, 2))[1]
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(None, "-"), (9.9981, "9.998"), (275_812.4, "275,812"), (2e9, "2e+09")]
+)
+def test_rates_are_read_at_a_glance(per_s: float | None, text: str) -> None:
+    """A rate has no exponent in the range that recordings have."""
+    assert output.rate(per_s) == text
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("30s", 30.0), ("500ms", 0.5), ("5m", 300.0), ("2h", 7200.0), ("1.5", 1.5)]
 )
 def test_durations_are_read_with_their_unit(text: str, value: float) -> None:
     """A duration on the command line takes ms, s, m and h, and seconds without a unit."""
     assert options.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "soon"])
+def test_a_length_is_above_zero(text: str) -> None:
+    """A recording of no length and a look without a pause are refused."""
+    with pytest.raises(argparse.ArgumentTypeError):
+        options.positive_seconds(text)

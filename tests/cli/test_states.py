@@ -124,3 +124,39 @@ def test_names_that_the_encoding_lacks_are_escaped(cli: Cli, tmp_path: Path) -> 
         done = cli(*arguments, PYTHONIOENCODING="ascii")
         assert done.returncode == 0, done.stderr
         assert done.stdout.isascii()
+
+
+def test_rows_of_an_unsealed_sequence_are_unknown_to_the_list_and_counted_before_they_go(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """The list does not say 0 for what it did not count; `discard` says what would go."""
+    fail(tmp_path / "gapless-data")
+    (row,) = json.loads(cli("ls", "--json").stdout)["sequences"]
+    assert (row["state"], row["rows"], row["bytes"]) == ("pending", None, None)
+    assert "(pending, 3 rows)" in cli("discard", row["name"], "--dry-run").stdout
+
+
+def test_a_dead_owner_is_no_damage(cli: Cli, tmp_path: Path) -> None:
+    """`verify` of what was never sealed warns; DAMAGED is a word for wrong bytes."""
+    code = (
+        "import os, signal, gapless\n"
+        "seq = gapless.connect('gapless-data').sequence_create('x').__enter__()\n"
+        "seq.log('a', 1.0)\nseq.flush()\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), timeout=60, check=False)
+    done = cli("verify", "x")
+    assert "V014" in done.stdout
+    assert "DAMAGED" not in done.stdout
+    assert cli("ls").stdout.splitlines()[1].split()[-3:] == ["-", "-", "-"]
+
+
+def test_lists_in_metadata_are_shown_as_json(cli: Cli, tmp_path: Path) -> None:
+    """A list is read as JSON; one that would fill the page is cut."""
+    metadata = {"tags": ["a", "b"], "long": ["x" * 40] * 10}
+    client = gapless.connect(tmp_path / "gapless-data")
+    with client, client.sequence_create("listed", metadata=metadata) as sequence:
+        sequence.log("a", 1.0)
+    text = cli("show", "listed").stdout
+    assert 'tags  ["a", "b"]' in text
+    assert "--json shows all" in text
+    assert text.count("x" * 40) < 10

@@ -259,3 +259,39 @@ def test_dry_runs_change_nothing(cli: Cli, store: Path) -> None:
 def test_colours_only_for_people(cli: Cli, store: Path) -> None:
     """Output into a pipe has no escape sequences."""
     assert "\x1b" not in cli("ls", cwd=store).stdout + cli("show", NAME, cwd=store).stdout
+
+
+def test_dry_runs_speak_json(cli: Cli, store: Path, tmp_path: Path) -> None:
+    """A verb that takes both --dry-run and --json prints its plan as JSON and changes nothing."""
+    (tmp_path / "a.csv").write_text("t,x\n0,1.5\n1,2.5\n", encoding="utf-8")
+    for arguments in (
+        ["record", "host", "--for", "1s"],
+        ["import", str(tmp_path / "a.csv")],
+        ["export", NAME, str(tmp_path / "out")],
+    ):
+        done = cli(*arguments, "--dry-run", "--json", cwd=store)
+        assert (done.returncode, done.stderr) == (0, "")
+        known = json.loads(done.stdout)
+        assert known["dry_run"] is True
+        assert known["topics"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_watching_what_is_over_says_how_it_ended(cli: Cli, store: Path) -> None:
+    """A sealed sequence is told of, in text and in JSON; nothing is waited for."""
+    done = cli("watch", NAME, cwd=store)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sealed, completed" in done.stdout
+    assert json.loads(cli("watch", NAME, "--json", cwd=store).stdout)["state"] == "sealed"
+
+
+def test_a_field_implies_the_plot(cli: Cli, store: Path) -> None:
+    """--field draws; a plot as JSON is refused."""
+    assert "used [byte]" in cli("show", NAME, "--topic", "host/memory", "--field", "used", cwd=store).stdout
+    assert cli("show", NAME, "--plot", "--json", cwd=store).returncode == 2
+
+
+def test_list_and_page_agree_on_the_size(cli: Cli, store: Path) -> None:
+    """`ls` and `show` count the same bytes."""
+    (row,) = json.loads(cli("ls", "--json", "--where", f'name == "{NAME}"', cwd=store).stdout)["sequences"]
+    assert row["bytes"] == json.loads(cli("show", NAME, "--json", cwd=store).stdout)["bytes"]

@@ -85,7 +85,7 @@ def test_lanes_of_many_threads_keep_each_threads_order(tmp_path: Path) -> None:
 def test_a_thread_that_pushes_while_the_block_ends_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
     """Its push raises WriterClosed; every row accepted before that is recorded."""
     with gapless.connect(tmp_path, flush_ms=1) as client:
-        for number in range(20):
+        for number in range(60):
             accepted = [0]
             began = threading.Event()
             with client.sequence_create(f"s{number}") as seq:

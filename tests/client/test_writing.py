@@ -1,10 +1,10 @@
 """Writing through the public API: what is pushed is what is read, and refusals harm nothing."""
 
-
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,12 @@ def test_nan_is_kept_where_allowed_and_refused_where_not(client: gapless.Client)
     with client.sequence_create("s") as seq:
         strict = seq.topic_create("strict", schema=NO_NAN)
         strict.push_row(0, 1.0)
-        for push in (
+        refused: list[Callable[[], object]] = [
             lambda: strict.push_row(1, math.nan),
             lambda: strict.push_columns(np.arange(2), {"x": np.array([1.0, np.nan])}),
             lambda: strict.push_batch(pa.record_batch({"timestamp_ns": [1], "x": [math.nan]})),
-        ):
+        ]
+        for push in refused:
             with pytest.raises(ValueRefused, match="NaN"):
                 push()
         seq.topic_create("free", schema=pa.schema([("x", pa.float64())])).push_row(0, math.nan)
@@ -335,13 +336,14 @@ def test_a_push_after_the_end_is_a_typed_error(client: gapless.Client) -> None:
         topic.close()
         with pytest.raises(WriterClosed):
             topic.push_row(*NOTES.row(1))
-    for call in (
+    closed: list[Callable[[], object]] = [
         lambda: topic.push_row(*NOTES.row(1)),
         lambda: topic.push_batch(NOTES.batch(0, 1)),
         lambda: seq.log("u", 1.0),
         seq.flush,
         lambda: seq.event("info", "k", "m"),
-    ):
+    ]
+    for call in closed:
         with pytest.raises(WriterClosed):
             call()
     with pytest.raises(UsageError):

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import gapless
 from gapless.store import journal
@@ -38,7 +39,10 @@ def late(topic: SampleTopic, k: int) -> int:
 
 def with_client(folder: Path, dice: random.Random) -> str:
     """Record through the public API and return the content digest."""
-    knobs = {"flush_ms": dice.choice([1, 30, 250]), "flush_bytes": dice.choice([2000, 1 << 20])}
+    knobs: dict[str, Any] = {
+        "flush_ms": dice.choice([1, 30, 250]),
+        "flush_bytes": dice.choice([2000, 1 << 20]),
+    }
     with gapless.connect(folder, **knobs) as client:
         with client.sequence_create("same", group="g", metadata={"b": 1, "a": {"z": None, "y": "ü"}}) as seq:
             writers = {t: seq.topic_create(t.name, {"x": 1}, schema=t.schema) for t in ROWS}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -19,13 +21,14 @@ from gapless.cli import description, options, output
 from gapless.cli.record import EXIT_STOPPED
 from gapless.cli.show import ledger_text, state_text
 from gapless.cli.stopping import StopSignals
-from gapless.errors import NameTaken
+from gapless.errors import NameTaken, UsageError
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
     from gapless.client.sequence_writer import SequenceWriter
 
 IMU_TOPIC = "sensors/imu"
+_SECONDS = 20.0
 _TICK_S = 0.05
 _HOST_EVERY = 2  # ticks: the host is sampled at 10 Hz
 
@@ -33,13 +36,13 @@ _HOST_EVERY = 2  # ticks: the host is sampled at 10 Hz
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "--seconds", metavar="S", type=options.positive, default=20.0, help="how long to record (default 20)"
+        "--seconds", metavar="S", type=options.positive, default=None, help="how long to record (default 20)"
     )
     parser.add_argument(
         "--kill", action="store_true", help="kill a recording child at a random moment and recover"
     )
     parser.add_argument(
-        "--times", metavar="N", type=options.whole, default=1, help="with --kill: how often (default 1)"
+        "--times", metavar="N", type=options.whole, default=None, help="with --kill: how often (default 1)"
     )
     options.add_store(parser)
 
@@ -50,13 +53,20 @@ def run(args: argparse.Namespace) -> int:
     if args.kill:
         from gapless.cli.kill import demonstrate
 
-        return demonstrate(root, args.times)
+        if args.seconds is not None:
+            raise UsageError(
+                "--kill ends at a random moment, so --seconds means nothing", next_step="leave one out"
+            )
+        return demonstrate(root, args.times or 1)
+    if args.times is not None:
+        raise UsageError("--times goes with --kill", next_step="add --kill, or leave --times out")
+    seconds = args.seconds or _SECONDS
     try:
-        name = _record(root, args.seconds)
+        name = _record(root, seconds)
     except KeyboardInterrupt:
         output.say("stopped: what was recorded is sealed as aborted; `gapless ls` lists it")
         return EXIT_STOPPED
-    problems = [_verify(root, name), _metadata_query(root, name), _content_query(root, name, args.seconds)]
+    problems = [_verify(root, name), _metadata_query(root, name), _content_query(root, name, seconds)]
     _plot(root, name)
     _farewell(root, name, default=args.store is None)
     return 1 if any(problems) else 0
@@ -70,7 +80,8 @@ def _record(root: Path, seconds: float) -> str:
             _step("record", f"{sequence.name} into {root}, {seconds:g} s; Ctrl-C seals it earlier")
             _run_sources(sequence, root, seconds, stop)
         known = description.describe(options.bundle_path(root, sequence.name))
-        _step("seal", f"{state_text(known)}; {ledger_text(known['ledger'])}")
+        _step("seal", state_text(known))
+        output.say(f"         {ledger_text(known['ledger'])}")
         return sequence.name
 
 
@@ -120,7 +131,7 @@ def _run_sources(sequence: SequenceWriter, root: Path, seconds: float, stop: Sto
                 host.push()
             if tick % 4 == 0 and pushed:
                 rows = {**host.rows, IMU_TOPIC: pushed}
-                figures = f"{host.headline()}, acceleration.z {values[2]:.2f} m/s²"
+                figures = f"{host.headline()}, acceleration.z {values[2]:.2f} m/s^2"
                 view.update(time.monotonic() - begin_s, rows, host.durable_rows() + imu.durable_rows, figures)
     stop.check()
 
@@ -181,13 +192,19 @@ def _plot(root: Path, name: str) -> None:
 
 
 def _farewell(root: Path, name: str, *, default: bool) -> None:
-    store = "" if default else f" --store {root}"
+    gapless = "gapless" if shutil.which("gapless") else _program()
+    store = "" if default else f" --store {shlex.quote(str(root))}"
     output.say()
     output.say(f"the recording: {options.bundle_path(root, name)}")
     output.say("try:")
-    output.say(f"  gapless show @last{store}")
-    output.say(f"  gapless show @last --plot --topic host/cpu{store}")
-    output.say(f"  gapless demo --kill{store}")
+    output.say(f"  {gapless} show @last{store}")
+    output.say(f"  {gapless} show @last --plot --topic host/cpu{store}")
+    output.say(f"  {gapless} demo --kill{store}")
+
+
+def _program() -> str:
+    """Return how this program was called, such as `.venv/bin/gapless`, where the shell does not find it."""
+    return shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "gapless" else "gapless"
 
 
 def _step(verb: str, text: str) -> None:

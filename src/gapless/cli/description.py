@@ -49,12 +49,14 @@ def _describe_sealed(bundle: Path) -> dict[str, Any]:
     manifest = read_manifest(bundle)
     content, record = manifest["content"], manifest["record"]
     topics = {name: _topic(entry) for name, entry in content["topics"].items()}
+    other_bytes = _other_bytes(manifest)
     layers = []
     for folder in layer_folders(bundle):
         layer = read_manifest(folder)
         layers.append(
             {"name": layer["content"]["name"], "content_digest": layer["content_digest"], "path": str(folder)}
         )
+        other_bytes += _other_bytes(layer)
         for name, entry in layer["content"]["topics"].items():
             topics[name] = _joined(topics.get(name), _topic(entry))
     annotations = _annotations(bundle)
@@ -78,10 +80,17 @@ def _describe_sealed(bundle: Path) -> dict[str, Any]:
         "producer": record.get("producer"),
         "durability": record.get("durability"),
         "content_digest": manifest["content_digest"],
-        "bytes": sum(t["bytes"] for t in topics.values()),
+        "bytes": sum(t["bytes"] for t in topics.values()) + other_bytes,
         "owner_alive": False,
         "path": str(bundle),
     }
+
+
+def _other_bytes(manifest: dict[str, Any]) -> int:
+    """Return the size of what is sealed with the topics of a manifest: the health table and artifacts."""
+    health = (manifest["record"].get("health") or {}).get("parts", ())
+    artifacts = manifest["content"].get("artifacts", {}).values()
+    return int(sum(p["bytes"] for p in health)) + sum(a.get("bytes") or 0 for a in artifacts if "path" in a)
 
 
 def _topic(entry: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from gapless.cli import options, output
-from gapless.errors import UsageError
+from gapless.cli import description, options, output
+from gapless.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from gapless.catalog.catalog import SequenceRow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Discard the sequence."""
     root, row = options.find_sequence(args)
-    what = f"{row.name} ({row.state}, {output.count(row.rows)} rows)"
+    what = f"{row.name} ({row.state}, {_rows(row)})"
     if args.dry_run:
         output.say(f"would discard {what}")
         return 0
@@ -34,6 +38,17 @@ def run(args: argparse.Namespace) -> int:
         client.discard(row.name)
     output.say(f"discarded {what}; it stays in {root / 'trash'} for 24 hours")
     return 0
+
+
+def _rows(row: SequenceRow) -> str:
+    """Return how many rows would go; those of an open or pending sequence are counted in its journal."""
+    if row.state == "sealed":
+        return f"{output.count(row.rows)} rows"
+    try:
+        topics = description.describe(row.path)["topics"]
+    except (IntegrityError, FileNotFoundError):
+        return "nobody knows how many rows"
+    return f"{output.count(sum(t['rows'] for name, t in topics.items() if not name.startswith('_')))} rows"
 
 
 def _confirmed(what: str) -> bool:

@@ -11,7 +11,9 @@ import importlib
 import json
 import os
 import platform
+import re
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -32,6 +34,7 @@ _SYNCS = 9
 _SYNC_BYTES = 65_536
 _CLOCK_WATCH_S = 0.2
 _CLOCK_STEP_NS = 1_000_000
+_UNIT_END = re.compile("_(bytes|ms|us)$")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.say_json({"facts": facts, "findings": [asdict(f) for f in findings], "ok": not failed})
         return int(failed)
-    rows = [(key.replace("_", " "), _text(key, value)) for key, value in facts.items()]
+    rows = [(_UNIT_END.sub("", key).replace("_", " "), _text(key, value)) for key, value in facts.items()]
     for line in output.definition_lines(rows):
         output.say(line)
     output.say()
@@ -69,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
 def _text(key: str, value: Any) -> str:
     if key.endswith("_bytes"):
         return output.size(value)
+    unit = _UNIT_END.search(key)
+    if unit is not None:
+        return f"{value} {unit[1].replace('us', 'µs' if output.is_unicode(sys.stdout) else 'us')}"
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items())
     return str(value)

@@ -54,6 +54,10 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.dry_run:
         rows = sum(known["topics"][name]["rows"] for name in topics)
+        if args.json:
+            plan = {"dry_run": True, "name": row.name, "format": form, "path": str(args.path)}
+            output.say_json({**plan, "topics": topics, "rows_before_window": rows})
+            return 0
         output.say(
             f"would write {', '.join(topics)} ({rows:,} rows before any window) as {form} to {args.path}"
         )

@@ -85,7 +85,12 @@ def run(args: argparse.Namespace) -> int:
     if importer.format != "csv":
         _refuse_csv_only(known)
     if args.dry_run:
-        for intake in importer.plan(args.path, args.topic, **known):
+        plan = importer.plan(args.path, args.topic, **known)
+        if args.json:
+            topics = [{"topic": i.topic, "path": str(i.path), "assumed": list(i.assumed)} for i in plan]
+            output.say_json({"dry_run": True, "topics": topics})
+            return 0
+        for intake in plan:
             output.say(f"would import {intake.path.name} as topic {intake.topic}")
             for line in intake.assumed:
                 output.say(f"  {line}")

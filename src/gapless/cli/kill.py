@@ -73,19 +73,16 @@ def _once(root: Path, label: str) -> bool:
     known = description.describe(options.bundle_path(root, name))
     findings = verify(options.bundle_path(root, name), deep=True)
     for topic, outcome in outcomes.items():
-        unacknowledged = outcome.offered - outcome.acknowledged
+        gone = max(0, outcome.offered - max(outcome.acknowledged, outcome.recovered))
         extra = max(0, outcome.recovered - outcome.acknowledged)
         output.say(f"  {topic}")
         output.say(f"    {outcome.acknowledged:>9,} rows acknowledged, {outcome.lost:,} of them lost")
         output.say(f"    {outcome.recovered:>9,} rows recovered and compared value for value")
-        output.say(
-            f"    {unacknowledged:>9,} rows never acknowledged, as last heard; {extra:,} came back anyway"
-        )
+        output.say(f"    {extra:>9,} of these not acknowledged; {gone:,} unacknowledged rows are gone")
         for problem in outcome.wrong:
             output.say(f"    {output.styled('WRONG', 'red')} {problem}")
-    output.say(
-        f"  outcome {known['outcome']}; {ledger_text(known['ledger'])}; {len(findings)} findings of verify"
-    )
+    output.say(f"  {ledger_text(known['ledger'])}")
+    output.say(f"  outcome {known['outcome']}; verify has {len(findings) or 'no'} findings")
     for finding in findings:
         output.say(f"    {finding.code} {finding.message}")
     intact = all(finding.severity != "error" for finding in findings)

@@ -28,7 +28,8 @@ def motion_schema() -> pa.Schema:
     import pyarrow as pa
 
     fields = [
-        pa.field(n, pa.float64(), metadata={"unit": "m/s²" if n.startswith("a") else "rad/s"}) for n in _NAMES
+        pa.field(n, pa.float64(), metadata={"unit": "m/s^2" if n.startswith("a") else "rad/s"})
+        for n in _NAMES
     ]
     return pa.schema([pa.field("timestamp_ns", pa.int64(), nullable=False), *fields])
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("the span ends before it starts", found=f"{args.start} … {args.end}")
     if args.confidence is not None and not 0 <= args.confidence <= 1:
         raise UsageError("confidence lies between 0 and 1", found=args.confidence)
-    span = f"{output.rfc3339(start_ns) or start_ns}, {output.duration(end_ns - start_ns)}"
+    span = f"{output.rfc3339(start_ns) or start_ns} for {output.duration(end_ns - start_ns)}"
     if args.dry_run:
         output.say(f"would label {row.name} from {span}: {args.name}")
         return 0

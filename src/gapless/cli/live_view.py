@@ -70,7 +70,8 @@ class TableView:
         from rich.table import Table
 
         done = min(30, int(30 * elapsed_s / self._seconds))
-        bar = "━" * done + "─" * (30 - done)
+        full, rest = ("━", "─") if output.is_unicode(sys.stderr) else ("#", "-")
+        bar = full * done + rest * (30 - done)
         table = Table(title=f"{bar} {elapsed_s:4.1f} / {self._seconds:g} s", caption=figures, min_width=60)
         table.add_column("topic")
         table.add_column("rows", justify="right")

@@ -1,6 +1,8 @@
 """List sequences: name, state, outcome, start, duration, topics, rows, size.
 
-The newest is last, so that it stays in sight. --where takes the text language of `gapless query`.
+The newest is last, so that it stays in sight. Topics, rows and size are known once a sequence is sealed;
+`gapless show` counts those of an open one. --where takes the text language of `gapless query`. A terminal
+that is too narrow does without some columns; a pipe and --json have them all.
 """
 
 from __future__ import annotations
@@ -21,7 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outcome", metavar="OUTCOME", default=None, help="only this outcome, such as completed"
     )
-    parser.add_argument("--state", metavar="STATE", choices=("open", "pending", "sealed"), default=None)
+    parser.add_argument(
+        "--state",
+        metavar="STATE",
+        choices=("open", "pending", "sealed"),
+        default=None,
+        help="only this state",
+    )
     parser.add_argument("--where", metavar="TEXT", default=None, help="only what this query expression finds")
     parser.add_argument("--last", metavar="N", type=options.whole, default=None, help="only the newest N")
     parser.add_argument("--discarded", action="store_true", help="list the tombstones of what was discarded")
@@ -46,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
         output.say("no sequence matches" if narrowed else empty_text(root))
         return 0
     headers = ["NAME", "STATE", "OUTCOME", "STARTED", "DURATION", "TOPICS", "ROWS", "SIZE"]
-    for line in output.table(headers, (_cells(row) for row in rows), right=frozenset({4, 5, 6, 7})):
+    for line in output.table(
+        headers, (_cells(row) for row in rows), right=frozenset({4, 5, 6, 7}), spare=(5, 7, 4)
+    ):
         output.say(line)
     return 0
 
@@ -92,9 +102,9 @@ def row_fields(row: SequenceRow) -> dict[str, Any]:
         "start_ns": row.start_ns,
         "end_ns": row.end_ns,
         "duration_s": None if row.duration_ns is None else row.duration_ns / 1e9,
-        "topics": row.topics,
-        "rows": row.rows,
-        "bytes": row.size_bytes,
+        "topics": row.topics if row.state == "sealed" else None,
+        "rows": row.rows if row.state == "sealed" else None,
+        "bytes": row.size_bytes if row.state == "sealed" else None,
         "content_digest": row.content_digest,
         "problem": row.problem,
     }
@@ -105,15 +115,16 @@ def _started_ns(row: SequenceRow) -> int:
 
 
 def _cells(row: SequenceRow) -> list[str]:
+    known = row.state == "sealed"  # the catalog does not count what still changes
     return [
         row.name,
         "damaged" if row.problem else row.status,
         row.outcome or "-",
         output.local_time(_started_ns(row)),
         output.duration(row.duration_ns),
-        output.count(row.topics),
-        output.count(row.rows),
-        output.size(row.size_bytes),
+        output.count(row.topics if known else None),
+        output.count(row.rows if known else None),
+        output.size(row.size_bytes if known else None),
     ]
 
 

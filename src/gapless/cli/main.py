@@ -95,22 +95,12 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; a typed error is printed, not raised."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text())
-        return 0 if arguments else 2
-    if arguments[0] in ("--version", "-V"):
-        print(f"gapless {__version__}")
-        return 0
-    verb = arguments[0]
-    if verb not in VERBS:
-        return _unknown_verb(verb)
-    args = parser_of(verb).parse_args(arguments[1:])
     try:
-        code = args.run(args)
+        code = _dispatch(arguments)
         sys.stdout.flush()
-        return int(code)
+        return code
     except GaplessError as error:
-        output.print_error(error, as_json=bool(getattr(args, "json", False)))
+        output.print_error(error, as_json="--json" in arguments)
         return error.exit_code
     except KeyboardInterrupt:
         output.note("stopped by the operator")
@@ -124,12 +114,33 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_UNREACHABLE
 
 
+def _dispatch(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] == "help" and len(arguments) > 1:  # `gapless help ls`
+        arguments = [arguments[1], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "-V"):
+        print(f"gapless {__version__}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        return _unknown_verb(verb)
+    try:
+        args = parser_of(verb).parse_args(arguments[1:])
+    except SystemExit:  # after --help: a reader that is gone is met here, not while Python exits
+        sys.stdout.flush()
+        raise
+    return int(args.run(args))
+
+
 def _unknown_verb(verb: str) -> int:
     import difflib
 
-    near = difflib.get_close_matches(verb, VERBS, n=1)
+    kind = "option" if verb.startswith("-") else "verb"
+    near = [] if kind == "option" else difflib.get_close_matches(verb, VERBS, n=1)
     hint = f"did you mean `gapless {near[0]}`?" if near else "`gapless --help` lists the verbs."
-    output.note(f"error: there is no verb {verb!r}; {hint} [E100]")
+    output.note(f"error: there is no {kind} {verb!r}; {hint} [E100]")
     return 2
 
 

@@ -54,11 +54,14 @@ def store_root(args: argparse.Namespace) -> Path:
     """Return the folder of the store that the command line, the environment or the default names."""
     url: str = args.store or os.environ.get("GAPLESS_STORE") or DEFAULT_STORE
     parts = urlsplit(url)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if "://" in url:
+    if "://" in url and parts.scheme != "file":
         raise UsageError("this release opens folders only", found=url, next_step="name a folder with --store")
-    return Path(url)
+    root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
+    if root.exists() and not root.is_dir():
+        raise UsageError(
+            "the store is a folder, and this is none", found=url, next_step="name a folder with --store"
+        )
+    return root
 
 
 def is_store(root: Path) -> bool:
@@ -103,6 +106,14 @@ def seconds(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 500ms, 30s, 5m or 2h")
     return float(found[1]) * _UNIT_S[found[2]]
+
+
+def positive_seconds(text: str) -> float:
+    """Return the seconds of a duration above zero (for argparse)."""
+    value = seconds(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return value
 
 
 def positive(text: str) -> float:

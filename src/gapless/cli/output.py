@@ -5,6 +5,7 @@ Standard library only: `ls` and `show` print through this module.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -23,11 +24,21 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 
 
 def prepare_streams() -> None:
-    """Let the output streams escape what their encoding cannot carry instead of failing half-way."""
+    """Let the output streams replace or escape what their encoding cannot carry instead of failing half-way."""
+    codecs.register_error("gapless", _replaced)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+            reconfigure(errors="gapless")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write the program's own `…` as three dots where the encoding lacks it; escape everything else."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "…":
+        return "...", error.start + 1
+    if isinstance(error, UnicodeEncodeError):
+        error.end = error.start + 1
+    return codecs.backslashreplace_errors(error)
 
 
 def say(text: str = "") -> None:
@@ -85,28 +96,46 @@ def terminal_columns(default: int = 80) -> int:
     return shutil.get_terminal_size((default, 24)).columns if sys.stdout.isatty() else default
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int]) -> list[str]:
-    """Return the lines of a table; the columns in ``right`` are aligned to the right."""
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: frozenset[int],
+    spare: Sequence[int] = (),
+) -> list[str]:
+    """Return the lines of a table; the columns in ``right`` are aligned to the right.
+
+    On a terminal that is too narrow, the columns in ``spare`` are left out one after the other until the
+    lines fit; a pipe gets them all.
+    """
     body = [list(row) for row in rows]
     widths = [max(len(row[i]) for row in [list(headers), *body]) for i in range(len(headers))]
+    shown = list(range(len(headers)))
+    if sys.stdout.isatty():
+        columns = terminal_columns()
+        for index in spare:
+            if sum(widths[i] + 2 for i in shown) - 2 <= columns:
+                break
+            shown.remove(index)
 
     def line(cells: Sequence[str]) -> str:
-        padded = (
-            c.rjust(w) if i in right else c.ljust(w)
-            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        )
+        padded = (cells[i].rjust(widths[i]) if i in right else cells[i].ljust(widths[i]) for i in shown)
         return "  ".join(padded).rstrip()
 
     return [styled(line(headers), "bold"), *(line(row) for row in body)]
 
 
 def definition_lines(items: Iterable[tuple[str, str]], *, indent: int = 0) -> list[str]:
-    """Return `label  text` lines, labels in one column, long texts wrapped beside it."""
+    """Return `label  text` lines, labels in one column, long texts wrapped beside it.
+
+    Lines are at most 100 wide, and no wider than the terminal if there is one.
+    """
     pairs = list(items)
+    width = min(100, terminal_columns(100))
     column = max((len(label) for label, _ in pairs), default=0)
     lines: list[str] = []
     for label, text in pairs:
-        room = max(30, 100 - indent - column - 2)
+        room = max(30, width - indent - column - 2)
         wrapped = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
         for number, part in enumerate(wrapped):
             lines.append(f"{' ' * indent}{(label if number == 0 else ''):<{column}}  {part}".rstrip())
@@ -171,6 +200,13 @@ def size(count_bytes: int | None) -> str:
 def count(number: int | None) -> str:
     """Return a whole number with separators."""
     return "-" if number is None else f"{number:,}"
+
+
+def rate(per_s: float | None) -> str:
+    """Return a rate in rows per second with four digits and never an exponent below ten million."""
+    if per_s is None:
+        return "-"
+    return f"{per_s:,.0f}" if 1000 <= abs(per_s) < 1e7 else f"{per_s:.4g}"
 
 
 def number(value: object, digits: int = 5) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gapless.cli import description, options, output
-from gapless.cli.show import ledger_text, state_text
+from gapless.cli.show import ending_lines
 from gapless.cli.stopping import StopSignals
 
 EXIT_STOPPED = 130
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--for",
         metavar="TIME",
         dest="length",
-        type=options.seconds,
+        type=options.positive_seconds,
         default=None,
         help="stop after 500ms, 30s, 5m, 2h (else on Ctrl-C)",
     )
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.say_json({key: known[key] for key in ("name", "state", "outcome", "ledger", "path")})
     else:
-        output.say(f"{name}: {state_text(known)}; {ledger_text(known['ledger'])}")
+        for line in ending_lines(known):
+            output.say(line)
     return EXIT_STOPPED if stopped else 0
 
 
@@ -111,11 +112,20 @@ def _dry_run(args: argparse.Namespace, root: Path, name: str) -> int:
     from gapless.cli.host_source import HostSource
 
     length = f"for {args.length:g} s" if args.length is not None else "until stopped"
-    output.say(f"would record {name} in {root} at {args.rate:g} rows/s {length}, topics:")
     folder = root.absolute()
     while not folder.exists():
         folder = folder.parent
-    for topic, fields in HostSource(folder).fields().items():
+    topics = HostSource(folder).fields()
+    if args.json:
+        shown = {
+            topic: [{"name": field, "unit": unit} for field, _, unit, _ in fields]
+            for topic, fields in topics.items()
+        }
+        known = {"dry_run": True, "name": name, "store": str(root), "rate_hz": args.rate}
+        output.say_json({**known, "length_s": args.length, "topics": shown})
+        return 0
+    output.say(f"would record {name} in {root} at {args.rate:g} rows/s {length}, topics:")
+    for topic, fields in topics.items():
         names = ", ".join(f"{field} [{unit}]" if unit else field for field, _, unit, _ in fields)
         for line in output.definition_lines([(topic, names)], indent=2):
             output.say(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gapless.cli import description, options, output
-from gapless.cli.show import ledger_text, state_text
+from gapless.cli.show import ending_lines
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +27,6 @@ def run(args: argparse.Namespace) -> int:
     with options.connect(root) as client:
         client.seal(row.name)
     known = description.describe(row.path)
-    output.say(f"{row.name}: {state_text(known)}; {ledger_text(known['ledger'])}")
+    for line in ending_lines(known):
+        output.say(line)
     return 0

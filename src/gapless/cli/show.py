@@ -1,16 +1,19 @@
 """Show one sequence: state, outcome, times, topics, ledger, metadata.
 
---topic shows the fields of one topic; --plot draws one field at 80 columns, which works over ssh.
+--topic shows the fields of one topic; --plot draws one field with characters, which works over ssh.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
 from gapless.cli import description, options, output
-from gapless.errors import NotFound
+from gapless.errors import NotFound, UsageError
+
+_VALUE_SHOWN = 160
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,15 +26,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plot", action="store_true", help="draw a field over time")
     parser.add_argument(
-        "--field", metavar="FIELD", default=None, help="the field to draw (else the first number)"
+        "--field",
+        metavar="FIELD",
+        default=None,
+        help="the field to draw (implies --plot; else the first number)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the description, or the plot."""
+    plot = args.plot or args.field is not None
+    if plot and args.json:
+        raise UsageError("a plot has no JSON", next_step="leave out --json, or --plot and --field")
     _, row = options.find_sequence(args)
     bundle = row.path
-    if args.plot:
+    if plot:
         from gapless.cli.curve import plot_lines
 
         lines = plot_lines(
@@ -99,6 +108,11 @@ def state_text(known: dict[str, Any]) -> str:
     return f"{known['state']}, {known['outcome']}"
 
 
+def ending_lines(known: dict[str, Any]) -> list[str]:
+    """Return how a sequence ended and its balance, each on a line of its own so that neither wraps."""
+    return [f"{known['name']}: {state_text(known)}", f"  {ledger_text(known['ledger'])}"]
+
+
 def ledger_text(ledger: dict[str, Any]) -> str:
     """Return the balance of a ledger as an equation."""
     parts = {key: output.count(ledger.get(key)) for key in ("produced", "written", "dropped", "gapped")}
@@ -113,8 +127,16 @@ def flat(metadata: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict) and value:
             pairs += flat(value, f"{path}.")
         else:
-            pairs.append((path, value if isinstance(value, str) else str(value)))
+            pairs.append((path, _value_text(value)))
     return pairs
+
+
+def _value_text(value: Any) -> str:
+    """Return a value of metadata; lists and the like as JSON, cut where they would fill the page."""
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_SHOWN else f"{text[:_VALUE_SHOWN]}… (--json shows all)"
 
 
 def _topics_table(topics: dict[str, dict[str, Any]]) -> list[str]:
@@ -123,7 +145,7 @@ def _topics_table(topics: dict[str, dict[str, Any]]) -> list[str]:
         if name.startswith("_") and not topic["rows"]:
             continue
         span = None if topic["start_ns"] is None else topic["end_ns"] - topic["start_ns"]
-        rate = f"{(topic['rows'] - 1) * 1e9 / span:.4g}" if span else "-"
+        rate = output.rate((topic["rows"] - 1) * 1e9 / span) if span else "-"
         rows.append(
             [
                 name,

@@ -20,7 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_reference(parser, optional=True)
     parser.add_argument("--group", metavar="GROUP", default=None, help="only the sequences of this group")
     parser.add_argument(
-        "--depth", metavar="N", type=options.whole, default=4, help="1 groups … 4 fields (default)"
+        "--depth",
+        metavar="N",
+        type=options.whole,
+        default=4,
+        help="1 groups, 2 sequences, 3 topics, 4 fields (default)",
     )
     options.add_store(parser)
     options.add_json(parser)

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         findings = [finding.to_json() for finding in verify(row.path, deep=args.deep)]
         results.append({"name": row.name, "ok": not findings, "findings": findings})
     status.clear()
-    bad = sum(not result["ok"] for result in results)
+    bad = any(not result["ok"] for result in results)
     if args.json:
         output.say_json({"ok": not bad, "sequences": results, "skipped": skipped})
     else:
@@ -60,6 +60,12 @@ def chosen(args: argparse.Namespace) -> tuple[Path, list[SequenceRow]]:
     return root, options.open_catalog(root).sequences()
 
 
+def _verdict(findings: list[dict[str, Any]]) -> str:
+    if any(finding["severity"] == "error" for finding in findings):
+        return output.styled("DAMAGED", "red")
+    return output.styled("warnings", "yellow") if findings else output.styled("ok", "green")
+
+
 def _finding_line(finding: dict[str, Any]) -> str:
     style = "red" if finding["severity"] == "error" else "yellow"
     place = f"  {finding['file']}" if finding["file"] else ""
@@ -71,8 +77,7 @@ def _finding_line(finding: dict[str, Any]) -> str:
 
 def _print(results: list[dict[str, Any]], skipped: list[str]) -> None:
     for result in results:
-        verdict = output.styled("ok", "green") if result["ok"] else output.styled("DAMAGED", "red")
-        output.say(f"{result['name']}: {verdict}")
+        output.say(f"{result['name']}: {_verdict(result['findings'])}")
         for finding in result["findings"]:
             output.say(_finding_line(finding))
     for name in skipped:

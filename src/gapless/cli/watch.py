@@ -1,7 +1,8 @@
 """Follow an open sequence: rows, rates, the last values and how far the data lags behind the clock.
 
 Draws over itself on a terminal and prints a line per second elsewhere. Reads what is durable, never holds
-the recorder up, and ends when the sequence is sealed or discarded. Ctrl-C stops watching, not recording.
+the recorder up, and ends when the sequence is sealed or discarded; of one that is not open it says how it
+ended. Ctrl-C stops watching, not recording.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.cli import description, options, output
 from gapless.cli.show import state_text
+from gapless.errors import IntegrityError
 from gapless.store.layout import Bundle
 
 if TYPE_CHECKING:
@@ -39,10 +41,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     options.add_reference(parser)
     parser.add_argument(
-        "--for", metavar="TIME", dest="length", type=options.seconds, default=None, help="stop after this"
+        "--for",
+        metavar="TIME",
+        dest="length",
+        type=options.positive_seconds,
+        default=None,
+        help="stop after this",
     )
     parser.add_argument(
-        "--every", metavar="TIME", type=options.seconds, default=1.0, help="look this often (default 1s)"
+        "--every",
+        metavar="TIME",
+        type=options.positive_seconds,
+        default=1.0,
+        help="look this often (default 1s)",
     )
     options.add_store(parser)
     options.add_json(parser)
@@ -57,16 +68,17 @@ def run(args: argparse.Namespace) -> int:
     painter = _Painter(live=output.is_terminal(sys.stdout))
     follower = _Follower(bundle)
     begin_s = time.monotonic()
-    while True:
+    while row.state == "open":
         look_s = time.monotonic()
         alive = PLATFORM.is_locked(bundle.lock)  # asked first: what was durable before its end is seen below
         views = follower.look()
         if views is None or not alive:
-            return _end(args, row.name, bundle)
+            break
         _show(args, painter, row.name, "open", views)
         if args.length is not None and look_s - begin_s + args.every > args.length:
             return 0
         time.sleep(max(0.0, look_s + args.every - time.monotonic()))
+    return _end(args, row.name, bundle)
 
 
 class _Follower:
@@ -95,6 +107,10 @@ class _Follower:
                     self._look_at(self._view, name, ledger[name].written, now_s)
         except FileNotFoundError:  # sealed or discarded, or a segment became a part: the next look tells
             return self._views if self._bundle.journal.is_dir() else None
+        except IntegrityError:
+            if self._bundle.journal.is_dir():
+                raise
+            return None  # sealed or discarded before the first look
         self._looked_s = now_s
         return self._views
 
@@ -143,7 +159,7 @@ def _show(
         painter.paint([f"{name}  {state}", *_table(views)])
     else:
         parts = (
-            f"{topic} {v.rows:,}{'' if v.rate is None else f' ({v.rate:.4g}/s)'}"
+            f"{topic} {v.rows:,}{'' if v.rate is None else f' ({output.rate(v.rate)}/s)'}"
             for topic, v in views.items()
         )
         output.say(f"{time.strftime('%H:%M:%S')} {state}  {', '.join(parts)}")
@@ -155,7 +171,7 @@ def _table(views: dict[str, TopicView]) -> list[str]:
         [
             topic,
             output.count(view.rows),
-            "-" if view.rate is None else f"{view.rate:.4g}",
+            output.rate(view.rate),
             "-" if view.lag_s is None else f"{view.lag_s:.1f} s",
             "  ".join(
                 f"{key}={output.number(value)}" for key, value in view.last.items() if key != "timestamp_ns"
@@ -183,6 +199,14 @@ def _end(args: argparse.Namespace, name: str, bundle: Bundle) -> int:
     return 0
 
 
+def _cut(line: str, width: int) -> str:
+    """Return what fits of a line, cut between two values."""
+    if len(line) <= width:
+        return line
+    whole = line[: width - 1].rfind("  ")
+    return f"{line[:whole].rstrip()}  …" if 0 < whole <= width - 3 else line[:width]
+
+
 class _Painter:
     """Paints lines over those painted before."""
 
@@ -195,6 +219,6 @@ class _Painter:
         width = output.terminal_columns()
         if self._painted:
             sys.stdout.write(f"\x1b[{self._painted}F\x1b[J")
-        sys.stdout.write("".join(f"{line[:width]}\n" for line in lines))
+        sys.stdout.write("".join(f"{_cut(line, width)}\n" for line in lines))
         sys.stdout.flush()
         self._painted = len(lines)

@@ -46,6 +46,7 @@ class Lane:
         self.queued = 0  # blocks handed over that the writer has not taken yet
         self.unstamped_rows = 0  # rows stamped by the sequence's clock
         self.handed_rows = 0
+        self.ended = False  # the writer took the last rows: whatever comes now is refused
 
     @property
     def sequence(self) -> str:
@@ -71,6 +72,12 @@ class Lane:
         """Make every later push raise ``reason()``."""
         self.refusal = reason
         self._set_owner(-1)
+
+    def check_open(self) -> None:
+        """Raise the refusal when the writer has taken the last rows; the caller holds the lane's lock."""
+        if self.ended:
+            assert self.refusal is not None
+            raise self.refusal()
 
     def took_block(self) -> None:
         """Called by the writer when it takes one of this lane's blocks from the queue."""
@@ -120,7 +127,7 @@ class PackedLane(Lane):
         self.buffer = bytearray(self._capacity(FIRST_BLOCK_BYTES))
         self.taken = 0  # bytes of the block in progress that the writer has taken
         make = compile_push(layout)
-        self.push_row, self._position, self._put, self._renew, self._own = make(
+        self.push_row, self._position, self._put, self._renew, self._own, self._end = make(
             self, layout.struct.pack_into, get_ident, self._slow, self._roll
         )
 
@@ -135,6 +142,8 @@ class PackedLane(Lane):
     def offered_rows(self) -> int:
         """Rows accepted by this lane so far."""
         with self.lock:
+            if self.ended:
+                return self.handed_rows
             return self.handed_rows + int(self._position()[1]) // self.layout.row_bytes
 
     def _slow(self, timestamp_ns: Any, *rest: Any) -> None:
@@ -155,6 +164,9 @@ class PackedLane(Lane):
     def _roll(self) -> None:
         """Hand the full block over and begin a new one; on refusal the last row is withdrawn."""
         with self.lock:
+            if self.ended:
+                self._end(bytearray())
+            self.check_open()
             buffer, filled = self._position()
             taken = self.taken
         room = filled - taken
@@ -163,7 +175,7 @@ class PackedLane(Lane):
                 self.hand_over.reserve(self, room)
         except BaseException:  # Ctrl-C may end the wait for room as well
             with self.lock:
-                if self.taken <= filled - self.layout.row_bytes:
+                if not self.ended and self.taken <= filled - self.layout.row_bytes:
                     self._renew(buffer, filled - self.layout.row_bytes)
                     raise
             # the writer took the row meanwhile: it is recorded, so the push succeeded
@@ -173,6 +185,9 @@ class PackedLane(Lane):
 
     def _begin_block(self, buffer: bytearray, filled: int, reserved: int) -> None:
         with self.lock:
+            if self.ended:  # the writer took these rows at the end
+                self.hand_over.release(reserved)
+                return
             rest = filled - self.taken
             if rest:
                 payload = memoryview(buffer)[self.taken : filled]
@@ -196,6 +211,16 @@ class PackedLane(Lane):
             payload = bytes(memoryview(buffer)[self.taken : filled])
             self.taken = filled
             return payload, len(payload) // self.layout.row_bytes
+
+    def end(self) -> tuple[bytes, int] | None:
+        """Return what the block in progress still holds; a push under way is in it or is refused."""
+        with self.lock:
+            buffer, filled = self._end(bytearray())
+            self.ended = True
+            payload = bytes(memoryview(buffer)[self.taken : filled])
+            self.handed_rows += filled // self.layout.row_bytes
+            self.taken = 0
+            return (payload, len(payload) // self.layout.row_bytes) if payload else None
 
     def push_batch(self, batch: pa.RecordBatch) -> None:
         """Hand over rows given as one batch of the declared schema (and ``_seq`` where the topic has one)."""
@@ -282,13 +307,20 @@ class GeneralLane(Lane):
         full = self.value_bytes + size >= LANE_VALUE_BYTES or len(self.rows) + 1 >= BLOCK_ROWS
         if full:  # room first: a refusal then leaves the lane as it was
             self.hand_over.reserve(self, self.value_bytes + size)
-        self.rows.append(row)
-        self.value_bytes += size
+        with self.lock:
+            if self.ended and full:
+                self.hand_over.release(self.value_bytes + size)
+            self.check_open()
+            self.rows.append(row)
+            self.value_bytes += size
         if full:
             self._begin_block(self.value_bytes)
 
     def _begin_block(self, reserved: int) -> None:
         with self.lock:
+            if self.ended:  # the writer took these rows at the end
+                self.hand_over.release(reserved)
+                return
             rows = self.rows[self.taken :]
             if rows:
                 self.hand_over.put(self, rows, len(rows), reserved)
@@ -306,6 +338,15 @@ class GeneralLane(Lane):
                 raise BlocksWaiting
             rows = self.rows[self.taken :]
             self.taken += len(rows)
+            return (rows, len(rows)) if rows else None
+
+    def end(self) -> tuple[list[tuple[Any, ...]], int] | None:
+        """Return (rows, count) as :meth:`PackedLane.end` does."""
+        with self.lock:
+            self.ended = True
+            rows = self.rows[self.taken :]
+            self.handed_rows += len(self.rows)
+            self.rows, self.taken, self.value_bytes = [], 0, 0
             return (rows, len(rows)) if rows else None
 
     def push_batch(self, batch: pa.RecordBatch) -> None:
@@ -329,6 +370,7 @@ class GeneralLane(Lane):
 
 def _put_drop(lane: PackedLane | GeneralLane, rows: int, cause: str) -> None:
     with lane.lock:
+        lane.check_open()
         lane.hand_over.put(lane, None, rows, 0, cause=cause)
         lane.handed_rows += rows
 
@@ -338,6 +380,9 @@ def _push_batch(lane: PackedLane | GeneralLane, batch: pa.RecordBatch) -> None:
     payload = batch.serialize()
     lane.hand_over.reserve(lane, payload.size)
     with lane.lock:
+        if lane.ended:
+            lane.hand_over.release(payload.size)
+        lane.check_open()
         lane.hand_over.put(lane, payload, batch.num_rows, payload.size, batch)
         lane.handed_rows += batch.num_rows
 

@@ -242,14 +242,29 @@ def make(lane, pack_into, get_ident, slow, roll):
         nonlocal owner
         owner = ident
 
-    return push_row, position, put, renew, own
+    def end(nothing):
+        """Take the block away: a push that is past its checks then meets a full block and rolls.
+
+        No call stands between these lines, and none between a push's pack_into and its roll, so that
+        CPython does not change threads there.
+        """
+        nonlocal buffer, offset, limit
+        first = buffer
+        filled = offset
+        offset = 0
+        limit = {size}
+        buffer = nothing
+        return first, filled
+
+    return push_row, position, put, renew, own, end
 '''
 
 
 def compile_push(layout: Layout) -> Any:
     """Return the factory of a lane's push function, generated for the layout's fields.
 
-    Called with (lane, pack_into, get_ident, slow, roll) it gives (push_row, position, put, renew, own).
+    Called with (lane, pack_into, get_ident, slow, roll) it gives (push_row, position, put, renew,
+    own, end).
     """
     names = [f"a{i}" for i in range(len(layout.codes))]
     checks = [

@@ -278,6 +278,8 @@ class BundleWriter:
                 now = time.monotonic()
                 if now >= due or self._commands:
                     self._steal()
+                    if closing is not None:
+                        self._end_lanes()
                     self.health.sample(force=closing is not None)
                     due = now + window_s
                     self._commit(closing)
@@ -410,6 +412,16 @@ class BundleWriter:
             self.hand_over.queue.put(fence)
             self._take_through(fence)
 
+    def _end_lanes(self) -> None:
+        """Take the last rows of every lane: a push under way in another thread is taken whole or refused."""
+        rests = [(lane, lane.end()) for lane in list(self._lanes)]
+        fence = Command("fence")
+        self.hand_over.queue.put(fence)
+        self._take_through(fence)  # blocks handed over before the end come first
+        for lane, rest in rests:
+            if rest is not None:
+                self._rows(self.topics[lane.declaration.index], lane, rest[0], rest[1], None)
+
     def _sync_wanted(self) -> bool:
         knobs = self.durability
         # producers wait at max_unsynced_bytes, so a sync must start well before it
@@ -423,10 +435,6 @@ class BundleWriter:
         self.segments.write()
         began = time.monotonic_ns()
         self.segments.sync()
-        if closing is not None and self._has_late_rows():
-            self._steal()
-            self._commit(closing)
-            return
         ended = time.monotonic_ns()
         if self._unsynced:
             self.health.synced(ended - began, ended - self._oldest_ns)
@@ -435,14 +443,14 @@ class BundleWriter:
         self.hand_over.release(self._unsynced_block_bytes)
         self._unsynced_block_bytes = self._unsynced_rows = 0
         commands, self._commands = self._commands, []
+        if closing is not None:  # a flush that came behind the end: everything is durable
+            late = [command for command in self._late if command.kind == "flush"]
+            self._late = [command for command in self._late if command.kind != "flush"]
+            commands += late
         for command in commands:
             command.done.set()
         for state in advanced:
             self._tell(state)
-
-    def _has_late_rows(self) -> bool:
-        """Tell whether a push that was under way when the lanes were closed has put its row down since."""
-        return any(state.offered_rows > state.next_seq for state in self.topics.values())
 
     def _publish(self) -> None:
         generation = self.sealer.generation if self.sealer is not None else 0
