@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from harness import Bench, Cost, cost, main
 
-from gapless import Ontology, connect
+from gapless import Client, Ontology, connect
 from gapless.model.ontology import Float32
 
 _TOPIC = "sensors/motion"
@@ -36,24 +37,35 @@ def run(bench: Bench) -> None:
         f"x > 99: none of {sequences:,} matches": (99.0, 0.1),
     }
     try:
-        import duckdb  # noqa: F401
+        import duckdb
     except ModuleNotFoundError:
         for what in questions:
             bench.skip(what, "DuckDB", "duckdb is not installed: pip install duckdb")
         return
-    _gapless(store, 50.0)  # the footers' statistics enter the catalog with the first query
-    for what, (threshold, at_most) in questions.items():
-        found = bench.interleave(
-            {"ours": _timed(_gapless, store, threshold), "peer": _timed(_duckdb, store, threshold)}
-        )
-        same = found["ours"][0][1] == found["peer"][0][1]
-        spans = found["ours"][0][1]
-        note = f"{len(spans):,} spans in {len({name for name, _, _ in spans}):,} sequences; "
-        note += "the same spans in both" if same else "THE SPANS DIFFER"
+    with connect(store) as client, duckdb.connect() as connection:
+        _gapless(client, 50.0)  # the footers' statistics enter the catalog with the first query
+        for what, (threshold, at_most) in questions.items():
+            found = bench.interleave(
+                {
+                    "fresh": _timed(lambda threshold=threshold: _fresh_gapless(store, threshold)),
+                    "fresh peer": _timed(lambda threshold=threshold: _fresh_duckdb(store, threshold)),
+                    "open": _timed(lambda threshold=threshold: _gapless(client, threshold)),
+                    "open peer": _timed(lambda threshold=threshold: _duckdb(connection, store, threshold)),
+                }
+            )
+            _report(bench, what, at_most, found)
+
+
+def _report(bench: Bench, what: str, at_most: float, found: dict[str, list[tuple[Cost, Spans]]]) -> None:
+    spans = found["fresh"][0][1]
+    same = all(answer == spans for runs in found.values() for _, answer in runs)
+    note = f"{len(spans):,} spans in {len({name for name, _, _ in spans}):,} sequences; "
+    note += "the same spans in all" if same else "THE SPANS DIFFER"
+    for how, words in (("open", "kept open"), ("fresh", "opened anew")):
         for figure, pick in (("CPU ms", "cpu_ns"), ("wall ms", "wall_ns")):
             bench.compare(
-                what, figure, [getattr(c, pick) / 1e6 for c, _ in found["ours"]],
-                "DuckDB", [getattr(c, pick) / 1e6 for c, _ in found["peer"]],
+                f"{what}, {words}", figure, [getattr(c, pick) / 1e6 for c, _ in found[how]],
+                "DuckDB", [getattr(c, pick) / 1e6 for c, _ in found[f"{how} peer"]],
                 at_most=at_most if figure == "CPU ms" else None, note=note if figure == "CPU ms" else "",
             )  # fmt: skip
 
@@ -74,39 +86,45 @@ def _record(store: Path, sequences: int, rows: int) -> None:
                 topic.push_columns(stamps, dict(zip("xyz", values, strict=True)))
 
 
-def _timed(
-    query: Callable[[Path, float], Spans], store: Path, threshold: float
-) -> Callable[[], tuple[Cost, Spans]]:
+def _timed(query: Callable[[], Spans]) -> Callable[[], tuple[Cost, Spans]]:
     def once() -> tuple[Cost, Spans]:
         with cost() as spent:
-            spans = query(store, threshold)
+            spans = query()
         return spent, sorted(spans)
 
     return once
 
 
-def _gapless(store: Path, threshold: float) -> Spans:
+def _fresh_gapless(store: Path, threshold: float) -> Spans:
     with connect(store) as client:
-        answer = client.query(Motion.Q.x.gt(threshold))
-        return [(item.name, *span) for item in answer for topic in item.topics for span in topic.spans]
+        return _gapless(client, threshold)
 
 
-def _duckdb(store: Path, threshold: float) -> Spans:
-    """Runs of consecutive rows: the file's row number minus the number among the rows that match."""
+def _gapless(client: Client, threshold: float) -> Spans:
+    answer = client.query(Motion.Q.x.gt(threshold))
+    return [(item.name, *span) for item in answer for topic in item.topics for span in topic.spans]
+
+
+def _fresh_duckdb(store: Path, threshold: float) -> Spans:
     import duckdb
 
-    files = f"{store}/sequences/*/topics/sensors%2Fmotion/part-*.parquet"
     with duckdb.connect() as connection:
-        found = connection.execute(
-            """
-            SELECT split_part(filename, '/', -4), min(timestamp_ns), max(timestamp_ns) FROM (
-                SELECT filename, timestamp_ns, file_row_number
-                       - row_number() OVER (PARTITION BY filename ORDER BY file_row_number) AS run
-                FROM read_parquet(?, filename = true, file_row_number = true) WHERE x > ?::FLOAT)
-            GROUP BY filename, run
-            """,
-            [files, threshold],
-        ).fetchall()
+        return _duckdb(connection, store, threshold)
+
+
+def _duckdb(connection: Any, store: Path, threshold: float) -> Spans:
+    """Runs of consecutive rows: the file's row number minus the number among the rows that match."""
+    files = f"{store}/sequences/*/topics/sensors%2Fmotion/part-*.parquet"
+    found = connection.execute(
+        """
+        SELECT split_part(filename, '/', -4), min(timestamp_ns), max(timestamp_ns) FROM (
+            SELECT filename, timestamp_ns, file_row_number
+                   - row_number() OVER (PARTITION BY filename ORDER BY file_row_number) AS run
+            FROM read_parquet(?, filename = true, file_row_number = true) WHERE x > ?::FLOAT)
+        GROUP BY filename, run
+        """,
+        [files, threshold],
+    ).fetchall()
     return [(str(name), int(first), int(last)) for name, first, last in found]
 
 

@@ -295,3 +295,16 @@ def test_list_and_page_agree_on_the_size(cli: Cli, store: Path) -> None:
     """`ls` and `show` count the same bytes."""
     (row,) = json.loads(cli("ls", "--json", "--where", f'name == "{NAME}"', cwd=store).stdout)["sequences"]
     assert row["bytes"] == json.loads(cli("show", NAME, "--json", cwd=store).stdout)["bytes"]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "9" * 30, "2026-02-31T00:00:00Z", "soon"])
+def test_what_is_no_instant_is_refused(cli: Cli, store: Path, text: str) -> None:
+    """A label at a time that no clock shows is a usage error, not a traceback."""
+    done = cli("label", NAME, text, text, "x", "--dry-run", cwd=store)
+    assert (done.returncode, "no instant" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_label_beside_the_rows_is_told_of(cli: Cli, store: Path) -> None:
+    """A span outside the recording is allowed, and said."""
+    assert "outside the rows" in cli("label", NAME, "1000", "1001", "x", "--dry-run", cwd=store).stderr
+    assert cli("label", NAME, "0", "0.5", "x", "--dry-run", cwd=store).stderr == ""

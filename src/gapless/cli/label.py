@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from gapless.cli import description, options, output
 from gapless.errors import UsageError
@@ -35,6 +35,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def instant_ns(text: str, start_ns: int | None) -> int:
     """Return the instant a person means, in exact integer arithmetic; raises UsageError."""
+    try:
+        found = _instant_ns(text, start_ns)
+    except (ArithmeticError, ValueError):  # no number, not finite, or no day of the calendar
+        found = None
+    if found is None or not -(2**63) <= found < 2**63:
+        raise UsageError(
+            "this is no instant",
+            found=text,
+            next_step="write seconds since the start, epoch nanoseconds, or ISO 8601 with zone",
+        )
+    return found
+
+
+def _instant_ns(text: str, start_ns: int | None) -> int:
     iso = _ISO.fullmatch(text)
     if iso is not None:
         zone = "+00:00" if iso[3] == "Z" else iso[3]
@@ -42,29 +56,28 @@ def instant_ns(text: str, start_ns: int | None) -> int:
         return (moment - _EPOCH) // timedelta(seconds=1) * _NS + int((iso[2] or "").ljust(9, "0"))
     if re.fullmatch(r"-?\d{13,}", text):
         return int(text)
-    try:
-        value = Decimal(text.removesuffix("s"))
-    except InvalidOperation:
-        raise UsageError(
-            "this is no instant",
-            found=text,
-            next_step="write seconds since the start, epoch nanoseconds, or ISO 8601 with zone",
-        ) from None
+    value = Decimal(text.removesuffix("s"))
     if start_ns is None:
         raise UsageError("the sequence has no rows, so seconds since its start mean nothing", found=text)
+    if not abs(value) < 2**63:  # also true of NaN: int() of a huge exponent would fill the memory
+        raise ValueError(text)
     return start_ns + int(value * _NS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Append the annotation."""
     root, row = options.find_sequence(args)
-    known_start_ns = description.describe(row.path)["start_ns"]
-    start_ns, end_ns = (instant_ns(text, known_start_ns) for text in (args.start, args.end))
+    known = description.describe(row.path)
+    start_ns, end_ns = (instant_ns(text, known["start_ns"]) for text in (args.start, args.end))
     if end_ns < start_ns:
         raise UsageError("the span ends before it starts", found=f"{args.start} … {args.end}")
     if args.confidence is not None and not 0 <= args.confidence <= 1:
         raise UsageError("confidence lies between 0 and 1", found=args.confidence)
     span = f"{output.rfc3339(start_ns) or start_ns} for {output.duration(end_ns - start_ns)}"
+    if known["start_ns"] is not None and (end_ns < known["start_ns"] or start_ns > known["end_ns"]):
+        output.note(
+            f"note: the span is outside the rows of {row.name}; `gapless show {row.name}` has their times"
+        )
     if args.dry_run:
         output.say(f"would label {row.name} from {span}: {args.name}")
         return 0

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     for line in _lines(nodes, marks):
         output.say(line)
     if not rows:
-        output.say("empty; `gapless demo` records a first sequence")
+        output.say("no sequence matches" if args.group else "empty; `gapless demo` records a first sequence")
     return 0
 
 
