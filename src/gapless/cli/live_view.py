@@ -32,9 +32,10 @@ def open_view(seconds: float) -> Iterator[View]:
     from rich.console import Console
     from rich.live import Live
 
+    bar = ("━", "─") if output.is_unicode(sys.stderr) else ("#", "-")  # before rich puts itself in front
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=5, transient=True) as live:
-        yield TableView(live, seconds)
+        yield TableView(live, seconds, bar)
 
 
 class LineView:
@@ -58,9 +59,10 @@ class LineView:
 class TableView:
     """Topics with their rows, drawn in place by rich."""
 
-    def __init__(self, live: Live, seconds: float) -> None:
+    def __init__(self, live: Live, seconds: float, bar: tuple[str, str]) -> None:
         self._live = live
         self._seconds = seconds
+        self._bar = bar
 
     def update(self, elapsed_s: float, rows: dict[str, int], durable: int, figures: str) -> None:
         """Draw the table again."""
@@ -70,8 +72,7 @@ class TableView:
         from rich.table import Table
 
         done = min(30, int(30 * elapsed_s / self._seconds))
-        full, rest = ("━", "─") if output.is_unicode(sys.stderr) else ("#", "-")
-        bar = full * done + rest * (30 - done)
+        bar = self._bar[0] * done + self._bar[1] * (30 - done)
         table = Table(title=f"{bar} {elapsed_s:4.1f} / {self._seconds:g} s", caption=figures, min_width=60)
         table.add_column("topic")
         table.add_column("rows", justify="right")
