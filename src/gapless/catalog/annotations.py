@@ -7,6 +7,7 @@ never acknowledged, and is dropped by the next append.
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sys
 import time
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gapless.errors import IntegrityError, NotFound, UsageError
 
 FILE = "annotations.jsonl"
+_INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,27 @@ def append_annotation(
     author: str | None = None,
     confidence: float | None = None,
 ) -> Annotation:
-    """Make a new annotation durable in the bundle and return it."""
-    if not isinstance(name, str) or not name:
-        raise UsageError("an annotation needs a name", found=name)
+    """Make a new annotation durable in the bundle and return it.
+
+    Raises UsageError, with nothing written, for times that are no int64, a name, kind or author that is no
+    text, an end before the start, and a confidence outside 0 to 1.
+    """
+    start_ns, end_ns = _checked_time("start_ns", start_ns), _checked_time("end_ns", end_ns)
     if end_ns < start_ns:
         raise UsageError("an annotation ends before it starts", found=(start_ns, end_ns))
-    if confidence is not None and not 0.0 <= confidence <= 1.0:
-        raise UsageError("a confidence lies between 0 and 1", found=confidence)
+    _check_text("name", name)
+    for field, text in (("kind", kind), ("author", author)):
+        if text is not None:
+            _check_text(field, text)
     made = Annotation(
-        uuid.uuid4().hex, int(start_ns), int(end_ns), name, kind, author, confidence, time.time_ns()
+        uuid.uuid4().hex,
+        start_ns,
+        end_ns,
+        name,
+        kind,
+        author,
+        _checked_confidence(confidence),
+        time.time_ns(),
     )
     _append(bundle, {"op": "add", **{key: getattr(made, key) for key in Annotation.__slots__}})
     return made
@@ -61,6 +76,8 @@ def append_annotation(
 
 def remove_annotation(bundle: Path, annotation_id: str, *, author: str | None = None) -> None:
     """Make the removal of an annotation durable; its line stays. NotFound if there is none of that id."""
+    if author is not None:
+        _check_text("author", author)
     if all(known.id != annotation_id for known in read_annotations(bundle)):
         raise NotFound("there is no annotation of that id", found=annotation_id)
     _append(bundle, {"op": "remove", "id": annotation_id, "author": author, "created_ns": time.time_ns()})
@@ -79,12 +96,61 @@ def read_annotations(bundle: Path) -> list[Annotation]:
             if entry["op"] == "remove":
                 held.pop(entry["id"], None)
             else:
-                held[entry["id"]] = Annotation(**{key: entry[key] for key in Annotation.__slots__})
-        except (ValueError, KeyError, TypeError) as error:
+                held[entry["id"]] = _read_entry(entry)
+        except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
             raise IntegrityError(
                 f"line {number} of {bundle / FILE} cannot be read", found=line[:80].decode(errors="replace")
             ) from error
     return list(held.values())
+
+
+def _read_entry(entry: dict[str, Any]) -> Annotation:
+    """Return the annotation of a line; UsageError for values that :func:`append_annotation` refuses."""
+    for field in ("start_ns", "end_ns", "created_ns"):
+        _checked_time(field, entry[field])
+    for field in ("id", "name", "kind", "author"):
+        if entry[field] is not None or field in ("id", "name"):
+            _check_text(field, entry[field])
+    _checked_confidence(entry["confidence"])
+    return Annotation(**{key: entry[key] for key in Annotation.__slots__})
+
+
+def _checked_time(field: str, value: object) -> int:
+    """Return an integer of any kind as int; a float is refused because it has lost the last digits."""
+    try:
+        time_ns = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        time_ns = None
+    if time_ns is None or isinstance(value, bool) or time_ns not in _INT64:
+        raise UsageError(
+            "a time of an annotation is an integer of nanoseconds", field=field, found=value, expected="int64"
+        )
+    return time_ns
+
+
+def _check_text(field: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise UsageError(
+            f"the {field} of an annotation is text of at least one character", field=field, found=value
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the {field} of an annotation holds half of a character", field=field, found=ascii(value)
+        ) from error
+
+
+def _checked_confidence(value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        confidence = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        confidence = -1.0
+    if isinstance(value, (bool, str)) or not 0.0 <= confidence <= 1.0:
+        raise UsageError("a confidence lies between 0 and 1", field="confidence", found=value)
+    return confidence
 
 
 def _append(bundle: Path, entry: dict[str, object]) -> None:

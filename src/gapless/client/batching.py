@@ -44,15 +44,37 @@ class BatchShaper:
         """Return arrays by column name as one batch; nullable columns may be left out."""
         if TIME in columns:
             raise self.refuse("the times are the first argument", TIME)
-        if isinstance(timestamps_ns, np.ndarray) and timestamps_ns.dtype.kind == "M":
-            timestamps_ns = timestamps_ns.astype("datetime64[ns]").astype(np.int64)
         given: dict[str, Any] = {TIME: timestamps_ns, **columns}
         if seq is not None:
             given[SEQ] = seq
-        return self._assemble(given, len(timestamps_ns))
+        return self._assemble(given, self.length(TIME, timestamps_ns))
+
+    def check_columns(self, columns: Any) -> Mapping[str, Any]:
+        """Return the columns, or refuse what is not a mapping of names to arrays."""
+        if not isinstance(columns, Mapping) or not columns:
+            raise self.refuse("columns must be a mapping of name to array", found=repr(columns))
+        return columns
+
+    def as_batch(self, batch: Any) -> pa.RecordBatch | pa.Table:
+        """Return an Arrow table of anything that offers one, or refuse it."""
+        if isinstance(batch, pa.RecordBatch | pa.Table):
+            return batch
+        if hasattr(batch, "__arrow_c_stream__"):
+            return pa.table(batch)
+        raise self.refuse("a batch must be an Arrow batch or table, or offer one", found=repr(batch))
+
+    def length(self, name: str, values: Any) -> int:
+        """Return the number of rows of a column, or refuse what has none."""
+        try:
+            return len(values)
+        except TypeError as error:
+            raise self.refuse("a column must be an array or a list", name, found=repr(values)) from error
 
     def from_batch(self, batch: pa.RecordBatch | pa.Table, timestamp_ns: int | None) -> pa.RecordBatch:
         """Return a batch or table with the declared columns in order; without times every row gets the stamp."""
+        twice = sorted({n for n in batch.schema.names if batch.schema.names.count(n) > 1})
+        if twice:
+            raise self.refuse("two columns of the batch have one name", twice[0])
         if isinstance(batch, pa.Table):
             merged = batch.combine_chunks()
             given: dict[str, Any] = {
@@ -74,7 +96,9 @@ class BatchShaper:
             )
         arrays = []
         for column in self.schema:
-            if column.name in given:
+            if column.name == TIME:
+                array = self._times(given[TIME])
+            elif column.name in given:
                 array = self._array(column, given[column.name])
             elif column.nullable:
                 array = pa.nulls(rows, column.type)
@@ -94,6 +118,33 @@ class BatchShaper:
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         self._check_values(batch)
         return batch
+
+    def _times(self, values: Any) -> pa.Array:
+        """Return times as int64 nanoseconds: whole numbers as they are, datetimes exactly converted, as UTC."""
+        column = self.schema.field(TIME)
+        if isinstance(values, np.ndarray | list | tuple | pa.Array | pa.ChunkedArray):
+            plain = values
+        else:
+            plain = self._pandas_values(values)
+        try:
+            array = _one_chunk(plain, plain.type) if isinstance(plain, pa.ChunkedArray) else plain
+            array = array if isinstance(array, pa.Array) else pa.array(array, from_pandas=False)
+            if pa.types.is_timestamp(array.type):
+                array = array.cast(pa.timestamp("ns", array.type.tz), safe=True).cast(pa.int64())
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise self.refuse(f"times do not fit: {error}", TIME, expected="int64 nanoseconds") from error
+        if not pa.types.is_integer(array.type):
+            raise self.refuse(
+                "times must be whole nanoseconds", TIME, found=str(array.type), expected="int64 or datetimes"
+            )
+        return self._array(column, array)
+
+    def _pandas_values(self, values: Any) -> pa.Array:
+        """Return a pandas index or series, or anything else that Arrow takes, as an array."""
+        try:
+            return pa.array(values, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise self.refuse(f"values do not make an array: {error}", TIME, found=repr(values)) from error
 
     def _array(self, column: pa.Field, values: Any) -> pa.Array:
         try:
@@ -123,6 +174,8 @@ class BatchShaper:
                 return "bool"
             if pa.types.is_integer(kind) or pa.types.is_floating(kind):
                 return "number"
+            if pa.types.is_temporal(kind):
+                return "time"
             return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else "other"
 
         pair = family(found), family(column.type)

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from gapless.errors import GaplessError, NameTaken, SequenceOwned, StateError, UsageError
 from gapless.model.metadata import check_metadata
-from gapless.model.names import check_sequence_name, from_component
+from gapless.model.names import check_sequence_name, fold, name_of
 from gapless.model.ontology.registry import OntologyRegistry
-from gapless.model.outcome import OnErrorPolicy, Outcome, State
+from gapless.model.outcome import OnErrorPolicy, Outcome, State, choice
 from gapless.store.deadline import within
 from gapless.store.durability import Durability
 from gapless.store.folder import FolderStore
@@ -58,7 +58,10 @@ def connect(
 
 def local_path(url: str | os.PathLike[str]) -> Path:
     """Return the folder that a store's URL means."""
-    text = os.fspath(url)
+    try:
+        text = os.fspath(url)
+    except TypeError as error:
+        raise UsageError("a store is named by a folder or a file:// URL", found=repr(url)) from error
     if "://" not in text:
         return Path(text).expanduser()
     parts = urlsplit(text)
@@ -90,8 +93,10 @@ class Client:
             ("max_unsynced_bytes", max_unsynced_bytes),
             ("deadline_s", deadline_s),
         ):
-            if not value > 0:
-                raise UsageError("a limit must be more than nothing", found=f"{name}={value}", expected="> 0")
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise UsageError(
+                    "a limit must be a number above 0", found=f"{name}={value!r}", expected="> 0"
+                )
         self._store = FolderStore(root, platform=platform)
         self._durability = Durability(
             flush_ms=flush_ms,
@@ -162,7 +167,12 @@ class Client:
         self._recover_once()
         header = self._header(name, group, dict(metadata or {}), None)
         return SequenceWriter(
-            self, name, None, header, on_error=OnErrorPolicy(on_error), durability=self._durability
+            self,
+            name,
+            None,
+            header,
+            on_error=choice(OnErrorPolicy, on_error, "on_error"),
+            durability=self._durability,
         )
 
     def sequence_update(
@@ -184,11 +194,19 @@ class Client:
         self._recover_once()
         bundle = self._store.reserve_layer(base, layer)
         digest = read_json(base.manifest)["content_digest"]
+        topics = self.sequence_handler(sequence_name).reader.topics
+        known = {fold(topic): (topic, reader.schema) for topic, reader in topics.items()}
         header = self._header(
             layer, None, dict(metadata or {}), {"name": sequence_name, "content_digest": digest}
         )
         return SequenceWriter(
-            self, layer, bundle, header, on_error=OnErrorPolicy(on_error), durability=self._durability
+            self,
+            layer,
+            bundle,
+            header,
+            on_error=choice(OnErrorPolicy, on_error, "on_error"),
+            durability=self._durability,
+            base_topics=known,
         )
 
     def _header(
@@ -222,7 +240,7 @@ class Client:
             except SequenceOwned:  # another process began to recover it a moment ago
                 continue
             except (GaplessError, OSError) as error:  # one damaged journal must not forbid new recordings
-                self.unrecovered[from_component(bundle.path.name)] = error
+                self.unrecovered[name_of(bundle.path.name) or bundle.path.name] = error
                 continue
             self._sealed(bundle)
 
@@ -316,12 +334,11 @@ class Client:
         self.catalog.reconcile()
 
     def recover(self, sequence_name: str) -> dict[str, Any]:
-        """Seal what a dead owner left of a sequence (and of its layers) and return the manifest.
+        """Seal what a dead owner left of a sequence and of its layers; return the manifest of the base.
 
-        Raises SequenceOwned while the owner lives, StateError for a pending sequence.
+        What can be recovered is, before the first error is raised: SequenceOwned while an owner lives,
+        StateError for a pending sequence. Pending layers stay as they are.
         """
-        from gapless.store.recover import recover
-
         base = self._store.bundle(sequence_name)
         if self._store.state(base) is State.PENDING:
             raise StateError(
@@ -329,25 +346,37 @@ class Client:
                 sequence=sequence_name,
                 next_step=f"`gapless seal {sequence_name}` keeps it, `gapless discard {sequence_name}` ends it",
             )
-        manifest: dict[str, Any] = {}
-        for bundle in (*map(Bundle, base.layer_paths()), base):
-            if self._store.state(bundle) is not State.PENDING and (
-                bundle.journal.exists() or bundle.manifest.exists()
-            ):
-                manifest = recover(bundle.path, self._store.platform)
-        self._sealed(base)
-        return manifest
+        return self._seal_all(base, pending=False)
 
     def seal(self, sequence_name: str) -> dict[str, Any]:
-        """Seal a pending sequence as failed, keeping all it holds; a sealed one stays as it is."""
+        """Seal a pending sequence and its pending layers as failed, keeping all they hold.
+
+        What is sealed stays as it is, and what a dead owner left is recovered.
+        """
+        return self._seal_all(self._store.bundle(sequence_name), pending=True)
+
+    def _seal_all(self, base: Bundle, *, pending: bool) -> dict[str, Any]:
+        """Seal the base, then its layers; one that cannot be sealed does not stop the others."""
         from gapless.store.recover import recover
 
-        base = self._store.bundle(sequence_name)
         manifest: dict[str, Any] = {}
-        for bundle in (*map(Bundle, base.layer_paths()), base):
-            pending = self._store.state(bundle) is State.PENDING
-            manifest = recover(bundle.path, self._store.platform, outcome=Outcome.FAILED if pending else None)
+        errors: list[GaplessError | OSError] = []
+        for bundle in (base, *map(Bundle, base.layer_paths())):
+            kept = self._store.state(bundle) is State.PENDING
+            begun = bundle.journal.exists() or bundle.manifest.exists()
+            if (kept and not pending) or (bundle != base and not begun):
+                continue
+            try:
+                sealed = recover(
+                    bundle.path, self._store.platform, outcome=Outcome.FAILED if kept else None
+                )
+            except (GaplessError, OSError) as error:
+                errors.append(error)
+                continue
+            manifest = manifest or sealed
         self._sealed(base)
+        if errors:
+            raise next((error for error in errors if isinstance(error, GaplessError)), errors[0])
         return manifest
 
     def discard(self, sequence_name: str) -> None:

@@ -16,10 +16,16 @@ VALUE = "value"
 
 def logged_schema(value: Any, unit: str | None, sequence: str, topic: str) -> pa.Schema:
     """Return the schema of a topic whose first value this is."""
+    if unit is not None and not isinstance(unit, str):
+        raise ValueRefused("a unit is text", sequence=sequence, topic=topic, field="unit", found=repr(unit))
     if isinstance(value, Mapping):
-        if not value:
+        if not value or not all(isinstance(key, str) for key in value):
             raise ValueRefused(
-                "an empty mapping says nothing of a topic's columns", sequence=sequence, topic=topic
+                "a mapping's keys name the columns",
+                sequence=sequence,
+                topic=topic,
+                found=repr(value),
+                expected="at least one key, all text",
             )
         return pa.schema([_field(str(key), item, unit, sequence, topic) for key, item in value.items()])
     return pa.schema([_field(VALUE, value, unit, sequence, topic)])
@@ -69,3 +75,19 @@ def logged_values(value: Any, names: tuple[str, ...] | None, sequence: str, topi
             expected=", ".join(names),
         )
     return tuple(value.get(name) for name in names)
+
+
+def check_unit(schema: pa.Schema, unit: str, sequence: str, topic: str) -> None:
+    """Raise ValueRefused for a unit other than the topic's: a column has one unit for ever."""
+    known = [
+        (field.metadata or {}).get(b"unit", b"").decode() for field in schema if field.name != "timestamp_ns"
+    ]
+    if any(have != unit for have in known):
+        raise ValueRefused(
+            "the topic was logged in another unit",
+            sequence=sequence,
+            topic=topic,
+            field="unit",
+            found=unit,
+            expected=" ".join(sorted(set(known))) or "no unit",
+        )

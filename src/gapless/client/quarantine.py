@@ -24,6 +24,8 @@ class Quarantined:
     def of(cls, timestamp_ns: Any, values: Any, error: GaplessError) -> Quarantined:
         """Return the record of a refused push."""
         stamp = timestamp_ns if isinstance(timestamp_ns, int) else None
+        if stamp is None and timestamp_ns is not None:  # the stamp itself may be what was refused
+            values = {"timestamp_ns": timestamp_ns, "values": values}
         try:
             plain = msgspec.msgpack.decode(msgspec.msgpack.encode(values, enc_hook=_plain))
         except (OverflowError, ValueError, TypeError, RecursionError):  # no bytes for it: its text is kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -16,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import pyarrow as pa
 
 from gapless.client.artifact import artifact_entry
-from gapless.client.logged import logged_schema, logged_values
+from gapless.client.ending import describe, keep_pending, tombstone
+from gapless.client.logged import check_unit, logged_schema, logged_values
 from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
 from gapless.client.quarantine import Quarantined
 from gapless.client.topic_writer import TopicWriter
 from gapless.errors import (
     GaplessError,
+    MetadataRefused,
     NameTaken,
     NotFound,
     RecordingFailed,
@@ -31,11 +32,9 @@ from gapless.errors import (
     WriterClosed,
 )
 from gapless.model.ledger import Ledger
-from gapless.model.metadata import check_metadata
+from gapless.model.metadata import check_metadata, event_data
 from gapless.model.names import check_topic_name, fold
-from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy
-from gapless.store import journal
-from gapless.store.deadline import within
+from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy, choice
 from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.durability import Durability
 from gapless.store.frame import Kind
@@ -71,6 +70,7 @@ class SequenceWriter:
         *,
         on_error: OnErrorPolicy,
         durability: Durability,
+        base_topics: dict[str, tuple[str, pa.Schema]] | None = None,
     ) -> None:
         self._client = client
         self.name = name
@@ -78,6 +78,7 @@ class SequenceWriter:
         self._bundle = bundle  # None: reserved when the block is entered
         self._header = header
         self._durability = durability
+        self._base_topics = base_topics or {}  # folded name -> name and schema of the base's topics
         self._running: BundleWriter | None = None
         self._ended = False
         self._topics: dict[str, TopicWriter] = {}
@@ -119,10 +120,13 @@ class SequenceWriter:
             return
         try:
             self._end(error)
-        except (GaplessError, OSError) as problem:
-            if error is None:
+        except BaseException as problem:
+            if error is None or not isinstance(problem, Exception):
                 raise
-            error.add_note(f"gapless could not end sequence {self.name!r} as its policy says: {problem}")
+            # whatever went wrong here, the user's own exception is the one that goes on
+            error.add_note(
+                f"gapless could not end sequence {self.name!r} as its policy says: {describe(problem)}"
+            )
         finally:
             self._ended = True
             self._client._closed(self)
@@ -157,7 +161,7 @@ class SequenceWriter:
             if writer.failure is not None:
                 self._keep(error)
                 return
-            self._close(Outcome.ABORTED, f"{type(error).__name__}: {error}".rstrip(": "))
+            self._close(Outcome.ABORTED, describe(error))
             self._seal()
 
     def _close(self, outcome: Outcome, cause: str | None) -> None:
@@ -187,40 +191,27 @@ class SequenceWriter:
 
     def _delete(self, error: BaseException) -> None:
         writer = self._writer_or_raise()
-        tombstone = {
-            "name": self.name,
-            "group": self._header["group"],
-            "metadata": self._header["metadata"],
-            "outcome": str(Outcome.FAILED),
-            "error": f"{type(error).__name__}: {error}",
-            "rows": {name: topic.ledger.written for name, topic in self._topics.items()},
-            "ledger": self.ledger.to_json(),
-        }
+        text = describe(error)
+        rows = {name: topic.ledger.written for name, topic in self._topics.items()}
+        words = tombstone(self._header, text, rows, self._ledger())
         if writer.failure is None:
-            writer.close({"outcome": str(Outcome.FAILED), "cause": tombstone["error"]})
+            self._close(Outcome.FAILED, text)
         assert self._bundle is not None
-        self._client._discard(self._bundle, tombstone)
+        self._client._discard(self._bundle, words)
 
     def _keep(self, error: BaseException) -> None:
         """Keep all that the disk takes as pending, with the error as a notification."""
         writer = self._writer_or_raise()
-        text = f"{type(error).__name__}: {error}"
-        notifications = []
+        text = describe(error)
+        told = False
         try:
             self.notify(text)
+            told = True
             self._close(Outcome.FAILED, text)
-        except GaplessError:  # the disk takes no more rows: the words go beside the journal
-            notifications.append(
-                {"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""}
-            )
+        except GaplessError as problem:  # the disk takes no more rows: the words go beside the journal
+            error.add_note(f"gapless could not write the last rows of sequence {self.name!r}: {problem}")
         assert self._bundle is not None
-        pending, words = self._bundle.pending, {"error": text, "notifications": notifications}
-        within(
-            self._durability.deadline_s,
-            "keep",
-            self.name,
-            lambda: journal.write_checked(pending, words, writer.platform),
-        )
+        keep_pending(self._bundle, writer, text, told=told, deadline_s=self._durability.deadline_s)
 
     def _writer_or_raise(self) -> BundleWriter:
         if self._running is None:
@@ -297,7 +288,17 @@ class SequenceWriter:
         """
         self._check_active()
         name = check_topic_name(topic_name)
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise MetadataRefused(
+                "metadata is a mapping", sequence=self.name, topic=name, found=repr(metadata)
+            )
         checked = check_metadata(dict(metadata or {}), sequence=self.name, topic=name)
+        policy = choice(TopicErrorPolicy, on_error, "on_error")
+        overflow = choice(OverflowPolicy, on_full, "on_full")
+        if schema is not None and not isinstance(schema, pa.Schema):
+            raise SchemaRefused(
+                "a schema is a pyarrow.Schema", sequence=self.name, topic=name, found=repr(schema)
+            )
         if (ontology_type is None) == (schema is None):
             raise SchemaRefused("give a topic either ontology_type or schema", sequence=self.name, topic=name)
         if ontology_type is not None:
@@ -314,11 +315,11 @@ class SequenceWriter:
             media = media_of(media, ontology_type, name)
             described, schema = stored_type(media)
         schema = check_schema(schema, name)
+        self._check_base(name, schema)
         with self._lock:
             self._claim(name)
             declaration = TopicDeclaration(self._next_index, name, schema, described, checked, producer_seq)
             self._next_index += 1
-            policy, overflow = TopicErrorPolicy(on_error), OverflowPolicy(on_full)
             if media is None:
                 topic = TopicWriter(self, self._writer.declare(declaration, overflow), ontology_type, policy)
             else:
@@ -339,6 +340,26 @@ class SequenceWriter:
         self._encoders.add(topic)
         return topic
 
+    def _check_base(self, name: str, schema: pa.Schema) -> None:
+        """In a layer: a topic that the base has must have the same name and columns, or none could be read."""
+        known = self._base_topics.get(fold(name))
+        if known is None:
+            return
+        base_name, base_schema = known
+        if base_name != name:
+            raise NameTaken(
+                "the base has a topic of that name", sequence=self.name, topic=name, found=base_name
+            )
+        if not base_schema.equals(schema):
+            raise SchemaRefused(
+                "the base has the topic with other columns",
+                sequence=self.name,
+                topic=name,
+                found=str(schema),
+                expected=str(base_schema),
+                next_step="give the layer's topic the base's columns, or another name",
+            )
+
     def _claim(self, name: str) -> None:
         if fold(name) in self._folded:
             raise NameTaken(
@@ -351,6 +372,7 @@ class SequenceWriter:
 
     def get_topic_writer(self, topic_name: str) -> TopicWriter:
         """Return the writer of a topic, or raise NotFound."""
+        self._writer_or_raise()
         try:
             return self._topics[topic_name]
         except KeyError:
@@ -363,10 +385,12 @@ class SequenceWriter:
 
     def topic_writer_exists(self, topic_name: str) -> bool:
         """Tell whether the topic was created in this block."""
+        self._writer_or_raise()
         return topic_name in self._topics
 
     def list_topic_writers(self) -> list[str]:
         """Return the names of the topics created so far."""
+        self._writer_or_raise()
         return list(self._topics)
 
     def log(
@@ -384,6 +408,8 @@ class SequenceWriter:
             found = self._log_topic(topic_name, value, unit)
             self._logged[key] = found
         topic, names = found
+        if unit is not None:
+            check_unit(topic.schema, unit, self.name, topic_name)
         topic.push_row(timestamp_ns, *logged_values(value, names, self.name, topic_name))
 
     def _log_topic(
@@ -392,7 +418,9 @@ class SequenceWriter:
         with self._lock:
             topic = self._topics.get(name)
             if topic is None:
-                topic = self.topic_create(name, schema=logged_schema(value, unit, self.name, name))
+                base = self._base_topics.get(fold(name))
+                schema = base[1] if base is not None else logged_schema(value, unit, self.name, name)
+                topic = self.topic_create(name, schema=schema)
             else:
                 topic = topic.lane()
         names = topic.schema.names[1:]
@@ -425,7 +453,12 @@ class SequenceWriter:
         timestamp_ns: int | None = None,
     ) -> None:
         """Record a rare fact in ``_events``; durable when the call returns. Usable from any thread."""
-        text = None if data is None else json.dumps(data, ensure_ascii=False, sort_keys=True)
+        for what, word in (("severity", severity), ("kind", kind), ("message", message), ("source", source)):
+            if not isinstance(word, str):
+                raise UsageError(
+                    "an event is made of words", sequence=self.name, field=what, found=repr(word)
+                )
+        text = None if data is None else event_data(data, self.name)
         self._push_reserved("_events", timestamp_ns, severity, kind, source, message, text)
         self._writer.flush()
 
@@ -487,6 +520,10 @@ class SequenceWriter:
     @property
     def ledger(self) -> Ledger:
         """What became of every message offered so far, over all topics."""
+        self._writer_or_raise()
+        return self._ledger()
+
+    def _ledger(self) -> Ledger:
         total = Ledger()
         for topic in self._topics.values():
             total += topic.ledger

@@ -55,6 +55,7 @@ class TopicWriter:
         self._push_row = self._lane.push_row
         if on_error is TopicErrorPolicy.Raise:  # the compiled function itself: nothing stands between
             self.push_row = self._lane.push_row  # type: ignore[method-assign] # the compiled one
+            self._lane.on_refused = self._note_refusal
 
     # -- pushing -------------------------------------------------------------------------------
 
@@ -99,22 +100,25 @@ class TopicWriter:
         rows is taken; when the recording fails in the middle the ledger tells how many were.
         """
         try:
+            columns = self._shaper.check_columns(columns)
             unstamped = 0
             if timestamps_ns is None:
-                unstamped = len(next(iter(columns.values())))
+                unstamped = self._shaper.length(*next(iter(columns.items())))
                 timestamps_ns = np.full(unstamped, self._sequence.now_ns(), np.int64)
             batch = self._shaper.from_columns(timestamps_ns, columns, seq)
             self._lane.unstamped_rows += unstamped
             self._push_all(batch)
         except (ValueRefused, RecordTooLarge) as error:
-            self._refused(error, None, dict(columns), _row_count(columns))
+            known = dict(columns) if isinstance(columns, Mapping) else {"columns": columns}
+            self._refused(error, None, {"timestamp_ns": timestamps_ns, **known}, _row_count(known))
 
-    def push_batch(self, batch: pa.RecordBatch | pa.Table) -> None:
-        """Record the rows of an Arrow batch or table; columns go by name.
+    def push_batch(self, batch: Any) -> None:
+        """Record the rows of an Arrow batch or table, or of any table that gives itself to Arrow; columns by name.
 
         A batch without ``timestamp_ns`` is stamped by the sequence's clock. Refusal and failure: as push_columns.
         """
         try:
+            batch = self._shaper.as_batch(batch)
             stamp = None
             if "timestamp_ns" not in batch.schema.names:
                 stamp = self._sequence.now_ns()
@@ -122,7 +126,10 @@ class TopicWriter:
             self._lane.unstamped_rows += 0 if stamp is None else batch.num_rows
             self._push_all(shaped)
         except (ValueRefused, RecordTooLarge) as error:
-            self._refused(error, None, batch.to_pydict(), batch.num_rows)
+            arrow = hasattr(batch, "to_pydict")
+            self._refused(
+                error, None, batch.to_pydict() if arrow else {"batch": batch}, batch.num_rows if arrow else 1
+            )
 
     def _push_all(self, batch: pa.RecordBatch) -> None:
         pieces = list(in_frames(batch))  # views: nothing is copied yet
@@ -174,6 +181,10 @@ class TopicWriter:
         if self.on_error is TopicErrorPolicy.Finalize:
             self._close()
 
+    def _note_refusal(self, error: GaplessError) -> None:
+        self.status = TopicStatus.RAISED_EXCEPTION
+        self.last_error = error
+
     def quarantined(self) -> list[Quarantined]:
         """Return the rows refused under the policy Quarantine and not pushed again yet."""
         return list(self._kept)
@@ -184,25 +195,33 @@ class TopicWriter:
         ``fix`` gets a :class:`Quarantined` and returns a Message, a tuple (time, values…), or None to
         leave the row where it is. A row that is refused again stays.
         """
-        accepted, left = 0, []
-        for kept in self._kept:
-            row = fix(kept)
+        accepted = 0
+        waiting, self._kept = self._kept, []
+        while waiting:
             try:
+                row = fix(waiting[0])
                 if row is None:
-                    left.append(kept)
-                    continue
-                stamp, values = (
-                    (row.timestamp_ns, self._read(row.data))
-                    if isinstance(row, Message)
-                    else (row[0], row[1:])
-                )
-                self._lane.push_row(stamp, *values)
-                accepted += 1
+                    self._kept.append(waiting[0])
+                else:
+                    self._push_fixed(row)
+                    accepted += 1
             except (ValueRefused, RecordTooLarge) as error:
                 self.last_error = error
-                left.append(kept)
-        self._kept = left
+                self._kept.append(waiting[0])
+            except BaseException:  # what was not looked at yet, this row included, stays
+                self._kept += waiting
+                raise
+            waiting.pop(0)
         return accepted
+
+    def _push_fixed(self, row: Message | tuple[Any, ...]) -> None:
+        if isinstance(row, Message):
+            lead = (
+                (row.timestamp_ns, row.seq) if self._state.declaration.producer_seq else (row.timestamp_ns,)
+            )
+            self._lane.push_row(*lead, *self._read(row.data))
+        else:
+            self._lane.push_row(*row)
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -238,9 +257,33 @@ class TopicWriter:
         """Record that the source produced nothing, or ``count`` messages that are lost; durable on return.
 
         A gap with a count is added to what was produced. Use it for a pause, a reconnect, a device's own
-        overrun counter.
+        overrun counter. Raises ValueRefused for a count below 1 or a span that ends before it starts.
         """
+        self._check_gap(count, cause, start_ns, end_ns)
         self._sequence._gap(self._state, count, cause, start_ns, end_ns)
+
+    def _check_gap(self, count: Any, cause: Any, start_ns: Any, end_ns: Any) -> None:
+        where = {"sequence": self._sequence.name, "topic": self.name}
+        if not isinstance(cause, str) or not cause or not cause.isprintable():
+            raise ValueRefused("a gap needs a cause in words", **where, field="cause", found=repr(cause))
+        for name, value, least in (
+            ("count", count, 1),
+            ("start_ns", start_ns, 1 - 2**63),
+            ("end_ns", end_ns, 1 - 2**63),
+        ):
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and not (whole and least <= value < 2**63):
+                raise ValueRefused(
+                    "a gap's numbers are whole",
+                    **where,
+                    field=name,
+                    found=repr(value),
+                    expected=f"None or an int from {least}",
+                )
+        if start_ns is not None and end_ns is not None and end_ns < start_ns:
+            raise ValueRefused(
+                "a gap ends before it starts", **where, field="end_ns", found=end_ns, expected=start_ns
+            )
 
     def close(self) -> None:
         """Take no more rows; what was pushed stays."""

@@ -142,3 +142,9 @@ def canonical_json(value: object) -> bytes:
         return text.encode()
     except (TypeError, ValueError, RecursionError) as problem:  # a lone surrogate is a ValueError too
         raise MetadataRefused(f"a value has no canonical JSON: {problem}") from problem
+
+
+def event_data(data: Any, sequence: str) -> str:
+    """Return an event's data as JSON text, or raise MetadataRefused."""
+    checked = check_metadata({"data": data}, sequence=sequence, topic="_events")
+    return canonical_json(checked["data"]).decode()

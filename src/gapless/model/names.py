@@ -51,6 +51,15 @@ def from_component(component: str) -> str:
     return unquote(component, errors="strict")
 
 
+def name_of(component: str) -> str | None:
+    """Return the name whose component this is, or None for what :func:`to_component` never makes."""
+    try:
+        name = from_component(component)
+        return name if to_component(name) == component else None
+    except (UnicodeDecodeError, NameRefused):
+        return None
+
+
 def fold(name: str) -> str:
     """Return the form in which two names of one store must differ: NFC, case folded."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
+
+from gapless.errors import UsageError
 
 
 class State(StrEnum):
@@ -50,3 +53,15 @@ class TopicStatus(StrEnum):
     IGNORED_LAST_ERROR = "ignored_last_error"
     QUARANTINED_LAST_ERROR = "quarantined_last_error"
     RAISED_EXCEPTION = "raised_exception"
+
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def choice(kind: type[Word], value: object, argument: str) -> Word:
+    """Return the word that an argument chooses, or raise UsageError with the words there are."""
+    try:
+        return kind(str(value))
+    except ValueError as error:
+        words = ", ".join(kind)
+        raise UsageError(f"{argument} is not one of its words", found=repr(value), expected=words) from error

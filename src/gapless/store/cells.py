@@ -7,6 +7,7 @@ change later (arrays, bytearrays, lists) are copied here.
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,6 +51,8 @@ def _number(kind: pa.DataType, refuse_nan: bool) -> Cell:
     code = f"<{_CODES[kind]}"
     width = struct.calcsize(code)
     pack = struct.Struct(code).pack
+    # what is kept is plain: building a column from it in the writer's thread can then not fail
+    make: Callable[[Any], Any] = bool if code == "<?" else float if code in ("<d", "<f", "<e") else _whole
 
     def number(value: Any) -> tuple[Any, int]:
         if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -62,11 +65,13 @@ def _number(kind: pa.DataType, refuse_nan: bool) -> Cell:
             raise TypeError(f"expected {kind}") from error
         if refuse_nan and value != value:
             raise ValueError("NaN is not allowed in this field")
-        if isinstance(value, np.generic):
-            value = value.item()
-        return (float(value) if code in ("<d", "<f", "<e") else value), width
+        return make(value), width
 
     return number
+
+
+def _whole(value: Any) -> int:
+    return int(operator.index(value))  # int() makes True a 1
 
 
 def _text(value: Any) -> tuple[Any, int]:
@@ -105,7 +110,11 @@ def _numbers(kind: pa.DataType) -> Cell:
             bounds = np.iinfo(target)
             if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
                 raise OverflowError(f"a value is outside {target}")
-        copied = np.array(array, dtype=target).reshape(-1)
+        with np.errstate(over="raise"):
+            try:
+                copied = np.array(array, dtype=target).reshape(-1)
+            except FloatingPointError as error:
+                raise OverflowError(f"a value is outside {target}") from error
         return copied, copied.nbytes
 
     return numbers
@@ -113,6 +122,7 @@ def _numbers(kind: pa.DataType) -> Cell:
 
 def _nested(kind: pa.DataType) -> Cell:
     def nested(value: Any) -> tuple[Any, int]:
+        _check_keys(kind, value)
         try:
             array = pa.array([value], kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -120,6 +130,20 @@ def _nested(kind: pa.DataType) -> Cell:
         return array[0], int(row_value_bytes(array)[0])
 
     return nested
+
+
+def _check_keys(kind: pa.DataType, value: Any) -> None:
+    """Raise TypeError for a key that a struct does not have: Arrow would leave its value out in silence."""
+    if isinstance(kind, pa.StructType) and isinstance(value, dict):
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        unknown = [key for key in value if key not in names]
+        if unknown:
+            raise TypeError(f"no field {unknown[0]!r}; expected {', '.join(names)}")
+        for name in names:
+            _check_keys(kind.field(name).type, value.get(name))
+    elif _is_list(kind) and isinstance(value, list | tuple):
+        for item in value:
+            _check_keys(kind.value_type, item)
 
 
 def _list_array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:

@@ -89,21 +89,50 @@ def check_schema(schema: pa.Schema, topic: str) -> pa.Schema:
                 found=str(found),
                 expected="int64 nanoseconds",
             )
-    for column in schema:
+    rest = [_plain_column(column) for column in schema if column.name != TIME]
+    for column in rest:
         _check_type(column.type, column.name, topic)
-    rest = [column for column in schema if column.name != TIME]
     if not rest:
         raise SchemaRefused("a topic needs at least one column besides the time", topic=topic)
     return pa.schema([pa.field(TIME, pa.int64(), nullable=False), *rest], metadata=schema.metadata)
 
 
+def _plain_column(column: pa.Field) -> pa.Field:
+    """Return a dictionary column as one of its values: a frame stands alone and carries no dictionary."""
+    return column.with_type(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+_STORED = (
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_decimal128,
+    pa.types.is_temporal,
+)
+
+
 def _check_type(kind: pa.DataType, name: str, topic: str) -> None:
-    refused = (pa.types.is_union, pa.types.is_null, pa.types.is_run_end_encoded, pa.types.is_interval)
-    if any(test(kind) for test in refused) or isinstance(kind, pa.BaseExtensionType):
+    if isinstance(kind, pa.StructType):
+        children = [kind.field(i).type for i in range(kind.num_fields)]
+    elif isinstance(kind, pa.MapType):
+        children = [kind.key_type, kind.item_type]
+    elif isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        children = [kind.value_type]
+    else:
+        children = []
+    for child in children:
+        _check_type(child, name, topic)
+    plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_interval(kind)
+    if not children and not (plain and any(test(kind) for test in _STORED)):
         raise SchemaRefused(
-            "a column type cannot be stored in Parquet as it is",
+            "a column type cannot be stored as it is",
             topic=topic,
             field=name,
             found=str(kind),
-            expected="numbers, bool, text, binary, times, lists or structs",
+            expected="numbers, bool, text, binary, times, lists, structs or maps of these",
         )

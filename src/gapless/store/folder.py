@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gapless.errors import FormatUnknown, NameTaken, NotFound, SequenceOwned, StateError
+from gapless.errors import FormatUnknown, NameTaken, NotFound, SequenceOwned, StateError, UsageError
 from gapless.model.metadata import canonical_json
-from gapless.model.names import check_sequence_name, fold, from_component, to_component
+from gapless.model.names import check_sequence_name, fold, from_component, name_of, to_component
 from gapless.model.outcome import State
 from gapless.store.layout import FORMAT, Bundle
 from gapless.store.platform import PLATFORM, Platform
@@ -43,8 +43,13 @@ class FolderStore:
         self.uid = self._read_identity()["uid"]
 
     def _create(self) -> None:
-        for folder in (self.root, self.sequences, self.trash, self.discarded):
-            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in (self.root, self.sequences, self.trash, self.discarded):
+                folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(
+                "a store is a folder", found=f"{self.root} is a file", next_step="name another place"
+            ) from error
         identity = canonical_json({"format": FORMAT, "uid": secrets.token_hex(16)})
         self.platform.write_atomically(self.root / "gapless.json", identity)
 
@@ -75,15 +80,19 @@ class FolderStore:
         wanted = fold(name)
         for component in os.listdir(self.sequences) if self.sequences.is_dir() else []:
             plain = "%" not in component  # decoding 10,000 names would cost more than the recording
-            if (component.lower() if plain else fold(from_component(component))) == wanted:
-                return from_component(component)
+            if plain and component.lower() != wanted:
+                continue
+            known = name_of(component)
+            if known is not None and fold(known) == wanted:
+                return known
         return None
 
     def names(self) -> list[str]:
-        """Return the names of all sequences, open ones included."""
+        """Return the names of all sequences, open ones included; folders of other programs are none."""
         if not self.sequences.is_dir():
             return []
-        return sorted(from_component(p.name) for p in self.sequences.iterdir() if p.is_dir())
+        known = (name_of(p.name) for p in self.sequences.iterdir() if p.is_dir())
+        return sorted(name for name in known if name is not None)
 
     def bundle(self, name: str) -> Bundle:
         """Return the bundle of a sequence, or raise NotFound."""

@@ -18,6 +18,8 @@ from gapless.model.metadata import canonical_json
 from gapless.store.layout import CLOSING_BYTES, FORMAT, Bundle
 from gapless.store.platform import Platform
 
+_PENDING_SPACE = "pending.reserved"
+_PENDING_BYTES = 4096
 _CLOSING = struct.Struct("<8sII")
 _CLOSING_MAGIC = b"GLCW\x01\0\0\0"
 
@@ -70,6 +72,11 @@ def create(bundle: Bundle, header: dict[str, Any], platform: Platform) -> int:
         fd = platform.open_update(making / "closing")
         try:
             platform.reserve(fd, CLOSING_BYTES)
+        finally:
+            platform.close(fd)
+        fd = platform.open_update(making / _PENDING_SPACE)
+        try:
+            platform.reserve(fd, _PENDING_BYTES)
         finally:
             platform.close(fd)
         platform.replace(making, bundle.journal)
@@ -148,8 +155,7 @@ def read_closing(bundle: Bundle) -> dict[str, Any] | None:
 
 def write_checked(path: Path, document: dict[str, Any], platform: Platform) -> None:
     """Write a JSON file of the journal atomically, with a CRC over its content."""
-    body = canonical_json(document)
-    platform.write_atomically(path, canonical_json({"crc32c": f"{crc32c(body):08x}", "content": document}))
+    platform.write_atomically(path, _checked(document))
 
 
 def read_checked(path: Path) -> dict[str, Any] | None:
@@ -161,6 +167,30 @@ def read_checked(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError, GaplessError):
         return None
     return content if good else None
+
+
+def write_pending(bundle: Bundle, words: dict[str, Any], platform: Platform) -> None:
+    """Mark the bundle as pending, durably, in space that was reserved at its start.
+
+    Words that do not fit are cut; a rename needs no new space.
+    """
+    body = _checked(words)
+    while len(body) > _PENDING_BYTES:
+        words = {"error": words["error"][: len(words["error"]) // 2], "notifications": []}
+        body = _checked(words)
+    space = bundle.journal / _PENDING_SPACE
+    fd = platform.open_update(space)
+    try:
+        platform.write(fd, [body.ljust(_PENDING_BYTES)])  # JSON may end in spaces
+        platform.data_sync(fd)
+    finally:
+        platform.close(fd)
+    platform.replace(space, bundle.pending)
+    platform.sync_directory(bundle.journal)
+
+
+def _checked(document: dict[str, Any]) -> bytes:
+    return canonical_json({"crc32c": f"{crc32c(canonical_json(document)):08x}", "content": document})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from gapless.errors import ValueRefused, WrongProcess, WrongThread
+from gapless.errors import GaplessError, RecordTooLarge, ValueRefused, WrongProcess, WrongThread
 from gapless.store.cells import MISSING, build_column, cell_for
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.packing import Layout, check_time, compile_push
@@ -44,6 +44,9 @@ class Lane:
         self.owner: int | None = None
         self.refusal: Callable[[], Exception] | None = None
         self.queued = 0  # blocks handed over that the writer has not taken yet
+        self.on_refused: Callable[[GaplessError], None] | None = (
+            None  # told of refused rows, before the caller
+        )
         self.unstamped_rows = 0  # rows stamped by the sequence's clock
         self.handed_rows = 0
         self.ended = False  # the writer took the last rows: whatever comes now is refused
@@ -86,6 +89,11 @@ class Lane:
 
     def _set_owner(self, ident: int) -> None:
         """Tell the compiled push who may push."""
+
+    def tell_refused(self, error: GaplessError) -> None:
+        """Let the topic writer note an error that the caller is about to see."""
+        if self.on_refused is not None:
+            self.on_refused(error)
 
     def check_seq(self, seq: int | None) -> int | None:
         """Return the producer's seq as int, or raise ValueRefused where it is missing, unwanted or no int."""
@@ -154,9 +162,13 @@ class PackedLane(Lane):
             self._roll()
         seq, values = rest if self.declaration.producer_seq else (None, rest[0])
         values = tuple(v for v in values if v is not MISSING)
-        row = self.layout.slow_row(self.sequence, 0, 0, values)
-        seq = self.check_seq(seq)
-        stamp = self.time_of(timestamp_ns)
+        try:
+            row = self.layout.slow_row(self.sequence, 0, 0, values)
+            seq = self.check_seq(seq)
+            stamp = self.time_of(timestamp_ns)
+        except ValueRefused as error:
+            self.tell_refused(error)
+            raise
         head = self.layout.struct.unpack(row)[1 + self.declaration.producer_seq :]
         lead = (stamp, seq) if self.declaration.producer_seq else (stamp,)
         self._put(self.layout.struct.pack(*lead, *head))
@@ -259,7 +271,7 @@ class GeneralLane(Lane):
         with self.lock:
             return self.handed_rows + len(self.rows)
 
-    def push_row(self, timestamp_ns: Any, *values: Any) -> None:
+    def push_row(self, timestamp_ns: Any = MISSING, *values: Any) -> None:
         """Take one row: time, the producer's seq where the topic has one, then the leaves in order."""
         if get_ident() != self.owner or self.refusal is not None:
             self.admit()
@@ -267,10 +279,14 @@ class GeneralLane(Lane):
         if self.declaration.producer_seq:
             seq, *rest = values or (None,)
             values = tuple(rest)
-        row, size = self._check(values)
-        seq = self.check_seq(seq)
-        self.hand_over.check_record(self.declaration.name, size)
-        stamp = self.time_of(timestamp_ns)
+        try:
+            row, size = self._check(values)
+            seq = self.check_seq(seq)
+            self.hand_over.check_record(self.declaration.name, size)
+            stamp = self.time_of(timestamp_ns)
+        except (ValueRefused, RecordTooLarge) as error:
+            self.tell_refused(error)
+            raise
         self._append((stamp, *((seq,) if self.declaration.producer_seq else ()), *row), size)
 
     def _check(self, values: tuple[Any, ...]) -> tuple[list[Any], int]:

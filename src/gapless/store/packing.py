@@ -202,7 +202,7 @@ def make(lane, pack_into, get_ident, slow, roll):
     limit = len(buffer)
     owner = None
 
-    def push_row(timestamp_ns{defaults}, *extra):
+    def push_row(timestamp_ns=MISSING{defaults}, *extra):
         nonlocal offset
         if get_ident() != owner{refuse_extra}:
             return slow(timestamp_ns{seq_name}, ({row_values}*extra,))
@@ -275,7 +275,7 @@ def compile_push(layout: Layout) -> Any:
     checks += [f" or {n} != {n}" for n, no_nan in zip(names, layout.no_nan, strict=True) if no_nan]
     source = _PUSH.format(
         defaults="".join(
-            [", seq" if layout.declaration.producer_seq else "", *(f", {n}=MISSING" for n in names)]
+            [", seq=None" if layout.declaration.producer_seq else "", *(f", {n}=MISSING" for n in names)]
         ),
         refuse_extra=" or extra",
         seq_name=", seq" if layout.declaration.producer_seq else "",

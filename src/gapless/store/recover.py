@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gapless.errors import IntegrityError, NotFound
+from gapless.errors import IntegrityError, NotFound, StorageFailed
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.frame import Frame, Kind, read_payload, scan
-from gapless.store.layout import CUTS, Bundle, Cuts
+from gapless.store.layout import CUTS, Bundle, Cuts, segment_name
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.seal import clear_journal, seal
 from gapless.store.sealer import Sealer
+from gapless.store.watermark import read_watermark
 
 
 def segment_paths(bundle: Bundle) -> list[Path]:
@@ -75,9 +76,35 @@ def recover(
         sealer.take(rows)
         for damage in sealer.damage:
             _keep_damaged(bundle, damage, platform)
+        lost = _lost_durable(bundle)
+        if lost is not None and lost not in sealer.damage:
+            sealer.damage.append(lost)
         return seal(bundle, header, sealer, platform, outcome=outcome, cause=cause)
+    except OSError as error:
+        raise StorageFailed(
+            "the disk refused the recovery; the journal is as it was",
+            found=str(error),
+            next_step="free or repair the disk, then try again",
+        ) from error
     finally:
         platform.close(lock)
+
+
+def _lost_durable(bundle: Bundle) -> dict[str, Any] | None:
+    """Return a damage for bytes that the watermark calls durable and that are in no file any more."""
+    mark = read_watermark(bundle.journal / "watermark")
+    if mark is None or not mark.offset:
+        return None
+    name = segment_name(mark.segment)
+    put_aside = bundle.journal / "quarantine" / name
+    path = bundle.journal / name
+    there = path.stat().st_size if path.exists() else 0
+    if there >= mark.offset or put_aside.exists():
+        return None
+    if not there and any(p.name > name for p in bundle.journal.glob("[0-9]*.seg")):
+        return None  # a later segment was begun: this one became parts
+    reason = f"the journal had {mark.offset:,} bytes durable, {there:,} are there"
+    return {"segment": name, "start": 0, "end": 0, "reason": reason}
 
 
 def _keep_damaged(bundle: Bundle, damage: dict[str, Any], platform: Platform) -> None:

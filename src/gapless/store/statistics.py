@@ -38,11 +38,16 @@ class PartStatistics:
         values = column.drop_null().to_numpy() if column.null_count else column.to_numpy()
         if not len(values):
             return
-        low, high = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is a value here, not a fault
+            low, high, total = (
+                float(np.fmin.reduce(values)),
+                float(np.fmax.reduce(values)),
+                float(values.sum()),
+            )
         if math.isnan(low):  # all NaN
             known["nans"] += len(values)
             return
-        if math.isnan(float(values.sum())):  # a cheap test; inf - inf gives NaN too, the count then tells
+        if math.isnan(total):  # a cheap test; inf - inf gives NaN too, the count then tells
             known["nans"] += int(np.isnan(values).sum())
         self._widen(known, low, high)
 

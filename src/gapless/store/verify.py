@@ -109,10 +109,11 @@ def _verify_one(bundle: Bundle, deep: bool, platform: Platform) -> Iterator[Find
             if "rows" in damage
             else ""
         )
+        place = f" in bytes {damage['start']} to {damage['end']}" if damage["end"] else ""
         yield Finding(
             "V015",
             "warning",
-            f"{damage['reason']} in bytes {damage['start']} to {damage['end']}{rows}",
+            f"{damage['reason']}{place}{rows}",
             f"journal/{damage['segment']}",
         )
     yield from _files(bundle, manifest)

@@ -1,0 +1,50 @@
+"""How a sequence ends when an exception leaves its block: the words that are kept, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gapless.model.ledger import Ledger
+from gapless.model.outcome import Outcome
+from gapless.store import journal
+from gapless.store.deadline import within
+from gapless.store.layout import Bundle
+from gapless.store.writer import BundleWriter
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as text that can be stored, whatever its own text is like."""
+    try:
+        words = str(error)
+    except BaseException as broken:  # noqa: BLE001 - the user's class may fail to describe itself
+        words = f"its text raises {type(broken).__name__}"
+    text = f"{type(error).__name__}: {words}".removesuffix(": ")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def tombstone(header: dict[str, Any], text: str, rows: dict[str, int], ledger: Ledger) -> dict[str, Any]:
+    """Return what is kept for ever of a sequence that its policy deletes."""
+    return {
+        "name": header["name"],
+        "group": header["group"],
+        "metadata": header["metadata"],
+        "outcome": str(Outcome.FAILED),
+        "error": text,
+        "rows": rows,
+        "ledger": ledger.to_json(),
+    }
+
+
+def keep_pending(bundle: Bundle, writer: BundleWriter, text: str, *, told: bool, deadline_s: float) -> None:
+    """Mark the bundle as pending, with the error as a notification unless an event has told it.
+
+    The space was reserved when the sequence was opened, so a full disk does not refuse it.
+    """
+    note = {"severity": "error", "message": text, "timestamp_ns": writer.now_ns(), "source": ""}
+    words = {"error": text, "notifications": [] if told else [note]}
+    within(
+        deadline_s,
+        "keep",
+        str(writer.header["name"]),
+        lambda: journal.write_pending(bundle, words, writer.platform),
+    )
