@@ -14,19 +14,21 @@ from tests.catalog.bundle_files import write_bundle
 
 from gapless.catalog import Catalog
 from gapless.catalog.annotations import append_annotation, read_annotations, remove_annotation
-from gapless.errors import IntegrityError, NotFound, UsageError
+from gapless.errors import IntegrityError, NotFound, StateError, UsageError
 from gapless.model.expression import Sequence
 
 
 def test_references_resolve(store: Path) -> None:
-    """A name, a unique beginning, @last and @last-1 name a sequence; anything else is NotFound."""
+    """A name, a unique beginning, @last and @last-1 name a sequence; others are refused."""
     for number, name in enumerate(["run_1", "run_2", "x%y"]):
         write_bundle(store, name, opened_ns=number)
     catalog = Catalog(store)
     assert [catalog.sequence(ref).name for ref in ("run_1", "x%", "@last", "@last-2")] == [
         "run_1", "x%y", "x%y", "run_1",
     ]  # fmt: skip
-    for ref in ("run_", "nobody", "@last-3", "@first", "", "x_"):
+    with pytest.raises(UsageError, match="run_1, run_2"):
+        catalog.sequence("run_")
+    for ref in ("nobody", "@last-3", "@first", "", "x_"):
         with pytest.raises(NotFound):
             catalog.sequence(ref)
 
@@ -184,3 +186,12 @@ def test_a_torn_annotation_is_dropped_and_a_damaged_one_is_an_error(tmp_path: Pa
     path.write_bytes(path.read_bytes().replace(b'"op"', b'"o\xff"', 1))
     with pytest.raises(IntegrityError, match="line 1"):
         read_annotations(tmp_path)
+
+
+def test_a_catalog_that_cannot_be_written_is_not_rebuilt(mission: Path) -> None:
+    """Rebuilding what lives in memory alone would be forgotten: a typed error; listing goes on."""
+    (mission / "catalog.db").mkdir()
+    with Catalog(mission) as catalog:
+        with pytest.raises(StateError, match="cannot be written"):
+            catalog.reindex()
+        assert len(catalog.sequences()) == 2

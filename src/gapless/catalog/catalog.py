@@ -7,24 +7,24 @@ any number of processes may use it at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.catalog.annotations import Annotation
-from gapless.catalog.bundle_facts import owner_alive, read_bundle
+from gapless.catalog.bundle_facts import bundle_state, owner_alive, read_bundle
 from gapless.catalog.content_index import complete_statistics
 from gapless.catalog.reconcile import Changes, forget, reconcile, upsert
 from gapless.catalog.sqlite import Database, Row
-from gapless.errors import NotFound, UsageError
+from gapless.errors import NotFound, StateError, UsageError
 
 if TYPE_CHECKING:
     from gapless.catalog.answer import QueryAnswer
 
 _COLUMNS = (
     "s.name, s.component, s.state, s.outcome, s.grp, s.created_ns, s.sealed_ns, s.start_ns, s.end_ns, s.rows,"
-    " s.bytes, s.topics, s.layers, s.content_digest, s.metadata, s.ledger, s.problem"
+    " s.bytes, s.topics, s.layers, s.content_digest, s.unsealed, s.metadata, s.ledger, s.problem"
 )
 _ORDERS = {
     "created": "s.created_ns",
@@ -59,11 +59,14 @@ class SequenceRow:
     ledger: dict[str, int]
     problem: str | None
     owner_alive: bool
+    unsealed_layers: tuple[tuple[str, str], ...] = ()
 
     @property
     def status(self) -> str:
-        """The state in words: an open sequence whose writer died reads ``open, owner gone``."""
-        return "open, owner gone" if self.state == "open" and not self.owner_alive else self.state
+        """The state in words: a writer that died reads ``open, owner gone``; an unsealed layer is named."""
+        own = "open, owner gone" if self.state == "open" and not self.owner_alive else self.state
+        waiting = sorted({state for _, state in self.unsealed_layers})
+        return f"{own}, layer {waiting[0]}" if waiting else own
 
     @property
     def duration_ns(self) -> int | None:
@@ -128,7 +131,18 @@ class Catalog:
             forget(self._database, component)
 
     def reindex(self) -> Changes:
-        """Empty the catalog and fill it again from manifests, footers, layers, annotations and tombstones."""
+        """Empty the catalog and fill it again from manifests, footers, layers, annotations and tombstones.
+
+        Raises StateError where the file cannot be written.
+        """
+        with self._database.transaction():
+            pass  # opens the file; one that cannot be written is replaced by memory
+        if self._database.in_memory:
+            raise StateError(
+                "the catalog cannot be written in this store",
+                found=str(self._database.path),
+                next_step="make the store's folder writable, or use the gapless release that wrote the catalog",
+            )
         self._database.clear()
         changes = self.reconcile()
         complete_statistics(self._database, self.sequences_path)
@@ -163,7 +177,10 @@ class Catalog:
         return [self._row(row) for row in rows]
 
     def sequence(self, ref: str) -> SequenceRow:
-        """Return the sequence of a name, a unique beginning of one, ``@last``, ``@last-1``; or NotFound."""
+        """Return the sequence of a name, a unique beginning of one, ``@last``, ``@last-1``.
+
+        Raises NotFound, and UsageError naming the candidates for a beginning of several names.
+        """
         if ref.startswith("@"):
             return self._recent(ref)
         exact = self._database.rows(f"SELECT {_COLUMNS} FROM sequence s WHERE s.name=?", (ref,))
@@ -179,8 +196,8 @@ class Catalog:
             return self._row(found[0])
         if found and ref:
             names = ", ".join(row[0] for row in found[:5]) + (", …" if len(found) > 5 else "")
-            raise NotFound("several sequences begin like this", sequence=ref, found=names,
-                           next_step="write more of the name")  # fmt: skip
+            raise UsageError("several sequences begin like this", sequence=ref, found=names,
+                             next_step="write more of the name")  # fmt: skip
         raise NotFound("there is no such sequence", sequence=ref)
 
     def _recent(self, ref: str) -> SequenceRow:
@@ -245,6 +262,18 @@ class Catalog:
         name, component, state, *_ = row
         path = self.sequences_path / component
         alive = state != "sealed" and owner_alive(path)
-        metadata, ledger, problem = row[-3:]
-        known = (*row[2:-3], json.loads(metadata), json.loads(ledger), problem, alive)
+        unsealed, metadata, ledger, problem = row[-4:]
+        layers = tuple(_layer_states(path, json.loads(unsealed))) if unsealed != "[]" else ()
+        known = (*row[2:-4], json.loads(metadata), json.loads(ledger), problem, alive, layers)
         return SequenceRow(name, component, path, *known)
+
+
+def _layer_states(bundle: Path, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield folder and state, in words, of the layers that are not sealed at this moment."""
+    for folder in folders:
+        path = bundle / "layers" / folder
+        state = bundle_state(path)
+        if state == "open" and not owner_alive(path):
+            yield folder, "open, owner gone"
+        elif state in ("open", "pending"):
+            yield folder, state

@@ -111,7 +111,7 @@ class SealedTopic:
                         for builder in builders:
                             builder.skip(group.num_rows)
                         continue
-                    table = parquet.read_row_group(number, columns=columns)
+                    table = parquet.read_row_group(number, columns=columns, use_threads=False)
                     if table.num_rows != group.num_rows:
                         raise IntegrityError(f"row group {number} of {file.path} is short", topic=self.name)
                     _add_rows({name: table.column(name) for name in columns}, groups, builders)

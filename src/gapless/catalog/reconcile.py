@@ -14,6 +14,7 @@ from gapless.catalog.bundle_facts import BundleFacts, bundle_stamp, read_bundle
 from gapless.catalog.content_index import add_topic
 from gapless.catalog.metadata_index import add_metadata, remove_metadata
 from gapless.catalog.sqlite import Database
+from gapless.model.names import name_of
 
 _BATCH = 500  # bundles per transaction: other processes wait no longer than that
 _SETTLED_NS = 2_000_000_000  # a directory changed later than this may change again within its own tick
@@ -66,14 +67,15 @@ def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -
         users = [topic for topic in facts.topics.values() if not topic.reserved]
         [(sequence_id,)] = database.rows(
             "INSERT INTO sequence (name, component, state, outcome, grp, created_ns, sealed_ns, start_ns,"
-            " end_ns, rows, bytes, topics, layers, content_digest, metadata, ledger, problem, stamp)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
+            " end_ns, rows, bytes, topics, layers, unsealed, content_digest, metadata, ledger, problem, stamp)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
             (
                 facts.name, facts.component, facts.state, facts.outcome, facts.group, facts.created_ns,
                 facts.sealed_ns,
                 min((t.start_ns for t in users if t.start_ns is not None), default=None),
                 max((t.end_ns for t in users if t.end_ns is not None), default=None),
-                sum(t.rows for t in users), facts.size_bytes, len(users), facts.layers, facts.content_digest,
+                sum(t.rows for t in users), facts.size_bytes, len(users), facts.layers,
+                json.dumps(facts.unsealed), facts.content_digest,
                 json.dumps(facts.metadata, ensure_ascii=False), json.dumps(facts.ledger), facts.problem,
                 facts.stamp,
             ),
@@ -130,7 +132,7 @@ def _read_all(database: Database, sequences: Path, components: Sequence[str]) ->
 def _names(sequences: Path) -> set[str]:
     try:
         with os.scandir(sequences) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+            return {e.name for e in entries if e.is_dir() and name_of(e.name) is not None}
     except FileNotFoundError:
         return set()
 

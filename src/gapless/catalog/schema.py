@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1  # PRAGMA user_version; an older file is emptied and filled again from the bundles
+VERSION = 2  # PRAGMA user_version; an older file is emptied and filled again from the bundles
 
 SCHEMA = """
 -- One row per bundle. `stamp` tells whether the files changed since they were read.
@@ -20,7 +20,8 @@ CREATE TABLE sequence (
     rows           INTEGER NOT NULL,          -- of user topics, layers included
     bytes          INTEGER NOT NULL,
     topics         INTEGER NOT NULL,
-    layers         INTEGER NOT NULL,
+    layers         INTEGER NOT NULL,          -- sealed ones
+    unsealed       TEXT NOT NULL,             -- JSON: the folders of layers without a manifest
     content_digest TEXT,
     metadata       TEXT NOT NULL,             -- the JSON document as the manifest holds it
     ledger         TEXT NOT NULL,

@@ -11,7 +11,7 @@ import pyarrow as pa
 from gapless.errors import ValueRefused
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration
 from gapless.store.layout import ROW_GROUP_ROWS
-from gapless.store.packing import INT64_MIN
+from gapless.store.packing import INT64_MIN, MISSING
 
 FRAME_BYTES = 8 << 20  # a frame is decoded whole; larger ones would raise the seal's memory
 
@@ -23,6 +23,8 @@ class BatchShaper:
         self.sequence = sequence
         self.declaration = declaration
         self.schema = declaration.stored_schema if declaration.producer_seq else declaration.schema
+        self._columns = [(c, c.name, c.type, c.nullable, _numpy_type(c.type)) for c in self.schema]
+        self._names = frozenset(self.schema.names)
         self._no_nan = [
             c.name for c in declaration.schema if (c.metadata or {}).get(b"allow_nan") == b"false"
         ]
@@ -89,30 +91,30 @@ class BatchShaper:
         return self._assemble(given, batch.num_rows)
 
     def _assemble(self, given: dict[str, Any], rows: int) -> pa.RecordBatch:
-        unknown = [name for name in given if name not in self.schema.names]
+        unknown = [name for name in given if name not in self._names]
         if unknown:
             raise self.refuse(
                 "the topic has no column of this name", unknown[0], expected=", ".join(self.schema.names[1:])
             )
         arrays = []
-        for column in self.schema:
-            if column.name == TIME:
-                array = self._times(given[TIME])
-            elif column.name in given:
-                array = self._array(column, given[column.name])
-            elif column.nullable:
-                array = pa.nulls(rows, column.type)
+        for column, name, kind, nullable, plain in self._columns:
+            values = given.get(name, MISSING)
+            if type(values) is np.ndarray and values.dtype == plain and values.shape == (rows,):
+                arrays.append(pa.array(values))  # of the declared type, as long as the others, without nulls
+                continue
+            if name == TIME:
+                array = self._times(values)
+            elif values is not MISSING:
+                array = self._array(column, values)
+            elif nullable:
+                array = pa.nulls(rows, kind)
             else:
-                raise self.refuse(
-                    "a column that may not be null is missing", column.name, expected=str(column.type)
-                )
+                raise self.refuse("a column that may not be null is missing", name, expected=str(kind))
             if len(array) != rows:
+                raise self.refuse("columns have different lengths", name, found=len(array), expected=rows)
+            if not nullable and array.null_count:
                 raise self.refuse(
-                    "columns have different lengths", column.name, found=len(array), expected=rows
-                )
-            if array.null_count and not column.nullable:
-                raise self.refuse(
-                    "nulls in a column that may not be null", column.name, found=f"{array.null_count} nulls"
+                    "nulls in a column that may not be null", name, found=f"{array.null_count} nulls"
                 )
             arrays.append(array)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -153,7 +155,7 @@ class BatchShaper:
             if isinstance(values, np.ndarray) and values.ndim > 1:
                 values = self._rows_of(column, values)
             array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=False)
-            if array.type == column.type:
+            if array.type.equals(column.type):
                 return array
             self._check_kind(column, array.type)
             if isinstance(values, pa.Array | np.ndarray):
@@ -210,9 +212,22 @@ def _one_chunk(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], kind)
 
 
+def _numpy_type(kind: pa.DataType) -> np.dtype[Any] | None:
+    """Return the NumPy type whose arrays become exactly this Arrow type."""
+    plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return np.dtype(kind.to_pandas_dtype()) if plain else None
+
+
 def in_frames(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Yield slices of the batch that are good frames."""
     if not batch.num_rows:
+        return
+    # Buffers count whole here, but one that several columns share counts once, hence the factor.
+    if (
+        batch.num_rows <= ROW_GROUP_ROWS
+        and batch.get_total_buffer_size() * batch.num_columns <= 2 * FRAME_BYTES
+    ):
+        yield batch
         return
     per_row = max(1, batch.nbytes // batch.num_rows)
     step = max(1, min(ROW_GROUP_ROWS, FRAME_BYTES // per_row))

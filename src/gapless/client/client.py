@@ -367,9 +367,7 @@ class Client:
             if (kept and not pending) or (bundle != base and not begun):
                 continue
             try:
-                sealed = recover(
-                    bundle.path, self._store.platform, outcome=Outcome.FAILED if kept else None
-                )
+                sealed = recover(bundle.path, self._store.platform, outcome=Outcome.FAILED if kept else None)
             except (GaplessError, OSError) as error:
                 errors.append(error)
                 continue

@@ -16,6 +16,7 @@ from gapless.model.message import Message
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.store.align import Alignment, Policy, Rate, plan
 from gapless.store.bundle_state import Folder
+from gapless.store.layout import Bundle
 from gapless.store.python_values import column_values
 from gapless.store.reader import BundleReader, TopicReader, open_bundle
 from gapless.store.topic_merge import Columns, MergedBatch, iter_rows, merge_topics
@@ -89,6 +90,13 @@ class SequenceHandler:
     def layers(self) -> list[str]:
         """The names of the layers that are read with the base."""
         return self.reader.layers
+
+    @property
+    def unsealed_layers(self) -> dict[str, str]:
+        """Layer name to state, ``open`` or ``pending``, of the layers whose rows are not read yet."""
+        folders = (Folder(path, None, None) for path in Bundle(self.path).layer_paths())
+        begun = (f for f in folders if Bundle(f.path).journal.is_dir())
+        return {f.layer_name: f.state for f in begun if not Bundle(f.path).manifest.exists()}
 
     @property
     def ledger(self) -> dict[str, int]:

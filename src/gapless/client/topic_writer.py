@@ -134,7 +134,8 @@ class TopicWriter:
     def _push_all(self, batch: pa.RecordBatch) -> None:
         pieces = list(in_frames(batch))  # views: nothing is copied yet
         for piece in pieces:
-            self._lane.hand_over.check_record(self.name, piece.nbytes)
+            if piece.get_total_buffer_size() * piece.num_columns > self._lane.hand_over.max_record_bytes:
+                self._lane.hand_over.check_record(self.name, piece.nbytes)
         for piece in pieces:
             self._lane.push_batch(piece)
 

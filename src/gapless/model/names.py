@@ -6,6 +6,7 @@ can never leave the bundle and reads the same on every system.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
 )
+_UNCHANGED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # without a dot: devices end at one
 RESERVED_TOPICS = ("_events", "_gaps", "_health", "_quarantine")
 
 
@@ -53,6 +55,8 @@ def from_component(component: str) -> str:
 
 def name_of(component: str) -> str | None:
     """Return the name whose component this is, or None for what :func:`to_component` never makes."""
+    if _UNCHANGED.fullmatch(component) and component.lower() not in _DEVICES:
+        return component if len(component) <= MAX_COMPONENT_BYTES else None
     try:
         name = from_component(component)
         return name if to_component(name) == component else None

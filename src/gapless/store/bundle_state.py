@@ -17,7 +17,7 @@ import pyarrow as pa
 from gapless.errors import FormatUnknown, IntegrityError, NotFound
 from gapless.model.ledger import Ledger
 from gapless.model.metadata import canonical_json
-from gapless.model.names import from_component
+from gapless.model.names import name_of
 from gapless.store.declaration import SEQ
 from gapless.store.journal import read_checked
 from gapless.store.layout import FORMAT, Bundle
@@ -73,7 +73,8 @@ class Folder:
     @property
     def layer_name(self) -> str:
         """The name of a layer: its folder's without the number."""
-        return from_component(self.path.name.partition("-")[2])
+        component = self.path.name.partition("-")[2]
+        return name_of(component) or component
 
     @cached_property
     def description(self) -> Mapping[str, Any]:

@@ -209,8 +209,7 @@ def make(lane, pack_into, get_ident, slow, roll):
         try:
             pack_into(buffer, offset, timestamp_ns{seq_name}{packed}{valid})
         except pack_errors:
-            return slow(timestamp_ns{seq_name}, ({row_values}))
-        if timestamp_ns == {minimum}{checks}:
+{with_nulls}        if timestamp_ns == {minimum}{checks}:
             return slow(timestamp_ns{seq_name}, ({row_values}))
         offset += {size}
         if offset == limit:
@@ -274,6 +273,7 @@ def compile_push(layout: Layout) -> Any:
     ]
     checks += [f" or {n} != {n}" for n, no_nan in zip(names, layout.no_nan, strict=True) if no_nan]
     source = _PUSH.format(
+        with_nulls=_with_nulls(layout, names),
         defaults="".join(
             [", seq=None" if layout.declaration.producer_seq else "", *(f", {n}=MISSING" for n in names)]
         ),
@@ -289,6 +289,34 @@ def compile_push(layout: Layout) -> Any:
     space: dict[str, Any] = {"MISSING": MISSING, "pack_errors": (struct.error, TypeError, OverflowError)}
     exec(compile(source, f"<push_row of {layout.declaration.name}>", "exec"), space)
     return space["make"]
+
+
+def _with_nulls(layout: Layout, names: list[str]) -> str:
+    """Return the branch that packs a row whose only fault is None in nullable fields; it falls through on success."""
+    nullable = [column.nullable for column in layout.leaves]
+    if not any(nullable):
+        seq = ", seq" if layout.declaration.producer_seq else ""
+        return f"            return slow(timestamp_ns{seq}, ({''.join(f'{n}, ' for n in names)}))\n"
+    values = "".join(
+        f", 0 if {n} is None else {n}" if may else f", {n}" for n, may in zip(names, nullable, strict=True)
+    )
+    words = []
+    for word, every in enumerate(layout.all_valid):
+        bits = [
+            (i, n) for i, (n, may) in enumerate(zip(names, nullable, strict=True)) if may and i // 64 == word
+        ]
+        words.append(f", {every}" + "".join(f" - ({1 << i % 64} if {n} is None else 0)" for i, n in bits))
+    some = " or ".join(f"{n} is None" for n, may in zip(names, nullable, strict=True) if may)
+    seq = ", seq" if layout.declaration.producer_seq else ""
+    rows = "".join(f"{n}, " for n in names)
+    return (
+        f"            if not ({some}):\n"
+        f"                return slow(timestamp_ns{seq}, ({rows}))\n"
+        f"            try:\n"
+        f"                pack_into(buffer, offset, timestamp_ns{seq}{values}{''.join(words)})\n"
+        f"            except pack_errors:\n"
+        f"                return slow(timestamp_ns{seq}, ({rows}))\n"
+    )
 
 
 class _Missing:

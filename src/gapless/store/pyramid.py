@@ -6,6 +6,7 @@ are exact and a part can be rewritten without touching another part's buckets.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def numeric_fields(schema: pa.Schema) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=256)
 def pyramid_schema(schema: pa.Schema) -> pa.Schema:
     """Return the columns of a topic's pyramid file."""
     fields = [
@@ -152,14 +154,13 @@ def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
 
 def _fold(values: Numbers, width: int, how: str) -> Numbers:
     """Reduce runs of ``width`` values, the last run shorter; sums are float64 so that they cannot wrap."""
+    if how != "sum":
+        reduce: Any = np.minimum if how == "min" else np.maximum
+        folded: Numbers = reduce.reduceat(values, np.arange(0, len(values), width))
+        return folded
     whole = len(values) // width * width
     blocks = values[:whole].reshape(-1, width)
     tail = values[whole:]
-    if how == "sum":
-        kind = np.int64 if values.dtype == np.int64 and width == _FANOUT else np.float64
-        sums: Numbers = blocks.sum(axis=1, dtype=kind)
-        return np.append(sums, tail.sum(dtype=kind)) if len(tail) else sums
-    out: Numbers = blocks.min(axis=1) if how == "min" else blocks.max(axis=1)
-    if len(tail):
-        out = np.append(out, tail.min() if how == "min" else tail.max())
-    return out
+    kind = np.int64 if values.dtype == np.int64 and width == _FANOUT else np.float64
+    sums: Numbers = blocks.sum(axis=1, dtype=kind)
+    return np.append(sums, tail.sum(dtype=kind)) if len(tail) else sums
