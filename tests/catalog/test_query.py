@@ -11,7 +11,7 @@ from tests.catalog.bundle_files import TopicSpec, write_bundle
 from gapless.catalog import Catalog
 from gapless.catalog.answer import clusterize, intersect
 from gapless.errors import IntegrityError, QueryRefused
-from gapless.model.expression import Field, Sequence, Topic, ontology_root
+from gapless.model.expression import Field, Predicate, Sequence, Topic, ontology_root
 from gapless.model.query_builders import QueryOntologyCatalog, QuerySequence, QueryTopic
 
 IMU = ontology_root("IMU")
@@ -151,3 +151,13 @@ def test_topics_of_an_item_intersect(catalog: Catalog) -> None:
     )
     assert answer[0].intersect() == [(5, 5)]
     assert answer[0].clusterize(0) == {"sensors/imu": [(0, 10)], "oven/pv": [(5, 5)]}
+
+
+def test_a_field_that_no_topic_has_is_named(catalog: Catalog) -> None:
+    """A topic or type that exists without the field asked for gives a warning; a right field gives none."""
+    for target in ("field:sensors/imu", "ontology:IMU"):
+        (warning,) = catalog.query(Predicate(target, "aceleration.x", "gt", 1)).warnings
+        assert "'aceleration.x'" in warning
+        assert "acceleration.x" in warning.partition("there is")[2]
+        assert catalog.query(Predicate(target, "acceleration.x", "gt", 1e9)).warnings == []
+    assert catalog.query(Predicate("field:nobody", "x", "gt", 1)).warnings == []

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gapless.catalog.runs import Runs
 
 Span = tuple[int, int]
+_SHOWN_ITEMS = 20
 
 
 class SequenceName(str):
@@ -128,6 +129,16 @@ class QueryAnswer(Sequence[AnswerItem]):
         names = ", ".join(item.name for item in self.items[:5])
         return f"<QueryAnswer of {len(self)}: {names}{', …' if len(self) > 5 else ''}>"
 
+    def _repr_html_(self) -> str:
+        """Return the first sequences as a plain HTML table: no scripts, every value escaped."""
+        from gapless.model.html_table import html_table
+
+        rows = [
+            (item.name, item.state, ", ".join(topic.name for topic in item.topics), _spans(item))
+            for item in self.items[:_SHOWN_ITEMS]
+        ]
+        return html_table(repr(self), ("sequence", "state", "topics", "spans"), rows)
+
     @property
     def names(self) -> list[str]:
         """The names of the sequences."""
@@ -156,6 +167,10 @@ class QueryAnswer(Sequence[AnswerItem]):
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` with one row per span."""
         return self.to_arrow().to_pandas()
+
+
+def _spans(item: AnswerItem) -> int:
+    return sum(len(topic.spans) for topic in item.topics)
 
 
 def clusterize(spans: Sequence[Span], dt_ns: int) -> list[Span]:

@@ -191,7 +191,7 @@ class Query:
             item._topics = (*item._found, *others)
 
     def _warnings(self) -> list[str]:
-        """Return why nothing may have been found: globs without a wildcard, metadata nobody has."""
+        """Return why nothing may have been found: globs without a wildcard, metadata or fields nobody has."""
         found: list[str] = []
         for predicate in dict.fromkeys(walk(self._expression)):
             is_property = predicate.target in ("sequence", "topic")
@@ -203,7 +203,20 @@ class Query:
                     )
             elif is_property and predicate.path.startswith(METADATA):
                 found += self._unknown_path(predicate)
-        return found
+            if not is_property:
+                found += self._unknown_field(predicate)
+        return list(dict.fromkeys(found))
+
+    def _unknown_field(self, predicate: Predicate) -> list[str]:
+        """Return that no sealed topic of the target has the field; nothing when there is no such topic."""
+        kind, _, name = predicate.target.partition(":")
+        column = "ontology_tag" if kind == "ontology" else "name"
+        rows = self._database.rows(f"SELECT DISTINCT fields FROM topic WHERE {column}=?", (name,))
+        known = list(dict.fromkeys(field for (text,) in rows for field in json.loads(text)))
+        if not known or any(_is_field(predicate.path, field) for field in known):
+            return []
+        what = f"topic of type {name!r}" if kind == "ontology" else f"topic {name!r}"
+        return [f"no sealed {what} has a field {predicate.path!r}; there is {closest(predicate.path, known)}"]
 
     def _unknown_path(self, predicate: Predicate) -> list[str]:
         path = predicate.path.removeprefix(METADATA)
@@ -216,6 +229,11 @@ class Query:
         if not known or path in known:
             return []
         return [f"no {predicate.target} has metadata {path!r}; there is {closest(path, known)}"]
+
+
+def _is_field(path: str, field: str) -> bool:
+    """Tell whether a path means a column, or a column that lies below the path or holds it as a struct."""
+    return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
 
 
 def _write_cursor(row: Row, order: Order, expression: Expression) -> str:

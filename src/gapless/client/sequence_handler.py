@@ -12,6 +12,7 @@ import pyarrow as pa
 from gapless.client.notification import Notification
 from gapless.client.topic_handler import TopicHandler
 from gapless.errors import NotFound
+from gapless.model.html_table import html_table
 from gapless.model.message import Message
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.store.align import Alignment, Policy, Rate, plan
@@ -36,6 +37,15 @@ class SequenceHandler:
 
     def __repr__(self) -> str:
         return f"<SequenceHandler {self.name} {self.outcome or self.state} topics={len(self.topics)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the topics as a plain HTML table: no scripts, every value escaped."""
+        heads = ("topic", "type", "rows", "start_ns", "end_ns")
+        rows = [
+            (name, topic.ontology.get("tag") or "-", topic.rows, topic.start_ns, topic.end_ns)
+            for name, topic in self.reader.topics.items()
+        ]
+        return html_table(repr(self), heads, rows)
 
     def reload(self) -> None:
         """Look at the sequence again: a seal, a new topic or a new layer may have come."""

@@ -12,7 +12,7 @@ from gapless.store import parquet
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration
 from gapless.store.layout import Bundle, part_name
 from gapless.store.platform import Platform
-from gapless.store.pyramid import group_buckets, pyramid_schema
+from gapless.store.pyramid import group_buckets, pyramid_schema, reductions
 from gapless.store.statistics import STATS_KEY, PartStatistics, encode
 
 
@@ -64,9 +64,11 @@ class PartWriter:
         self._span = (
             (min(first[0], self._span[0]), max(last[0], self._span[1])) if self._span else (first[0], last[0])
         )
-        self._stats.add(table)
+        schema = self.declaration.schema
+        fields = reductions(table, schema)
+        self._stats.add(table, fields)
         if self._in_order:
-            self._buckets += group_buckets(table, self.declaration.schema, self.number, self.rows)
+            self._buckets += group_buckets(table, schema, self.number, self.rows, fields)
         self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
         self.groups += 1

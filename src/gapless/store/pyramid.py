@@ -6,6 +6,7 @@ are exact and a part can be rewritten without touching another part's buckets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,6 @@ import pyarrow as pa
 from gapless.store.declaration import SEQ, TIME
 
 LEVELS = (256, 4096, 65_536)
-_FANOUT = 16
 Numbers = np.ndarray[Any, Any]
 
 
@@ -52,23 +52,101 @@ def _kind(kind: pa.DataType) -> pa.DataType:
     return pa.uint64() if pa.types.is_unsigned_integer(kind) else pa.int64()
 
 
-def group_buckets(table: pa.Table, schema: pa.Schema, part: int, row_start: int) -> list[pa.RecordBatch]:
-    """Return the buckets of one sorted row group, one batch per level."""
+def group_buckets(
+    table: pa.Table, schema: pa.Schema, part: int, row_start: int, fields: dict[str, Reduced] | None = None
+) -> list[pa.RecordBatch]:
+    """Return the buckets of one sorted row group, one batch per level.
+
+    ``fields`` are its :func:`reductions`, where they are known already.
+    """
     times = table.column(TIME).to_numpy()
-    rows = len(times)
-    if rows == 0:
+    if len(times) == 0:
         return []
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # inf - inf and sums beyond float64 are values, not faults
-        fields = {
-            name: _Column(table.column(name), schema.field(name).type) for name in numeric_fields(schema)
-        }
-        return [_level(level, times, fields, part, row_start, schema) for level in LEVELS]
+    known = reductions(table, schema) if fields is None else fields
+    return [_level(level, times, known, part, row_start, schema) for level in LEVELS]
+
+
+def reductions(table: pa.Table, schema: pa.Schema) -> dict[str, Reduced]:
+    """Return every numeric field's reduction to runs of 256 rows.
+
+    Columns of one type are reduced together. Each call into NumPy gives the interpreter's lock away and
+    waits for it again behind a busy producer, so few large calls keep sealing up with a flood of rows.
+    """
+    names = numeric_fields(schema)
+    out: dict[str, Reduced] = {}
+    stacks: dict[str, list[tuple[str, Numbers]]] = {}
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, sums beyond float64: values, not faults
+        for name in names:
+            kind = _kind(schema.field(name).type)
+            values, valid = _values(table.column(name), schema.field(name).type)
+            if valid is None:
+                stacks.setdefault(str(kind), []).append((name, values))
+            else:
+                out[name] = _masked(kind, values, valid)
+        for entries in stacks.values():
+            out |= _stacked(entries, schema)
+    return {name: out[name] for name in names}
+
+
+def _values(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[Numbers, Numbers | None]:
+    """Return a column's values and, where some are null, which are not."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], kind)
+    valid = None
+    if array.null_count:
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        array = array.fill_null(False if pa.types.is_boolean(kind) else 0)
+    values = array.to_numpy(zero_copy_only=False)
+    return values.astype(_kind(kind).to_pandas_dtype(), copy=False), valid
+
+
+def _stacked(entries: list[tuple[str, Numbers]], schema: pa.Schema) -> dict[str, Reduced]:
+    """Reduce columns of one type without nulls; those that turn out to hold NaN are done again alone."""
+    block = np.stack([values for _, values in entries])
+    width, rows = LEVELS[0], block.shape[1]
+    starts = np.arange(0, rows, width)
+    low, high = np.minimum.reduceat(block, starts, axis=1), np.maximum.reduceat(block, starts, axis=1)
+    total = _sums(block, width)
+    count = np.minimum(width, rows - starts)
+    doubtful = np.asarray(np.isnan(total).any(axis=1))  # NaN, or both infinities
+    out = {}
+    for i, (name, values) in enumerate(entries):
+        kind = _kind(schema.field(name).type)
+        if doubtful[i]:
+            out[name] = _masked(kind, values, ~np.isnan(values))
+        else:
+            out[name] = Reduced(kind, low[i], high[i], total[i], count)
+    return out
+
+
+def _masked(kind: pa.DataType, values: Numbers, valid: Numbers) -> Reduced:
+    """Reduce a column of which only some values count."""
+    if values.dtype.kind == "f":
+        valid = valid & ~np.isnan(values)
+    top, bottom = _limits(values.dtype)
+    starts = np.arange(0, len(values), LEVELS[0])
+    return Reduced(
+        kind,
+        np.minimum.reduceat(np.where(valid, values, top), starts),
+        np.maximum.reduceat(np.where(valid, values, bottom), starts),
+        _sums(np.where(valid, values, 0)[np.newaxis], LEVELS[0])[0],
+        np.add.reduceat(valid.astype(np.int64), starts),
+    )
+
+
+def _sums(block: Numbers, width: int) -> Numbers:
+    """Return the sums of runs of ``width`` values of each row, as float64 so that they cannot wrap."""
+    whole = block.shape[1] // width * width
+    sums: Numbers = block[:, :whole].reshape(len(block), -1, width).sum(axis=2, dtype=np.float64)
+    if whole == block.shape[1]:
+        return sums
+    tail = block[:, whole:].sum(axis=1, dtype=np.float64)
+    return np.concatenate([sums, tail[:, np.newaxis]], axis=1)
 
 
 def _level(
-    level: int, times: Numbers, fields: dict[str, _Column], part: int, row_start: int, schema: pa.Schema
+    level: int, times: Numbers, fields: dict[str, Reduced], part: int, row_start: int, schema: pa.Schema
 ) -> pa.RecordBatch:
     starts = np.arange(0, len(times), level)
     ends = np.minimum(starts + level, len(times))
@@ -80,61 +158,39 @@ def _level(
         times[starts],
         times[ends - 1],
     ]
-    for column in fields.values():
-        columns += column.reduce(level)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for field in fields.values():
+            columns += field.at(level).columns()
     arrays = [c if isinstance(c, pa.Array) else pa.array(c) for c in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=pyramid_schema(schema))
 
 
-class _Column:
+@dataclass
+class Reduced:
     """One column's running reduction; each level is made from the one below it."""
 
-    def __init__(self, column: pa.ChunkedArray, kind: pa.DataType) -> None:
-        self.kind = _kind(kind)
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if isinstance(array, pa.ChunkedArray):
-            array = array.chunk(0) if array.num_chunks else pa.array([], kind)
-        self.valid: Numbers | None = None
-        if array.null_count:
-            self.valid = array.is_valid().to_numpy(zero_copy_only=False)
-            array = array.fill_null(False if pa.types.is_boolean(kind) else 0)
-        values = array.to_numpy(zero_copy_only=False)
-        if pa.types.is_floating(kind):
-            values = values.astype(np.float64, copy=False)
-            nan = np.isnan(values)
-            if nan.any():
-                self.valid = ~nan if self.valid is None else self.valid & ~nan
-        else:
-            values = values.astype(np.uint64 if pa.types.is_unsigned_integer(kind) else np.int64, copy=False)
-        self.low: Numbers
-        self.high: Numbers
-        self.total: Numbers
-        self.count: Numbers
-        self._first(values)
+    kind: pa.DataType
+    low: Numbers
+    high: Numbers
+    total: Numbers
+    count: Numbers  # of values that are neither null nor NaN
 
-    def _first(self, values: Numbers) -> None:
-        low = high = total = values
-        if self.valid is not None:
-            top, bottom = _limits(values.dtype)
-            low, high = np.where(self.valid, values, top), np.where(self.valid, values, bottom)
-            total = np.where(self.valid, values, 0)
-        width = LEVELS[0]
-        self.low, self.high = _fold(low, width, "min"), _fold(high, width, "max")
-        self.total = _fold(total, width, "sum")
-        if self.valid is None:
-            starts = np.arange(0, len(values), width)
-            self.count = np.minimum(width, len(values) - starts)
-        else:
-            self.count = _fold(self.valid.astype(np.int64), width, "sum")
-        self._level = LEVELS[0]
+    def at(self, level: int) -> Reduced:
+        """Return the reduction of 256-row runs to runs of ``level`` rows."""
+        width = level // LEVELS[0]
+        if width == 1:
+            return self
+        starts = np.arange(0, len(self.low), width)
+        return Reduced(
+            self.kind,
+            np.minimum.reduceat(self.low, starts),
+            np.maximum.reduceat(self.high, starts),
+            np.add.reduceat(self.total, starts),
+            np.add.reduceat(self.count, starts),
+        )
 
-    def reduce(self, level: int) -> list[pa.Array]:
-        """Return min, max and mean at a level; levels are asked for in rising order."""
-        if level > self._level:
-            self.low, self.high = _fold(self.low, _FANOUT, "min"), _fold(self.high, _FANOUT, "max")
-            self.total = _fold(self.total, _FANOUT, "sum")
-            self.count = _fold(self.count, _FANOUT, "sum")
-            self._level = level
+    def columns(self) -> list[pa.Array]:
+        """Return min, max and mean; null where nothing counts."""
         empty = self.count == 0
         mask = empty if empty.any() else None
         mean = self.total / np.maximum(self.count, 1)
@@ -144,23 +200,14 @@ class _Column:
             pa.array(mean, pa.float64(), mask=mask),
         ]
 
+    def bounds(self) -> tuple[Any, Any] | None:
+        """Return the smallest and greatest value as Python numbers, or None where nothing counts."""
+        some = self.count > 0
+        return (self.low[some].min().item(), self.high[some].max().item()) if some.any() else None
+
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     if dtype.kind == "f":
         return np.inf, -np.inf
     bounds = np.iinfo(dtype)
     return bounds.max, bounds.min
-
-
-def _fold(values: Numbers, width: int, how: str) -> Numbers:
-    """Reduce runs of ``width`` values, the last run shorter; sums are float64 so that they cannot wrap."""
-    if how != "sum":
-        reduce: Any = np.minimum if how == "min" else np.maximum
-        folded: Numbers = reduce.reduceat(values, np.arange(0, len(values), width))
-        return folded
-    whole = len(values) // width * width
-    blocks = values[:whole].reshape(-1, width)
-    tail = values[whole:]
-    kind = np.int64 if values.dtype == np.int64 and width == _FANOUT else np.float64
-    sums: Numbers = blocks.sum(axis=1, dtype=kind)
-    return np.append(sums, tail.sum(dtype=kind)) if len(tail) else sums

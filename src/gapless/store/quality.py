@@ -18,7 +18,8 @@ from gapless.store.reader import BundleReader, TopicReader, open_bundle
 FINDINGS = {
     "C001": "Messages are missing; rows of _gaps say which and why.",
     "C002": "Messages were dropped by a policy that the recording chose.",
-    "C003": "Rows arrived later than rows with a later time; reading puts them in order.",
+    "C003": "Rows arrived later than rows with a later time; reading puts them in order. A warning when they"
+    " are later than 1 s or ten usual intervals: the producer's clock may have jumped back.",
     "C004": "Rows are exact copies of the row before them, time included.",
     "C005": "The wall clock was stepped while recording; rows stamped by the sequence's clock do not show it.",
     "C006": "A column never changes its value: a dead sensor, a wrong channel, or a constant.",
@@ -28,9 +29,12 @@ FINDINGS = {
     "C010": "A ledger does not balance.",
     "C011": "The topic has no rows.",
     "C012": "The disk held producers up while recording.",
+    "C013": "All rows carry the same time: the producer stamps with a constant, not with a clock.",
 }
 _STEP_NS = 20_000_000  # wall against monotonic within one health period; slewing by NTP stays below 5 ms
 _PAUSE_FACTOR = 10
+_LATE_NS = 1_000_000_000
+_MARKS = 1 << 16  # rows remembered to tell how late others are; beyond it every second one
 _SAMPLE_ROWS = 1 << 20  # intervals kept for the quantiles
 _DEAD_ROWS = 10  # fewer rows say nothing about a constant column
 
@@ -59,11 +63,13 @@ class TopicQuality:
     dropped: int = 0
     duplicates: int = 0
     out_of_order: int = 0
+    late_max_ns: int = 0
     pauses: int = 0
     nan_values: int = 0
     null_values: int = 0
     nan_by_column: dict[str, int] = field(default_factory=dict)
     dead_columns: list[str] = field(default_factory=list)
+    constant_time: bool = False
     verdict: str = "good"
 
 
@@ -132,6 +138,33 @@ def _clock_steps(reader: BundleReader) -> tuple[list[tuple[int, int]], int]:
     return [(int(times[i + 1]), int(moved[i])) for i in at], int(table["blocked_ns"].to_numpy().max())
 
 
+class _Lateness:
+    """How late the latest row came: the longest way back in time from a row to one that arrived after it."""
+
+    def __init__(self) -> None:
+        self.max_ns = 0
+        self._seqs = np.empty(0, np.int64)  # rising: rows that arrived after every row of an earlier time
+        self._times = np.empty(0, np.int64)
+
+    def add(self, times: np.ndarray[Any, Any], seqs: np.ndarray[Any, Any]) -> None:
+        """Take the next rows, in order of time, into account."""
+        highest = np.maximum.accumulate(np.concatenate([self._seqs[-1:], seqs]))[-len(seqs) :]
+        first = len(self._seqs) == 0
+        before = highest[:-1] if first else np.concatenate([self._seqs[-1:], highest[:-1]])
+        new = np.concatenate([[True], seqs[1:] > before]) if first else seqs > before
+        self._seqs = np.concatenate([self._seqs, seqs[new]])
+        self._times = np.concatenate([self._times, times[new]])
+        overtaken = np.flatnonzero(~new)
+        if len(overtaken):
+            at = np.searchsorted(self._seqs, seqs[overtaken], side="right")
+            known = at < len(self._seqs)
+            late = times[overtaken][known].astype(object) - self._times[at[known]].astype(object)
+            self.max_ns = max(self.max_ns, *late.tolist()) if len(late) else self.max_ns
+        while len(self._seqs) > _MARKS:
+            keep = np.arange(len(self._seqs)) % 2 == (len(self._seqs) - 1) % 2  # the last stays
+            self._seqs, self._times = self._seqs[keep], self._times[keep]
+
+
 class _Pass:
     """The running figures of one pass over a topic in time order."""
 
@@ -148,6 +181,8 @@ class _Pass:
         self._sum = self._squares = 0.0
         self._count = 0
         self.pauses: list[tuple[int, int]] = []
+        self._late = _Lateness()
+        self._span: tuple[int, int] | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the next rows into account."""
@@ -168,6 +203,8 @@ class _Pass:
         times = joined.column("timestamp_ns").to_numpy()
         seqs = joined.column("_seq").to_numpy()
         self.figures.out_of_order += int((seqs[1:] < seqs[:-1]).sum())
+        self._late.add(times, seqs)
+        self._span = (int(times[0]) if self._span is None else self._span[0], int(times[-1]))
         steps = np.diff(times)
         if not len(steps):
             return
@@ -219,6 +256,8 @@ class _Pass:
     def finish(self) -> TopicQuality:
         """Return the figures."""
         figures = self.figures
+        figures.late_max_ns = self._late.max_ns
+        figures.constant_time = figures.rows > 1 and self._span is not None and self._span[0] == self._span[1]
         if self._count:
             mean = self._sum / self._count
             figures.rate_hz = 1e9 / mean if mean > 0 else None
@@ -263,7 +302,14 @@ def _judge(name: str, figures: TopicQuality, topic: TopicReader) -> list[Quality
     if figures.dropped:
         found.append(("C002", "warning", f"{figures.dropped:,} messages dropped by policy"))
     if figures.out_of_order:
-        found.append(("C003", "info", f"{figures.out_of_order:,} times a row came late"))
+        usual_ns = figures.interval_median_ns or 0
+        bad = figures.late_max_ns > _LATE_NS or 0 < _PAUSE_FACTOR * usual_ns < figures.late_max_ns
+        times = f"{figures.out_of_order:,} times a row came late"
+        found.append(
+            ("C003", "warning" if bad else "info", f"{times}, at most by {figures.late_max_ns / 1e9:.6g} s")
+        )
+    if figures.constant_time:
+        found.append(("C013", "warning", f"all {figures.rows:,} rows carry the same time"))
     if figures.duplicates:
         found.append(("C004", "warning", f"{figures.duplicates:,} rows are copies of the row before"))
     if figures.dead_columns:

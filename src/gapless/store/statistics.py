@@ -6,9 +6,10 @@ import json
 import math
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from gapless.store.pyramid import Reduced
 
 STATS_KEY = b"gapless.stats"
 _WIDE_CHARS = 256  # longer text is not worth a place in an index
@@ -22,34 +23,25 @@ class PartStatistics:
             f.name: {"min": None, "max": None, "nulls": 0, "nans": 0} for f in schema if _counted(f.type)
         }
 
-    def add(self, table: pa.Table) -> None:
-        """Take one row group into account."""
+    def add(self, table: pa.Table, fields: dict[str, Reduced]) -> None:
+        """Take one row group into account; ``fields`` are the reductions of its numeric columns."""
         for name, known in self.columns.items():
             column = table.column(name)
             known["nulls"] += column.null_count
-            kind = column.type
-            if pa.types.is_floating(kind):
-                self._add_floats(known, column)
+            field = fields.get(name)
+            if field is not None:
+                self._add_numbers(known, column, field)
             elif len(column) > column.null_count:
                 bounds = pc.min_max(column).as_py()
                 self._widen(known, bounds["min"], bounds["max"])
 
-    def _add_floats(self, known: dict[str, Any], column: pa.ChunkedArray) -> None:
-        values = column.drop_null().to_numpy() if column.null_count else column.to_numpy()
-        if not len(values):
-            return
-        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is a value here, not a fault
-            low, high, total = (
-                float(np.fmin.reduce(values)),
-                float(np.fmax.reduce(values)),
-                float(values.sum()),
-            )
-        if math.isnan(low):  # all NaN
-            known["nans"] += len(values)
-            return
-        if math.isnan(total):  # a cheap test; inf - inf gives NaN too, the count then tells
-            known["nans"] += int(np.isnan(values).sum())
-        self._widen(known, low, high)
+    def _add_numbers(self, known: dict[str, Any], column: pa.ChunkedArray, field: Reduced) -> None:
+        if pa.types.is_floating(column.type):
+            known["nans"] += len(column) - column.null_count - int(field.count.sum())
+        bounds = field.bounds()
+        if bounds is not None:
+            low, high = map(bool, bounds) if pa.types.is_boolean(column.type) else bounds
+            self._widen(known, low, high)
 
     @staticmethod
     def _widen(known: dict[str, Any], low: Any, high: Any) -> None:
