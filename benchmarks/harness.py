@@ -183,7 +183,7 @@ def main(
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as aligned text."""
-    lines = [("job", "figure", "gapless", "peer", "", "ratio", "spread", "budget", "")]
+    lines: list[tuple[str, ...]] = [("job", "figure", "gapless", "peer", "", "ratio", "spread", "budget", "")]
     lines += [cells(row) for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = []
