@@ -26,8 +26,8 @@ test: ## every test, as .ci/run does, without making an environment
 crash: ## the crash tests with KILLS random SIGKILLs (default 2000)
 	GAPLESS_KILLS=$(KILLS) $(PYTHON) -m pytest -q -m crash --timeout 7200
 
-bench: ## every benchmark against its peer or floor; prints ratios and writes JSON
-	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script; done
+bench: ## every benchmark against its peer or floor; prints ratios and writes figures.json
+	$(PYTHON) benchmarks/run.py --json figures.json
 
 docs: ## write docs/cli.md from the program, then run every example and link in the docs
 	$(PYTHON) docs/generate.py

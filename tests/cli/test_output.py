@@ -90,3 +90,18 @@ def test_a_length_is_above_zero(text: str) -> None:
     """A recording of no length and a look without a pause are refused."""
     with pytest.raises(argparse.ArgumentTypeError):
         options.positive_seconds(text)
+
+
+def test_a_narrow_terminal_cuts_long_names_and_a_pipe_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name too long for 80 columns ends with …; where nobody looks it is whole."""
+    rows = [["n" * 100, "sealed", "1,000"]]
+    heads = ["NAME", "STATE", "ROWS"]
+    assert "n" * 100 in output.table(heads, rows, right=frozenset({2}), cut=0)[1]
+    monkeypatch.setattr(sys, "stdout", Narrow())
+    monkeypatch.setattr(output, "terminal_columns", lambda: 80)
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = output.table(heads, rows, right=frozenset({2}), spare=(2,), cut=0)
+    assert [len(line) for line in lines] == [80, 80]
+    assert "…  sealed  1,000" in lines[1]
+    short = output.table(heads, [["n", "sealed", "1"]], right=frozenset({2}), cut=0)
+    assert short == ["NAME  STATE   ROWS", "n     sealed     1"]

@@ -41,9 +41,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return recorder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_one_signal_seals_as_aborted(cli: Cli, tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM seal what was recorded as aborted and end with 130."""
+    """Ctrl-C, SIGTERM and SIGHUP seal what was recorded as aborted and end with 130."""
     recorder = start(tmp_path)
     recorder.send_signal(number)
     out, err = recorder.communicate(timeout=60)
@@ -130,3 +130,32 @@ def test_the_second_signal_ends_at_once() -> None:
     )
     assert (done.returncode, done.stdout) == (130, "True\n")
     assert "gapless recover" in done.stderr
+
+
+def test_an_empty_name_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """`--name ""` is a mistake of a script, not a wish for a name of our choice."""
+    done = cli("record", "host", "--name", "", "--for", "1s")
+    assert (done.returncode, "E101" in done.stderr) == (2, True)
+    assert not (tmp_path / "gapless-data").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_hangup_that_was_ignored_stays_ignored() -> None:
+    """What was started with nohup outlives its terminal."""
+    code = (
+        "import os, signal\n"
+        "from gapless.cli.stopping import StopSignals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with StopSignals() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print(stop.stopped)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "False\n", done.stderr

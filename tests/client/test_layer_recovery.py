@@ -40,10 +40,13 @@ def interrupted_layer(below: Bundle, number: int, name: str) -> Bundle:
 
 def pending_layer(client: gapless.Client, name: str) -> None:
     """Leave a layer that was kept after an error."""
-    with (
-        pytest.raises(RuntimeError, match="out"),
-        client.sequence_update("s", name, on_error=gapless.OnErrorPolicy.Report) as layer,
-    ):
+    with pytest.raises(RuntimeError, match="out"):
+        add_until_failure(client, name)
+
+
+def add_until_failure(client: gapless.Client, name: str) -> None:
+    """Add a layer of one row, then fail."""
+    with client.sequence_update("s", name, on_error=gapless.OnErrorPolicy.Report) as layer:
         layer.topic_create("b", schema=SCHEMA).push_row(2, 2.0)
         raise RuntimeError("burner out")
 

@@ -84,7 +84,8 @@ def test_every_accepted_type_reads_back(tmp_path: Path, kind: pa.DataType, value
 def test_values_that_a_lane_takes_never_fail_later(tmp_path: Path) -> None:
     """True in an int column and an Arrow scalar are kept as plain numbers, also beside text."""
     client, seq, topic = record(tmp_path, MIXED)
-    topic.push_row(1, True, "a")
+    truth: Any = True
+    topic.push_row(1, truth, "a")
     topic.push_row(2, pa.scalar(5), "b")
     topic.push_row(3, np.int64(6), None)
     seq.flush()
@@ -198,6 +199,13 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
+def end_with(client: gapless.Client, policy: OnErrorPolicy, error: Exception) -> None:
+    """Let an exception leave a sequence's block."""
+    with client.sequence_create("s", on_error=policy) as seq:
+        seq.log("a", 1.0)
+        raise error
+
+
 @pytest.mark.parametrize("error", [Unspeakable(), ValueError("\ud800")], ids=["unspeakable", "surrogate"])
 @pytest.mark.parametrize("policy", list(OnErrorPolicy))
 def test_an_awkward_exception_is_still_the_users(
@@ -205,9 +213,8 @@ def test_an_awkward_exception_is_still_the_users(
 ) -> None:
     """The policy is carried out and the caller sees the very exception that was raised."""
     client = gapless.connect(tmp_path)
-    with pytest.raises(type(error)) as caught, client.sequence_create("s", on_error=policy) as seq:
-        seq.log("a", 1.0)
-        raise error
+    with pytest.raises(type(error)) as caught:
+        end_with(client, policy, error)
     assert caught.value is error
     if policy is OnErrorPolicy.Report:
         assert client.sequence_handler("s").state == "pending"
@@ -218,7 +225,7 @@ def test_an_awkward_exception_is_still_the_users(
 
 def test_a_fix_that_raises_loses_no_quarantined_row(tmp_path: Path) -> None:
     """Rows not looked at stay, rows pushed again are not pushed twice."""
-    client, seq, topic = gapless.connect(tmp_path), None, None
+    client = gapless.connect(tmp_path)
     with client.sequence_create("s") as seq:
         topic = seq.topic_create("t", schema=MIXED, on_error=TopicErrorPolicy.Quarantine)
         for k in range(3):

@@ -107,7 +107,9 @@ def bundle_stamp(bundle: Path) -> str | None:
     state = bundle_state(bundle)
     if state is None:
         return None
-    return ";".join([state, *(_file_stamp(f"{folder}/{file}") for file in ("journal/open.json", ANNOTATIONS))])
+    return ";".join(
+        [state, *(_file_stamp(f"{folder}/{file}") for file in ("journal/open.json", ANNOTATIONS))]
+    )
 
 
 def read_bundle(bundle: Path) -> BundleFacts | None:

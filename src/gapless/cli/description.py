@@ -45,6 +45,23 @@ def layer_folders(bundle: Path) -> list[Path]:
     return [path for path in Bundle(bundle).layer_paths() if Bundle(path).manifest.exists()]
 
 
+def _unsealed_layers(bundle: Path) -> list[dict[str, Any]]:
+    """Return the layers that were begun and not sealed; their rows are not counted."""
+    from gapless.catalog.bundle_facts import bundle_state, owner_alive
+    from gapless.model.names import name_of
+
+    found = []
+    for path in Bundle(bundle).layer_paths():
+        state = bundle_state(path)
+        if state in ("open", "pending"):
+            component = path.name.partition("-")[2]
+            known = {"name": name_of(component) or component, "state": state}
+            found.append(
+                {**known, "owner_alive": owner_alive(path), "content_digest": None, "path": str(path)}
+            )
+    return found
+
+
 def _describe_sealed(bundle: Path) -> dict[str, Any]:
     manifest = read_manifest(bundle)
     content, record = manifest["content"], manifest["record"]
@@ -54,11 +71,18 @@ def _describe_sealed(bundle: Path) -> dict[str, Any]:
     for folder in layer_folders(bundle):
         layer = read_manifest(folder)
         layers.append(
-            {"name": layer["content"]["name"], "content_digest": layer["content_digest"], "path": str(folder)}
+            {
+                "name": layer["content"]["name"],
+                "state": "sealed",
+                "owner_alive": False,
+                "content_digest": layer["content_digest"],
+                "path": str(folder),
+            }
         )
         other_bytes += _other_bytes(layer)
         for name, entry in layer["content"]["topics"].items():
             topics[name] = _joined(topics.get(name), _topic(entry))
+    layers += _unsealed_layers(bundle)
     annotations = _annotations(bundle)
     return {
         **_times(topics),

@@ -9,8 +9,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from gapless.cli import description, options, output
-from gapless.errors import IntegrityError, UsageError
+from gapless.cli import options, output
+from gapless.errors import UsageError
 
 if TYPE_CHECKING:
     from gapless.catalog.catalog import SequenceRow
@@ -44,11 +44,13 @@ def _rows(row: SequenceRow) -> str:
     """Return how many rows would go; those of an open or pending sequence are counted in its journal."""
     if row.state == "sealed":
         return f"{output.count(row.rows)} rows"
-    try:
-        topics = description.describe(row.path)["topics"]
-    except (IntegrityError, FileNotFoundError):
+    from gapless.client.tombstone import tombstone_of
+    from gapless.store.layout import Bundle
+
+    kept = tombstone_of(row.name, Bundle(row.path))
+    if kept["ledger"] is None:
         return "nobody knows how many rows"
-    return f"{output.count(sum(t['rows'] for name, t in topics.items() if not name.startswith('_')))} rows"
+    return f"{output.count(sum(kept['rows'].values()))} rows"
 
 
 def _confirmed(what: str) -> bool:

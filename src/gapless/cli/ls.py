@@ -2,7 +2,7 @@
 
 The newest is last, so that it stays in sight. Topics, rows and size are known once a sequence is sealed;
 `gapless show` counts those of an open one. --where takes the text language of `gapless query`. A terminal
-that is too narrow does without some columns; a pipe and --json have them all.
+that is too narrow cuts long names and does without some columns; a pipe and --json have them all.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     headers = ["NAME", "STATE", "OUTCOME", "STARTED", "DURATION", "TOPICS", "ROWS", "SIZE"]
     for line in output.table(
-        headers, (_cells(row) for row in rows), right=frozenset({4, 5, 6, 7}), spare=(5, 7, 4)
+        headers, (_cells(row) for row in rows), right=frozenset({4, 5, 6, 7}), spare=(5, 7, 4), cut=0
     ):
         output.say(line)
     return 0
@@ -110,8 +110,9 @@ def row_fields(row: SequenceRow) -> dict[str, Any]:
     }
 
 
-def _started_ns(row: SequenceRow) -> int:
-    return row.start_ns if row.start_ns is not None else row.created_ns
+def _started_ns(row: SequenceRow) -> int | None:
+    """Return the first row's time, else that of the creation; None where the manifest could not tell."""
+    return row.start_ns if row.start_ns is not None else row.created_ns or None
 
 
 def _cells(row: SequenceRow) -> list[str]:

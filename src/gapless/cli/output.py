@@ -20,6 +20,7 @@ from gapless.errors import GaplessError
 
 _NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CUT_CHARACTERS = 24  # of a long name: enough to tell two recordings of a day apart
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -102,21 +103,29 @@ def table(
     *,
     right: frozenset[int],
     spare: Sequence[int] = (),
+    cut: int | None = None,
 ) -> list[str]:
     """Return the lines of a table; the columns in ``right`` are aligned to the right.
 
-    On a terminal that is too narrow, the columns in ``spare`` are left out one after the other until the
-    lines fit; a pipe gets them all.
+    On a terminal that is too narrow, texts of the column ``cut`` are cut down to 24 characters, then the
+    columns in ``spare`` are left out one after the other until the lines fit; a pipe gets everything.
     """
     body = [list(row) for row in rows]
     widths = [max(len(row[i]) for row in [list(headers), *body]) for i in range(len(headers))]
     shown = list(range(len(headers)))
     if sys.stdout.isatty():
         columns = terminal_columns()
+        least = {cut: min(widths[cut], _CUT_CHARACTERS)} if cut is not None else {}
         for index in spare:
-            if sum(widths[i] + 2 for i in shown) - 2 <= columns:
+            if sum(least.get(i, widths[i]) + 2 for i in shown) - 2 <= columns:
                 break
             shown.remove(index)
+        if cut is not None:
+            room = columns - sum(widths[i] + 2 for i in shown if i != cut)
+            widths[cut] = min(widths[cut], max(least[cut], room))
+            for row in body:
+                if len(row[cut]) > widths[cut]:
+                    row[cut] = f"{row[cut][: widths[cut] - 1]}…"
 
     def line(cells: Sequence[str]) -> str:
         padded = (cells[i].rjust(widths[i]) if i in right else cells[i].ljust(widths[i]) for i in shown)

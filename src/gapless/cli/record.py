@@ -1,7 +1,7 @@
 """Record a source into a new sequence until the time is over or somebody stops it.
 
-The source `host` is this machine: processor, memory, disk, network and processes. Ctrl-C or SIGTERM once
-seals what was recorded as aborted, twice ends at once and leaves data that `gapless recover` seals. An
+The source `host` is this machine: processor, memory, disk, network and processes. Ctrl-C, SIGTERM or SIGHUP
+once seals what was recorded as aborted, twice ends at once and leaves data that `gapless recover` seals. An
 error keeps everything as a pending sequence.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from gapless.cli import description, options, output
 from gapless.cli.show import ending_lines
 from gapless.cli.stopping import StopSignals
+from gapless.model.names import check_sequence_name
 
 EXIT_STOPPED = 130
 _STATUS_PERIOD_S = 0.5
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from gapless.cli.host_recorder import free_name
 
     root = options.store_root(args)
-    name = args.name or free_name(root, "host")
+    name = free_name(root, "host") if args.name is None else check_sequence_name(args.name)
     if args.dry_run:
         return _dry_run(args, root, name)
     stopped = False

@@ -1,4 +1,4 @@
-"""Seal a pending sequence: what was kept after an error becomes immutable, its outcome stays."""
+"""Seal a pending sequence or layer: what was kept after an error becomes immutable, its outcome stays."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Seal and print the ledger."""
     root, row = options.find_sequence(args)
-    if row.state == "sealed":
+    if row.state == "sealed" and not row.unsealed_layers:
         output.say(f"{row.name} is sealed already ({row.outcome})")
         return 0
     if args.dry_run:
-        output.say(f"would seal {row.name} ({row.state})")
+        output.say(f"would seal {row.name} ({row.status})")
         return 0
     with options.connect(root) as client:
         client.seal(row.name)

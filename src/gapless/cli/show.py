@@ -108,6 +108,13 @@ def state_text(known: dict[str, Any]) -> str:
     return f"{known['state']}, {known['outcome']}"
 
 
+def _layer_text(name: str, layer: dict[str, Any]) -> str:
+    """Return the state of a layer that is not sealed, with the next step."""
+    if layer["state"] == "pending":
+        return f"pending: gapless seal {name}"
+    return "open, being recorded" if layer["owner_alive"] else f"open, owner gone: gapless recover {name}"
+
+
 def ending_lines(known: dict[str, Any]) -> list[str]:
     """Return how a sequence ended and its balance, each on a line of its own so that neither wraps."""
     return [f"{known['name']}: {state_text(known)}", f"  {ledger_text(known['ledger'])}"]
@@ -170,7 +177,8 @@ def _lists(known: dict[str, Any]) -> list[str]:
     if known["layers"]:
         lines += ["", output.styled("layers", "bold")]
         lines += output.definition_lines(
-            ((x["name"], x["content_digest"]) for x in known["layers"]), indent=2
+            ((x["name"], x["content_digest"] or _layer_text(known["name"], x)) for x in known["layers"]),
+            indent=2,
         )
     if known["artifacts"]:
         lines += ["", output.styled("artifacts", "bold")]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM of a recording verb: once seals, twice ends at once and leaves recoverable data."""
+"""Ctrl-C, SIGTERM and SIGHUP of a recording verb: once seals, twice ends at once and leaves recoverable data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from types import FrameType
 from typing import Any, Self
 
 _EXIT_STOPPED = 130
+_STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # a terminal that closes sends SIGHUP; Windows has none
 _TWICE = b"stopped at once; `gapless recover @last` seals what reached the disk\n"
 
 
 class StopSignals:
-    """While entered, the first SIGINT or SIGTERM sets :attr:`stopped`; the second ends the process.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP sets :attr:`stopped`; the second ends the process.
 
     The handler only sets a flag and wakes :meth:`wait` through a socket: a signal can never cut a push or
     a sync in half, and the handler takes no lock that the interrupted code may hold.
@@ -38,7 +41,9 @@ class StopSignals:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPING:
+            if number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started with nohup: the recording is meant to outlive its terminal
             self._former[number] = signal.signal(number, self._handle)
         return self
 

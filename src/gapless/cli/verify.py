@@ -1,4 +1,7 @@
-"""Compare the bytes on disk with the manifest; ends with exit code 4 when something differs.
+"""Compare the bytes on disk with the manifest.
+
+Ends with exit code 4 when bytes differ or cannot be read (findings of severity error), with 1 when there
+are warnings alone: no recorder (V014), damage met when it was sealed (V015), a file too many (V006).
 
 Without REF, examines every sealed sequence of the store. --deep reads every row as well.
 """
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from gapless.catalog.catalog import SequenceRow
 
+EXIT_WARNINGS = 1
 EXIT_INTEGRITY = 4
 
 
@@ -48,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
         output.say_json({"ok": not bad, "sequences": results, "skipped": skipped})
     else:
         _print(results, skipped)
-    return EXIT_INTEGRITY if bad else 0
+    if any(finding["severity"] == "error" for result in results for finding in result["findings"]):
+        return EXIT_INTEGRITY
+    return EXIT_WARNINGS if bad else 0
 
 
 def chosen(args: argparse.Namespace) -> tuple[Path, list[SequenceRow]]:

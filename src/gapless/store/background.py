@@ -37,11 +37,17 @@ class BackgroundSealer:
         self._thread: threading.Thread | None = None
         self._name = f"gapless-sealer-{header['name']}"
         self._lock = threading.Lock()
+        self._sealing = False
 
     @property
     def generation(self) -> int:
         """Counts the times that parts were published."""
         return self.sealer.generation
+
+    @property
+    def is_behind(self) -> bool:
+        """True while a closed segment is not sealed yet."""
+        return self._sealing or not self._queue.empty()
 
     @property
     def backlog_bytes(self) -> int:
@@ -92,10 +98,12 @@ class BackgroundSealer:
     def _run(self) -> None:
         try:
             while (path := self._queue.get()) is not None:
+                self._sealing = True
                 rows = self.sealer.read_segment(path)
                 with self._lock:
                     self.sealer.take(rows)
                 if not self.sealer.advance():
                     self.sealer.forget_segments()
+                self._sealing = False
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: it becomes the sequence's failure
             self._on_failure(error)

@@ -46,7 +46,7 @@ class FolderStore:
         try:
             for folder in (self.root, self.sequences, self.trash, self.discarded):
                 folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
+        except FileExistsError as error:
             raise UsageError(
                 "a store is a folder", found=f"{self.root} is a file", next_step="name another place"
             ) from error

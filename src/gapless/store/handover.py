@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gapless.store.lane import GeneralLane, PackedLane
 
 
+YIELD_S = 0.003  # per block of 256 KiB; well below the 5 ms that a hand-over may take
+
+
 class OverflowPolicy(StrEnum):
     """What a topic does when the unsynced bytes reach their bound."""
 
@@ -66,6 +69,7 @@ class HandOver:
         deadline_s: float,
         max_record_bytes: int,
         failure: Callable[[], Exception | None],
+        behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.sequence = sequence
         self.max_unsynced_bytes = max_unsynced_bytes
@@ -75,6 +79,7 @@ class HandOver:
         self.blocked_ns = 0
         self.unsynced_bytes = 0
         self._failure = failure
+        self._behind = behind
         self._room = threading.Condition()
         self._droppable: deque[Block] = deque()
         self._policies: dict[int, OverflowPolicy] = {}
@@ -96,12 +101,14 @@ class HandOver:
 
     def reserve(self, lane: PackedLane | GeneralLane, size_bytes: int) -> None:
         """Return when there is room for the bytes, or raise RecordingFailed; on an error nothing changed."""
+        policy = self._policies.get(lane.declaration.index, OverflowPolicy.BLOCK)
+        if policy is OverflowPolicy.BLOCK and self._behind():
+            self._yield()
         with self._room:
             self._raise_failure()
             if self._fits(size_bytes):
                 self.unsynced_bytes += size_bytes
                 return
-            policy = self._policies.get(lane.declaration.index, OverflowPolicy.BLOCK)
             if policy is OverflowPolicy.FAIL:
                 raise RecordingFailed(
                     "the disk does not keep up and the topic's policy is to fail",
@@ -116,6 +123,11 @@ class HandOver:
             else:
                 self._wait(lane, size_bytes)
             self.unsynced_bytes += size_bytes
+
+    def _yield(self) -> None:
+        """Leave the interpreter to the sealer for a moment: a producer that never waits would starve it."""
+        time.sleep(YIELD_S)
+        self.blocked_ns += int(YIELD_S * 1e9)
 
     def _fits(self, size_bytes: int) -> bool:
         return self.unsynced_bytes == 0 or self.unsynced_bytes + size_bytes <= self.max_unsynced_bytes

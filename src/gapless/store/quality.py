@@ -28,7 +28,7 @@ FINDINGS = {
     "C009": "The recording did not end as completed.",
     "C010": "A ledger does not balance.",
     "C011": "The topic has no rows.",
-    "C012": "The disk held producers up while recording.",
+    "C012": "The disk, or sealing, held producers up while recording.",
     "C013": "All rows carry the same time: the producer stamps with a constant, not with a clock.",
 }
 _STEP_NS = 20_000_000  # wall against monotonic within one health period; slewing by NTP stays below 5 ms

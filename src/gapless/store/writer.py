@@ -107,6 +107,7 @@ class BundleWriter:
             deadline_s=self.durability.deadline_s,
             max_record_bytes=self.durability.max_record_bytes,
             failure=lambda: self.failure,
+            behind=lambda: self.sealer is not None and self.sealer.is_behind,
         )
         self.sealer = (
             BackgroundSealer(bundle, header, platform, self._sealer_failed, cuts) if background_seal else None
