@@ -133,19 +133,7 @@ class JournalView:
     def _index(self, path: Path, item: Frame, known: _Indexed) -> None:
         header = item.header
         if header.kind in (Kind.PACKED, Kind.ARROW):
-            known.frames.setdefault(header.topic, []).append(
-                FrameRef(
-                    path,
-                    item.payload_offset,
-                    header.length,
-                    header.kind,
-                    header.first_seq,
-                    header.rows,
-                    header.value_bytes,
-                    header.flags,
-                    header.payload_crc,
-                )
-            )
+            known.frames.setdefault(header.topic, []).append(FrameRef.of(path, item))
         elif header.kind == Kind.DROP:
             known.dropped.setdefault(header.topic, []).append((header.first_seq, header.rows))
         elif header.kind == Kind.TOPIC:

@@ -117,24 +117,7 @@ class Sealer:
                 rows.append((header.topic, header.first_seq, None, f"{cause}:{header.rows}"))
                 return
             segment.row_bytes += header.length
-            rows.append(
-                (
-                    header.topic,
-                    header.first_seq,
-                    FrameRef(
-                        path,
-                        item.payload_offset,
-                        header.length,
-                        header.kind,
-                        header.first_seq,
-                        header.rows,
-                        header.value_bytes,
-                        header.flags,
-                        header.payload_crc,
-                    ),
-                    "",
-                )
-            )
+            rows.append((header.topic, header.first_seq, FrameRef.of(path, item), ""))
             return
         segment.notes |= header.kind != Kind.OPEN
         if header.kind == Kind.TOPIC:

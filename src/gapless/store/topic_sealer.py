@@ -21,7 +21,7 @@ from gapless.errors import IntegrityError
 from gapless.model.ledger import Ledger
 from gapless.store.cells import batch_value_bytes
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration
-from gapless.store.frame import Kind, checksum
+from gapless.store.frame import Frame, Kind, checksum
 from gapless.store.holes import SeqHoles
 from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.packing import Layout
@@ -46,6 +46,22 @@ class FrameRef:
     value_bytes: int
     flags: int
     payload_crc: int
+
+    @classmethod
+    def of(cls, path: Path, frame: Frame) -> FrameRef:
+        """Return the reference to a scanned frame."""
+        header = frame.header
+        return cls(
+            path,
+            frame.payload_offset,
+            header.length,
+            header.kind,
+            header.first_seq,
+            header.rows,
+            header.value_bytes,
+            header.flags,
+            header.payload_crc,
+        )
 
     @property
     def end_seq(self) -> int:
