@@ -185,13 +185,15 @@ class PackedLane(Lane):
         try:
             if room:
                 self.hand_over.reserve(self, room)
-        except BaseException:  # Ctrl-C may end the wait for room as well
+        except BaseException as error:  # Ctrl-C may end the wait for room as well
             with self.lock:
                 if not self.ended and self.taken <= filled - self.layout.row_bytes:
                     self._renew(buffer, filled - self.layout.row_bytes)
                     raise
             # the writer took the row meanwhile: it is recorded, so the push succeeded
             self._begin_block(buffer, filled, 0)
+            if not isinstance(error, GaplessError):  # a person's Ctrl-C is not the push's to answer
+                raise
             return
         self._begin_block(buffer, filled, room)
 
