@@ -29,9 +29,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         "50",
         *arguments,
     ]
+    # under nohup SIGHUP is ignored and a child inherits that; the recorder is meant to see it here
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL) if hasattr(signal, "SIGHUP") else None
     recorder = subprocess.Popen(
         command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    if former is not None:
+        signal.signal(signal.SIGHUP, former)
     journal = folder / "gapless-data" / "sequences" / "x" / "journal"
     deadline_s = time.monotonic() + 30
     while not any(path.stat().st_size > 8192 for path in journal.glob("*.seg")):

@@ -1,0 +1,50 @@
+"""One clock per run: every device, event and command of a run is stamped by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from gapless.store.platform import PLATFORM
+
+
+class RunClock(Protocol):
+    """Stamps that never step, and the wall clock for people."""
+
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970 that never step while the run lasts: the join key."""
+
+    def utc_ns(self) -> int:
+        """Return the wall clock, which may step."""
+
+
+class HostClock:
+    """The wall time at the start plus boot-time monotonic time since, as the sequence's own clock.
+
+    ``now_ns`` (of the open sequence) makes both one clock; without it, as between runs, the anchor is now.
+    """
+
+    def __init__(self, now_ns: Callable[[], int] | None = None) -> None:
+        base_ns = time.time_ns() - PLATFORM.boot_ns()
+        self.now_ns = now_ns if now_ns is not None else lambda: base_ns + PLATFORM.boot_ns()
+        self.utc_ns = time.time_ns
+
+
+class SimulatedClock:
+    """A clock that a simulated source moves: the same run gives the same stamps every time."""
+
+    def __init__(self, start_ns: int = 0) -> None:
+        self._now_ns = start_ns
+
+    def now_ns(self) -> int:
+        """Return the simulated time."""
+        return self._now_ns
+
+    def utc_ns(self) -> int:
+        """Return the simulated time too: a wall clock would differ from run to run."""
+        return self._now_ns
+
+    def advance_to(self, now_ns: int) -> None:
+        """Move to a later time; an earlier one changes nothing."""
+        self._now_ns = max(self._now_ns, now_ns)

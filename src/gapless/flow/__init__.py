@@ -1,0 +1,1 @@
+"""Bounded hand-over between threads and event loops: policies, bridges, buses, metrics."""
