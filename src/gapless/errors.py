@@ -11,7 +11,9 @@
     │   ├── SchemaRefused          a schema that cannot become a topic
     │   ├── QueryRefused           a query that means nothing
     │   ├── MissingExtra           an optional dependency is not installed
-    │   └── ImportRefused          a file that is ambiguous or not readable as data
+    │   ├── ImportRefused          a file that is ambiguous or not readable as data
+    │   ├── RigRefused             a rig or method file that cannot run as it is written
+    │   └── ResourceConflict       two devices claim one port, bus or camera
     ├── NotFound                   no sequence, topic, artifact or file of that name
     ├── WriteError                 this push or call was refused; what was recorded before is unharmed
     │   ├── ValueRefused           a value of the wrong type, shape or range
@@ -24,6 +26,14 @@
     │   ├── WriterDied             the writer thread ended with an error
     │   ├── DeadlinePassed         a wait reached its deadline
     │   └── MediaFailed            an encoder failed
+    ├── RunFailed                  an acquisition run broke; what it recorded is sealed or recoverable
+    │   ├── DeviceUnreachable      a device did not answer when it was opened
+    │   ├── DeviceFault            a device answered wrongly, too late or not at all
+    │   ├── PreflightFailed        a check before the run said no
+    │   ├── ProcedureFailed        a step of the method failed
+    │   ├── SubscriberTooSlow      a reader of the data bus that must keep up did not
+    │   ├── DeviceUnsafe           a device may not have reached its safe state
+    │   └── ControlFailed          a run's control socket refused or did not answer
     ├── StateError                 the sequence is in a state that does not allow the call
     │   ├── SequenceOwned          another live process is writing it
     │   ├── SequenceSealed         it is immutable
@@ -189,6 +199,20 @@ class ImportRefused(UsageError):
     next_step = "name the column, zone or unit that the message asks for"
 
 
+class RigRefused(UsageError):
+    """A rig or method file cannot run as it is written."""
+
+    code = "E109"
+    next_step = "correct the lines that are named; `gapless devices check RIG.toml` lists all of them"
+
+
+class ResourceConflict(UsageError):
+    """Two devices claim one port, bus or camera, or another rig holds it."""
+
+    code = "E110"
+    next_step = "give each device a resource of its own, or end the run that holds it"
+
+
 class NotFound(GaplessError):
     """There is no sequence, topic, artifact or file of that name."""
 
@@ -269,6 +293,63 @@ class MediaFailed(RecordingFailed):
     """A video or image encoder failed."""
 
     code = "E404"
+
+
+class RunFailed(GaplessError):
+    """An acquisition run broke; what it recorded is sealed or recoverable."""
+
+    code = "E700"
+    next_step = "`gapless show NAME` tells the cause and what was recorded"
+
+
+class DeviceUnreachable(RunFailed):
+    """A device did not answer when it was opened."""
+
+    code = "E701"
+    exit_code = 5
+    next_step = "check power, cable and address; `gapless devices check RIG.toml` tries again"
+
+
+class DeviceFault(RunFailed):
+    """A device answered wrongly, too late or not at all."""
+
+    code = "E702"
+
+
+class PreflightFailed(RunFailed):
+    """A check before the run said no; the devices were closed again."""
+
+    code = "E703"
+    exit_code = 5
+    next_step = "mend what the check names and start again"
+
+
+class ProcedureFailed(RunFailed):
+    """A step of the method failed; the devices were put into their safe state."""
+
+    code = "E704"
+
+
+class SubscriberTooSlow(RunFailed):
+    """A reader of the data bus that must keep up did not."""
+
+    code = "E705"
+
+
+class DeviceUnsafe(RunFailed):
+    """A device may not have reached its safe state."""
+
+    code = "E706"
+    exit_code = 7
+    next_step = "go to the device and make it safe by hand"
+
+
+class ControlFailed(RunFailed):
+    """A run's control socket refused the request or did not answer in time."""
+
+    code = "E707"
+    exit_code = 5
+    next_step = "`gapless ls` tells which sequences are being recorded"
 
 
 class StateError(GaplessError):

@@ -1,0 +1,294 @@
+"""The kit that adapters are made of: a subclass connects, reads and obeys; the kit does the rest.
+
+The rest is pacing, stamping at the read site, numbering, calibrating through the binder, keeping
+transactions whole on a shared bus, reconnecting, and saying in gap reports and events what was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from gapless.acquire.adapter import Bus, DeviceField, DeviceSnapshot, StartContext
+from gapless.acquire.command import Command, CommandResult, done, failed, refused
+from gapless.acquire.device_config import DeviceConfig, PolledConfig
+from gapless.acquire.emission import DeviceEvent, Emission, GapReport, SourceRecord
+from gapless.errors import DeviceFault, DeviceUnreachable, UsageError
+
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+#: What an adapter's own code may raise for a device that misbehaves; anything else is a defect.
+TROUBLE = (DeviceFault, DeviceUnreachable, OSError, TimeoutError, asyncio.IncompleteReadError)
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Device(ABC):
+    """One device. Subclasses give ``family``, ``Config``, a resource, fields and a connection."""
+
+    family: ClassVar[str]
+    Config: ClassVar[type[DeviceConfig]] = DeviceConfig
+
+    def __init__(self, name: str, config: Any) -> None:
+        self.name = name
+        self.config = config
+        self.bus = Bus()
+        self.is_open = False
+        self._context: StartContext | None = None
+        self._stopping = asyncio.Event()
+        self._n = 0
+        self._trouble = _Trouble(self)
+
+    # -- what a subclass says ------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def resource_id(self) -> str:
+        """What the device sits on, as ``scheme:body``; known before anything is opened."""
+
+    @property
+    def shares_resource(self) -> bool:
+        """Whether others may use the same resource from the same thread (a bus)."""
+        return False
+
+    @property
+    @abstractmethod
+    def expected_rate_hz(self) -> float:
+        """How many readings a second to expect."""
+
+    @abstractmethod
+    def fields(self) -> Sequence[DeviceField]:
+        """Return the columns of the native records."""
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Open the connection; raise DeviceUnreachable or one of :data:`TROUBLE`."""
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """Close the connection; must not raise for one that is broken already."""
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the device's commands by name: coroutines whose parameters are the arguments."""
+        return {}
+
+    async def facts(self) -> dict[str, Any]:
+        """Return what the device says of itself, as JSON values."""
+        return {}
+
+    @abstractmethod
+    def stream(self) -> AsyncIterator[Emission]:
+        """Yield emissions until stopped."""
+
+    # -- the connection ------------------------------------------------------------------------
+
+    def share(self, bus: Bus) -> None:
+        """Use the resource's bus from now on."""
+        self.bus = bus
+
+    async def open(self) -> None:
+        """Connect within ``open_timeout_s``, or raise DeviceUnreachable."""
+        if self.is_open:
+            return
+        try:
+            async with asyncio.timeout(self.config.open_timeout_s):
+                await self.connect()
+        except DeviceUnreachable:
+            raise
+        except TROUBLE as error:
+            raise DeviceUnreachable(
+                f"device {self.name!r} did not answer when it was opened",
+                found=_words(error),
+                expected=f"a connection to {self.resource_id} within {self.config.open_timeout_s:g} s",
+            ) from error
+        self.is_open = True
+
+    async def close(self) -> None:
+        """Disconnect; closing twice changes nothing."""
+        if self.is_open:
+            self.is_open = False
+            await self.disconnect()
+
+    async def reconnect(self) -> None:
+        """Close what is left of the connection and open it again."""
+        await self.close()
+        await self.open()
+
+    # -- one run -------------------------------------------------------------------------------
+
+    async def start(self, context: StartContext) -> None:
+        """Begin sampling for one run."""
+        self._context = context
+        self._stopping.clear()
+        self._n = 0
+        self._trouble = _Trouble(self)
+
+    async def stop(self) -> None:
+        """End sampling; ``stream`` returns when it has yielded what is left."""
+        self._stopping.set()
+
+    @property
+    def context(self) -> StartContext:
+        """What the run gave at its start; raises UsageError outside a run."""
+        if self._context is None:
+            raise UsageError("a device streams only between start and stop", found=self.name)
+        return self._context
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run asked the device to stop."""
+        return self._stopping.is_set()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait, or until stopped; return whether stopped."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return self.stopping
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def record(self, values: Sequence[Any], timestamp_ns: int) -> list[Emission]:
+        """Return the next record and the samples made from it."""
+        context = self.context
+        binder = context.binder
+        count = binder.sample_count if binder is not None else 0
+        record = SourceRecord(
+            self.family, self.name, self._n, timestamp_ns, context.clock.utc_ns(), tuple(values), count
+        )
+        self._n += 1
+        if binder is None:
+            return [record]
+        return [record, *binder.bind(record)]
+
+    def event(self, severity: str, kind: str, message: str, **data: Any) -> DeviceEvent:
+        """Return an event of this device, stamped now."""
+        return DeviceEvent(self.name, self.context.clock.now_ns(), severity, kind, message, data or None)
+
+    # -- commands ------------------------------------------------------------------------------
+
+    async def command(self, command: Command) -> CommandResult:
+        """Obey one command while no other transaction is under way on the bus."""
+        if not command.authorized:
+            return refused(command, "neither the run nor a person stands behind the command")
+        handler = self.handlers().get(command.name)
+        if handler is None:
+            known = ", ".join(sorted(self.handlers())) or "none"
+            return refused(command, f"{self.name} knows no command {command.name!r}; it knows: {known}")
+        try:
+            bound = inspect.signature(handler).bind(**command.arguments)
+        except TypeError as error:
+            return refused(command, f"{command.name}: {error}")
+        try:
+            async with asyncio.timeout(command.timeout_s), self.bus.lock:
+                value = await handler(*bound.args, **bound.kwargs)
+        except UsageError as error:
+            return refused(command, error.message)
+        except TROUBLE as error:
+            return failed(command, _words(error))
+        return done(command, value)
+
+    async def snapshot(self) -> DeviceSnapshot:
+        """Return what answered."""
+        async with asyncio.timeout(self.config.read_timeout_s), self.bus.lock:
+            return DeviceSnapshot(self.name, self.family, await self.facts())
+
+
+class PolledDevice(Device):
+    """A device that is asked at a steady rate. A subclass gives :meth:`read`.
+
+    The stamp of a record is the middle between request and answer. Ticks that a slow answer misses are
+    left out, never caught up.
+    """
+
+    Config: ClassVar[type[DeviceConfig]] = PolledConfig
+
+    @property
+    def expected_rate_hz(self) -> float:
+        """The configured rate."""
+        return float(self.config.rate_hz)
+
+    @abstractmethod
+    async def read(self) -> Sequence[Any]:
+        """Return one record's values in the order of the fields; raise one of :data:`TROUBLE`."""
+
+    async def stream(self) -> AsyncIterator[Emission]:
+        """Poll until stopped; a failed poll is reported and the connection made again."""
+        clock = self.context.clock
+        loop = asyncio.get_running_loop()
+        period_s = 1.0 / self.expected_rate_hz
+        due_s = loop.time()
+        while not await self.pause(due_s - loop.time()):
+            began_ns = clock.now_ns()
+            try:
+                async with asyncio.timeout(self.config.read_timeout_s), self.bus.lock:
+                    if not self.is_open:
+                        await self.open()
+                    values = await self.read()
+            except TROUBLE as error:
+                for emission in self._trouble.failed(error, began_ns):
+                    yield emission
+                await self._recover()
+                due_s = loop.time() + self._trouble.pause_s
+                continue
+            ended_ns = clock.now_ns()
+            for emission in self._trouble.ended(began_ns):
+                yield emission
+            for emission in self.record(values, (began_ns + ended_ns) // 2):
+                yield emission
+            due_s = max(due_s + period_s, loop.time() - period_s)
+        for emission in self._trouble.ended(clock.now_ns(), back=False):
+            yield emission
+
+    async def _recover(self) -> None:
+        """Drop the connection after a failed poll, so that half an answer cannot be taken for the next one."""
+        async with self.bus.lock:
+            await self.close()
+
+
+class _Trouble:
+    """The failures of one device in a row, told as one event, one gap and one event of its return."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._began_ns = 0
+        self._cause = ""
+        self.count = 0
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before the next try."""
+        return _BACKOFF_S[min(self.count, len(_BACKOFF_S)) - 1] if self.count else 0.0
+
+    def failed(self, error: BaseException, began_ns: int) -> Iterator[Emission]:
+        """Yield the event of the first failure; count the others."""
+        self.count += 1
+        if self.count == 1:
+            self._began_ns, self._cause = began_ns, _words(error)
+            yield self._device.event(
+                "warning", "device_lost", f"{self._device.name} failed: {self._cause}", cause=self._cause
+            )
+
+    def ended(self, now_ns: int, *, back: bool = True) -> Iterator[Emission]:
+        """Yield the gap of the failures so far, if there were any."""
+        if not self.count:
+            return
+        count, self.count = self.count, 0
+        yield GapReport(self._device.name, f"device: {self._cause}", self._began_ns, now_ns, records=count)
+        if back:
+            yield self._device.event(
+                "info", "device_back", f"{self._device.name} answers again", failed_polls=count
+            )
+
+
+def _words(error: BaseException) -> str:
+    text = getattr(error, "message", None) or str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+__all__ = ["TROUBLE", "Device", "Handler", "PolledDevice"]

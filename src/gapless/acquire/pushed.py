@@ -1,0 +1,187 @@
+"""Devices that speak by themselves: callbacks and messages, and blocks of samples at a fixed rate."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from gapless.acquire.adapter import DeviceField, StartContext
+from gapless.acquire.emission import Emission, GapReport, SourceRecord
+from gapless.acquire.kit import TROUBLE, Device
+from gapless.flow.bridge import ThreadBridge
+from gapless.flow.policy import BackpressurePolicy
+
+_QUEUE_RECORDS = 16_384
+
+
+class PushedDevice(Device):
+    """A device whose values arrive by callback. A subclass calls :meth:`deliver` from any thread.
+
+    What arrives faster than the run takes it is dropped oldest first, and told in a gap row.
+    """
+
+    def __init__(self, name: str, config: Any) -> None:
+        super().__init__(name, config)
+        self._inbox: ThreadBridge[tuple[Sequence[Any], int] | Emission] | None = None
+        self._lost = 0
+
+    async def start(self, context: StartContext) -> None:
+        """Begin to take what is delivered."""
+        await super().start(context)
+        self._lost = 0
+        self._inbox = ThreadBridge(
+            f"{self.name}-inbox",
+            capacity=_QUEUE_RECORDS,
+            policy=BackpressurePolicy.DROP_OLDEST,
+            on_drop=self._count_lost,
+        )
+
+    async def stop(self) -> None:
+        """Take no more; what was delivered is still streamed."""
+        await super().stop()
+        if self._inbox is not None:
+            self._inbox.close()
+
+    def _count_lost(self, _item: object) -> None:
+        self._lost += 1
+
+    def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> None:
+        """Hand over one record's values; stamped now unless the stamp was taken nearer to the device."""
+        inbox = self._inbox
+        if inbox is not None and not self.stopping:
+            stamp = self.context.clock.now_ns() if timestamp_ns is None else timestamp_ns
+            inbox.put_nowait((values, stamp))
+
+    def report(self, emission: Emission) -> None:
+        """Hand over an event or a gap in its place among the records."""
+        inbox = self._inbox
+        if inbox is not None and not self.stopping:
+            inbox.put_nowait(emission)
+
+    async def stream(self) -> AsyncIterator[Emission]:
+        """Yield what is delivered until stopped."""
+        assert self._inbox is not None
+        while burst := await self._inbox.get_burst():
+            if self._lost:
+                yield self._gap()
+            for item in burst:
+                if isinstance(item, tuple):
+                    for emission in self.record(*item):
+                        yield emission
+                else:
+                    yield item
+        if self._lost:
+            yield self._gap()
+
+    def _gap(self) -> GapReport:
+        lost, self._lost = self._lost, 0
+        now_ns = self.context.clock.now_ns()
+        return GapReport(self.name, "device_queue_full", now_ns, now_ns, records=lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Samples ``first_index`` and after: one array for each field, all of one length."""
+
+    first_index: int
+    columns: Mapping[str, np.ndarray]
+
+
+BLOCK_FIELDS = (
+    DeviceField("first_index", "int64", None, "number of the block's first sample since the start"),
+    DeviceField("count", "int64", None, "samples in the block"),
+    DeviceField("arrival_ns", "int64", "ns", "run clock when the block arrived"),
+)
+
+
+class BlockDevice(Device):
+    """A device that samples at a fixed rate and delivers blocks. A subclass gives :meth:`read_block`.
+
+    Sample k is stamped ``t0 + k / rate`` in whole nanoseconds, t0 being the run clock at the start; the
+    arrival of each block is kept beside it, so that a drifting device clock can be seen. A hole in the
+    indices becomes a gap row with its count.
+    """
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> Fraction:
+        """Samples a second of each field, exactly."""
+
+    @abstractmethod
+    def block_fields(self) -> Sequence[DeviceField]:
+        """Return the fields that are sampled."""
+
+    @abstractmethod
+    async def read_block(self) -> Block | None:
+        """Return the next block; None when the source is at its end; raise one of TROUBLE."""
+
+    def fields(self) -> Sequence[DeviceField]:
+        """Return the columns of the native records: where each block lies, not its samples."""
+        return BLOCK_FIELDS
+
+    def stamps(self, t0_ns: int, first_index: int, count: int) -> np.ndarray:
+        """Return the times of ``count`` samples: ``t0 + index * 1e9 / rate``, in integers."""
+        rate = self.sample_rate
+        index = np.arange(first_index, first_index + count, dtype=np.int64)
+        whole, rest = np.divmod(index, rate.numerator)  # keeps the product below 2^63 at any index
+        return t0_ns + whole * rate.denominator * 10**9 + rest * rate.denominator * 10**9 // rate.numerator
+
+    async def stream(self) -> AsyncIterator[Emission]:
+        """Yield blocks until stopped or at the source's end."""
+        clock = self.context.clock
+        t0_ns = clock.now_ns()
+        expected = 0
+        while not self.stopping:
+            try:
+                block = await self.read_block()
+            except TROUBLE as error:
+                began_ns = clock.now_ns()
+                for emission in self._trouble.failed(error, began_ns):
+                    yield emission
+                if await self.pause(self._trouble.pause_s):
+                    break
+                continue
+            if block is None:
+                break
+            for emission in self._trouble.ended(clock.now_ns()):
+                yield emission
+            if block.first_index != expected:
+                yield self._hole(t0_ns, expected, block.first_index)
+            count = len(next(iter(block.columns.values())))
+            for emission in self._block(t0_ns, block, count, clock.now_ns()):
+                yield emission
+            expected = block.first_index + count
+        for emission in self._trouble.ended(clock.now_ns(), back=False):
+            yield emission
+
+    def _hole(self, t0_ns: int, expected: int, found: int) -> GapReport:
+        ends = self.stamps(t0_ns, min(expected, found), 2)
+        lost = max(0, found - expected)
+        end_ns = int(self.stamps(t0_ns, max(expected, found), 1)[0])
+        return GapReport(self.name, "device_overrun", int(ends[0]), end_ns, records=None, rows=lost or None)
+
+    def _block(self, t0_ns: int, block: Block, count: int, arrival_ns: int) -> list[Emission]:
+        context = self.context
+        stamps = self.stamps(t0_ns, block.first_index, count)
+        samples = context.binder.sample_count if context.binder is not None else 0
+        record = SourceRecord(
+            self.family,
+            self.name,
+            self._n,
+            int(stamps[0]),
+            context.clock.utc_ns(),
+            (block.first_index, count, arrival_ns),
+            samples,
+        )
+        self._n += 1
+        if context.binder is None:
+            return [record]
+        return [record, *context.binder.bind_block(record, stamps, block.columns)]
+
+
+__all__ = ["BLOCK_FIELDS", "Block", "BlockDevice", "PushedDevice"]
