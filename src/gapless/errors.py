@@ -20,7 +20,9 @@
     │   ├── RecordTooLarge         one record is larger than the limit
     │   ├── WrongThread            a topic writer used from a thread that does not own it
     │   ├── WrongProcess           a writer used in a forked child
-    │   └── WriterClosed           the sequence or topic takes no more rows
+    │   ├── WriterClosed           the sequence or topic takes no more rows
+    │   └── BridgeClosed           a bridge, queue or bus takes no more items
+    │       └── BridgeEnded        and everything that was in it has been taken
     ├── RecordingFailed            the recording itself broke: what was durable stays durable
     │   ├── StorageFailed          the disk refused a write or a sync
     │   ├── WriterDied             the writer thread ended with an error
@@ -260,6 +262,20 @@ class WriterClosed(WriteError):
 
     code = "E305"
     next_step = "push inside the with-block, or add a layer with client.sequence_update(name)"
+
+
+class BridgeClosed(WriteError):
+    """A bridge, queue or bus is closed and takes no more items; what was in it is still delivered."""
+
+    code = "E306"
+    next_step = "put items before the run stops"
+
+
+class BridgeEnded(BridgeClosed):
+    """A bridge, queue or subscription is closed and everything that was in it has been taken."""
+
+    code = "E307"
+    next_step = "stop reading; `async for` ends by itself"
 
 
 class RecordingFailed(GaplessError):

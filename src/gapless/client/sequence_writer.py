@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -44,7 +44,7 @@ from gapless.store.media.encoder_thread import MAX_PENDING
 from gapless.store.media.rows import Media
 from gapless.store.reserved import EVENTS, QUARANTINE
 from gapless.store.seal import seal
-from gapless.store.writer import BundleWriter, TopicState
+from gapless.store.writer import BundleWriter, Progress, TopicState
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -163,6 +163,24 @@ class SequenceWriter:
                 return
             self._close(Outcome.ABORTED, describe(error))
             self._seal()
+
+    def end(self, outcome: Outcome, cause: str | None = None) -> None:
+        """Seal the sequence now with this outcome; leaving the block afterwards does nothing more.
+
+        For a recorder that knows how its run ended. Raises as leaving the block does; what was recorded
+        then stays recoverable.
+        """
+        self._check_active()
+        unencoded = self._encoders.close(self._durability.deadline_s)
+        try:
+            self._close(outcome, cause)
+            self._seal()
+        finally:
+            self._ended = True
+            self._client._closed(self)
+            self._writer.release()
+        if unencoded is not None:
+            raise unencoded
 
     def _close(self, outcome: Outcome, cause: str | None) -> None:
         self._writer_or_raise().close({"outcome": str(outcome), "cause": cause})
@@ -451,8 +469,12 @@ class SequenceWriter:
         source: str = "",
         data: Any = None,
         timestamp_ns: int | None = None,
+        durable: bool = True,
     ) -> None:
-        """Record a rare fact in ``_events``; durable when the call returns. Usable from any thread."""
+        """Record a rare fact in ``_events``; durable when the call returns. Usable from any thread.
+
+        ``durable=False`` returns without the sync, for a caller that records several and then flushes.
+        """
         for what, word in (("severity", severity), ("kind", kind), ("message", message), ("source", source)):
             if not isinstance(word, str):
                 raise UsageError(
@@ -460,7 +482,8 @@ class SequenceWriter:
                 )
         text = None if data is None else event_data(data, self.name)
         self._push_reserved("_events", timestamp_ns, severity, kind, source, message, text)
-        self._writer.flush()
+        if durable:
+            self._writer.flush()
 
     def notify(self, message: str, *, topic: str = "", severity: str = "error") -> None:
         """Record a notification: an event that ``sequence_handler(name).notifications()`` lists."""
@@ -516,6 +539,22 @@ class SequenceWriter:
             entry = artifact_entry(self._bundle, path_or_uri, name, media_type, writer.platform, self.name)
             writer.note(Kind.ARTIFACT, entry)
         return str(entry["name"])
+
+    @property
+    def progress(self) -> Progress:
+        """How far the disk is behind, told without waiting. Usable from any thread."""
+        return self._writer.progress()
+
+    def describe_hops(self, describe: Callable[[], str | None]) -> None:
+        """Let ``describe()`` give the JSON text that each row of ``_health`` keeps in ``hops``.
+
+        It is called on the writer's thread every 10 s and must not wait.
+        """
+        self._writer.health.describe_hops = describe
+
+    def announce(self, words: dict[str, Any]) -> None:
+        """Write JSON words into the lock file, for other processes that look for this recorder."""
+        self._check_active().announce(words)
 
     @property
     def ledger(self) -> Ledger:

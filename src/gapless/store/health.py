@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ class HealthLog:
         self._syncs = 0
         self._sync_max_ns = 0
         self._lag_max_ns = 0
+        self.describe_hops: Callable[[], str | None] = lambda: None
         self._state = writer.declare(TopicDeclaration(HEALTH_INDEX, "_health", HEALTH, {}))
 
     def synced(self, took_ns: int, lag_ns: int) -> None:
@@ -55,6 +57,7 @@ class HealthLog:
             "sync_max_ns": self._sync_max_ns,
             "lag_max_ns": self._lag_max_ns,
             "backlog_bytes": sealer.backlog_bytes if sealer is not None else 0,
+            "hops": self.describe_hops(),
         }
         batch = pa.RecordBatch.from_pylist([row], schema=HEALTH)
         writer.segments.append(

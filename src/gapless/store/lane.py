@@ -154,6 +154,11 @@ class PackedLane(Lane):
                 return self.handed_rows
             return self.handed_rows + int(self._position()[1]) // self.layout.row_bytes
 
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that the block in progress holds and that ask for room when it is full."""
+        return 0 if self.ended else int(self._position()[1]) - self.taken
+
     def _slow(self, timestamp_ns: Any, *rest: Any) -> None:
         """Take a row that the compiled push could not: first use, nulls, no stamp, or an error to name."""
         self.admit()
@@ -272,6 +277,11 @@ class GeneralLane(Lane):
         """Rows accepted by this lane so far."""
         with self.lock:
             return self.handed_rows + len(self.rows)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that the rows in progress hold and that ask for room when there are enough."""
+        return self.value_bytes
 
     def push_row(self, timestamp_ns: Any = MISSING, *values: Any) -> None:
         """Take one row: time, the producer's seq where the topic has one, then the leaves in order."""

@@ -57,6 +57,12 @@ class Platform:
             total += self._write_some(fd, buffers[start : start + _IOV_LIMIT])
         return total
 
+    def rewrite(self, fd: int, data: bytes) -> None:
+        """Make ``data`` the whole content of an open file, in place."""
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        self.write(fd, [data])
+
     def _write_some(self, fd: int, buffers: Sequence[Bytes]) -> int:
         expected = sum(len(b) for b in buffers)
         if not hasattr(os, "writev"):

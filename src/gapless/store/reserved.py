@@ -38,6 +38,7 @@ HEALTH = pa.schema(
         pa.field("sync_max_ns", pa.int64(), nullable=False),
         pa.field("lag_max_ns", pa.int64(), nullable=False),
         pa.field("backlog_bytes", pa.int64(), nullable=False),
+        pa.field("hops", pa.string()),
     ]
 )
 QUARANTINE = pa.schema(

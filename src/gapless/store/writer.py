@@ -72,6 +72,20 @@ class TopicState:
         return self.internal_rows + sum(lane.offered_rows for lane in self.lanes)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the disk is behind the producers at one moment.
+
+    ``headroom_bytes`` may be pushed now without waiting; ``waiting_rows`` were pushed and are not durable;
+    ``turn_age_ns`` is how long ago the writer thread last finished a turn, which it does at least every
+    flush window unless the disk holds it.
+    """
+
+    headroom_bytes: int
+    waiting_rows: int
+    turn_age_ns: int
+
+
 class BundleWriter:
     """Records into one bundle's journal until :meth:`close`.
 
@@ -131,6 +145,7 @@ class BundleWriter:
         self._commands: list[Command] = []
         self._late: list[Command] = []
         self._published = (0, 0, 0)
+        self._turn_ended_ns = time.monotonic_ns()
         self._lanes: list[PackedLane | GeneralLane] = []  # also of topics that the thread has not met yet
         self._refusal: Callable[[], Exception] | None = None
         self._ending = threading.Lock()  # guards the two below
@@ -245,6 +260,21 @@ class BundleWriter:
         offered = state.offered_rows
         return Ledger(offered, offered - state.dropped, state.dropped, 0)
 
+    def progress(self) -> Progress:
+        """Return how far the disk is behind, without waiting for it."""
+        states = list(self.topics.values())
+        pending = sum(lane.pending_bytes for lane in list(self._lanes))
+        room = self.durability.max_unsynced_bytes - self.hand_over.unsynced_bytes - pending
+        waiting = sum(state.offered_rows - state.durable_seq for state in states)
+        return Progress(max(0, room), waiting, time.monotonic_ns() - self._turn_ended_ns)
+
+    def announce(self, words: dict[str, Any]) -> None:
+        """Write words into the lock file; they are for people and tools, the lock itself is what counts."""
+        with self._ending:
+            if self._lock_fd < 0:
+                raise WriterClosed("the sequence is closed", sequence=self.header["name"])
+            self.platform.rewrite(self._lock_fd, canonical_json(words))
+
     def _check_alive(self) -> None:
         if self.failure is not None:
             raise self.failure
@@ -286,6 +316,7 @@ class BundleWriter:
                     self._commit(closing)
                 elif self._sync_wanted():
                     self._commit(None)
+                self._turn_ended_ns = time.monotonic_ns()
                 if closing is not None:
                     return
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: every error becomes the sequence's failure
