@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import cache
+from tokenize import TokenError
 from typing import Any
 
 from gapless.errors import MissingExtra, RigRefused
@@ -16,6 +17,8 @@ from gapless.errors import MissingExtra, RigRefused
 PURE_NUMBER = ("", "1")
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 _DOT = re.compile(r"(?<=[A-Za-z)\d])\.(?=[A-Za-z(])")  # N.m is N*m; 0.5 is a number
+# All that pint and the tokenizer below it raise for text that is no unit.
+_NO_UNIT = (ArithmeticError, AssertionError, AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueError)
 # Flow controllers count gas at a stated temperature and pressure: no other litre is the same as theirs.
 _STANDARD_FLOW = (
     "standard_litre = [standard_volume] = sL = sl",
@@ -46,7 +49,7 @@ def _parsed(unit: str, where: str) -> Any:
         return registry.dimensionless
     try:
         return registry.parse_units(_DOT.sub("*", unit))
-    except (AttributeError, TypeError, ValueError, SyntaxError) as error:  # all that pint raises for bad text
+    except _NO_UNIT as error:
         raise RigRefused(f"{where}: there is no unit {unit!r}", found=unit) from error
 
 

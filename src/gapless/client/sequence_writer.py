@@ -450,12 +450,15 @@ class SequenceWriter:
         """Return the sequence's clock: nanoseconds since 1970 that never step while the sequence is open."""
         return self._check_active().now_ns()
 
-    def flush(self, timeout_s: float | None = None) -> None:
-        """Return when everything pushed before the call, in any topic and thread, is durable."""
+    def flush(self, timeout_s: float | None = None, *, encoders: bool = True) -> None:
+        """Return when everything pushed before the call, in any topic and thread, is durable.
+
+        ``encoders=False`` leaves out pictures that still wait for their encoder.
+        """
         limit_s = self._durability.deadline_s if timeout_s is None else timeout_s
         give_up = time.monotonic() + limit_s
         writer = self._check_active()
-        unencoded = self._encoders.drain(limit_s)
+        unencoded = self._encoders.drain(limit_s) if encoders else None
         writer.flush(max(0.0, give_up - time.monotonic()))
         if unencoded is not None:
             raise unencoded

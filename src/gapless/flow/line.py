@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from gapless.errors import UsageError
-from gapless.flow.metrics import HopMetrics, LatencyReservoir, percentiles_of
+from gapless.flow.metrics import HopMetrics, LatencyReservoir
 from gapless.flow.policy import BackpressurePolicy
 
 T = TypeVar("T")
@@ -23,7 +23,8 @@ SPARSE_MASK = 63  # beyond it one item in 64 is, so that a burst costs no clock 
 class BoundedLine(Generic[T]):
     """First in, first out, at most ``capacity`` items and ``max_bytes`` bytes.
 
-    ``size`` tells the bytes of an item. One item larger than ``max_bytes`` is let in when the line is
+    Dropped items are appended to ``dropped_items`` for the owner to take, if it asked for them by
+    ``keep_dropped``. ``size`` tells the bytes of an item. One item larger than ``max_bytes`` is let in when the line is
     empty, so that no item can wait for ever. Raises UsageError for a bound below 1.
     """
 
@@ -34,6 +35,7 @@ class BoundedLine(Generic[T]):
         "_depth_max",
         "_entered",
         "_items",
+        "_keep_dropped",
         "_latency",
         "_max_bytes",
         "_passed_stamp_ns",
@@ -56,12 +58,14 @@ class BoundedLine(Generic[T]):
         *,
         size: Callable[[T], int] | None = None,
         max_bytes: int | None = None,
+        keep_dropped: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         _check_bounds(capacity, size is not None, max_bytes)
         self.capacity = capacity
         self.policy = policy
         self.dropped_items: list[T] = []
+        self._keep_dropped = keep_dropped
         self._size = size
         self._max_bytes = max_bytes
         self._clock_ns = clock_ns
@@ -85,10 +89,7 @@ class BoundedLine(Generic[T]):
         return self._pushed_out + self._refused
 
     def offer(self, item: T) -> bool:
-        """Return True when the item is in; else it was dropped, or, where producers wait, nothing happened.
-
-        Dropped items, this one or older ones, are appended to ``dropped_items`` for the owner to take.
-        """
+        """Return True when the item is in; else it was dropped, or, where producers wait, nothing happened."""
         depth = len(self._items)
         if depth >= self.capacity or self._size is not None:
             return self._offer_measured(item)
@@ -102,8 +103,7 @@ class BoundedLine(Generic[T]):
         size_bytes = self._size(item) if self._size is not None else 0
         if not self._fits(size_bytes):
             if self.policy is BackpressurePolicy.DROP_NEWEST:
-                self._refused += 1
-                self.dropped_items.append(item)
+                self.refuse(item)
                 return False
             if self.policy is not BackpressurePolicy.DROP_OLDEST:
                 return False
@@ -126,8 +126,10 @@ class BoundedLine(Generic[T]):
         """Give up the oldest items until the new one fits."""
         self._depth_max = max(self._depth_max, len(self._items))
         while not self._fits(size_bytes):
-            self.dropped_items.append(self._items.popleft())
+            item = self._items.popleft()
             self._pushed_out += 1
+            if self._keep_dropped:
+                self.dropped_items.append(item)
             if self._sizes:
                 self._bytes -= self._sizes.popleft()
         self._forget_stamps()
@@ -135,7 +137,8 @@ class BoundedLine(Generic[T]):
     def refuse(self, item: T) -> None:
         """Count an item as offered and dropped."""
         self._refused += 1
-        self.dropped_items.append(item)
+        if self._keep_dropped:
+            self.dropped_items.append(item)
 
     def take(self, max_items: int) -> list[T]:
         """Return the oldest items, at most ``max_items``, and forget them."""
@@ -202,16 +205,14 @@ class BoundedLine(Generic[T]):
         """When the producer that waits longest began to wait, None when none does."""
         return min(self._waits.values(), default=None)
 
-    def metrics(self) -> tuple[HopMetrics, list[int]]:
-        """Return the figures without latencies, and the latencies for :func:`with_latency`.
-
-        The two steps let an owner sort outside its lock.
-        """
+    def metrics(self) -> HopMetrics:
+        """Return the figures as they are now."""
         depth = len(self._items)
         self._depth_max = max(self._depth_max, depth)
         now_ns = self._clock_ns() if self._waits else 0
         waiting_ns = sum(now_ns - since_ns for since_ns in self._waits.values())
-        figures = HopMetrics(
+        p50_ns, p99_ns, _ = self._latency.percentiles_ns()
+        return HopMetrics(
             put=self._entered + self._refused,
             taken=self._taken,
             dropped=self.dropped,
@@ -219,18 +220,9 @@ class BoundedLine(Generic[T]):
             depth_max=self._depth_max,
             blocked_ns=self._blocked_ns + waiting_ns,
             blocked_since_ns=self.blocked_since_ns,
-            latency_p50_ns=0,
-            latency_p99_ns=0,
+            latency_p50_ns=p50_ns,
+            latency_p99_ns=p99_ns,
         )
-        return figures, self._latency.values_ns()
-
-
-def with_latency(figures: HopMetrics, latencies_ns: list[int]) -> HopMetrics:
-    """Return the figures with the percentiles of the latencies."""
-    from dataclasses import replace
-
-    p50_ns, p99_ns = percentiles_of(latencies_ns)
-    return replace(figures, latency_p50_ns=p50_ns, latency_p99_ns=p99_ns)
 
 
 def _check_bounds(capacity: int, is_measured: bool, max_bytes: int | None) -> None:

@@ -28,22 +28,12 @@ class LatencyReservoir:
         self._values[self._next] = duration_ns
         self._next = (self._next + 1) % self._size
 
-    def values_ns(self) -> list[int]:
-        """Return a copy of the durations that are kept, in no order."""
-        return self._values.copy()
-
     def percentiles_ns(self) -> tuple[int, int, int]:
-        """Return p50 and p99 of the durations that are kept and the longest one ever; zeros without any."""
-        p50_ns, p99_ns = percentiles_of(self._values)
-        return p50_ns, p99_ns, self._max_ns
-
-
-def percentiles_of(durations_ns: list[int]) -> tuple[int, int]:
-    """Return p50 and p99 by nearest rank; zeros of an empty list."""
-    if not durations_ns:
-        return 0, 0
-    ordered = sorted(durations_ns)
-    return ordered[(len(ordered) - 1) // 2], ordered[-(-99 * len(ordered) // 100) - 1]
+        """Return p50 and p99 (nearest rank) of what is kept and the longest ever; zeros without any."""
+        ordered = sorted(self._values)
+        if not ordered:
+            return 0, 0, 0
+        return ordered[(len(ordered) - 1) // 2], ordered[-(-99 * len(ordered) // 100) - 1], self._max_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class Progress:
     waiting_rows: int
     turn_age_ns: int
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything offered is durable."""
+        return self.waiting_rows <= 0
+
 
 class BundleWriter:
     """Records into one bundle's journal until :meth:`close`.

@@ -1,0 +1,394 @@
+"""The conductor: one thread and one loop for each run, through which every emission passes.
+
+One drain task for each worker's bridge, started before anything is sampled. Each reading is first accepted
+by the writer's bounded hand-over, then published on the data bus, then mirrored to whoever watches. If the
+first fails, the others never see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gapless.acquire.adapter import StartContext
+from gapless.acquire.databus import ConductorDataBus
+from gapless.acquire.emission import (
+    ChannelSample,
+    Crossing,
+    DeviceEvent,
+    FrameReceipt,
+    GapReport,
+    Reading,
+    SampleBlock,
+)
+from gapless.acquire.ending import OutcomeLatch
+from gapless.acquire.event_log import EventLog
+from gapless.acquire.recorder import Recorder
+from gapless.acquire.worker import StreamEnded, Worker
+from gapless.errors import BridgeClosed, GaplessError, UsageError
+from gapless.flow.bridge import ThreadBridge
+from gapless.flow.policy import BackpressurePolicy
+from gapless.model.outcome import Outcome
+
+if TYPE_CHECKING:
+    from gapless.acquire.ui import UIBridge
+
+_BEAT_S = 0.05
+_TASK_GRACE_S = 2.0
+_MIN_CAPACITY = 64
+
+Task = Callable[["Conductor"], Any]
+
+
+class RunState(StrEnum):
+    """Where a run is; an edge that is not in :data:`EDGES` raises."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    DRAINING = "draining"
+    FINALIZING = "finalizing"
+    SEALED = "sealed"
+    FAILED = "failed"
+
+
+EDGES = {
+    RunState.PREPARING: {RunState.RUNNING, RunState.DRAINING},
+    RunState.RUNNING: {RunState.DRAINING},
+    RunState.DRAINING: {RunState.FINALIZING},
+    RunState.FINALIZING: {RunState.SEALED, RunState.FAILED},
+    RunState.SEALED: set(),
+    RunState.FAILED: set(),
+}
+
+
+class Observer(Protocol):
+    """Looks at every reading on the conductor's thread: alarms and silence."""
+
+    def observe(self, reading: Reading) -> None:
+        """Note a reading; must not wait."""
+
+
+class Conductor:
+    """Runs one recording from arming to the last drained reading; :meth:`run` is its thread's work.
+
+    ``procedure`` is a coroutine function given the conductor; without one the run lasts ``length_s``, until
+    every stream has ended, or until stopped. ``make_safe`` is called on every way out.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        contexts: Mapping[str, StartContext],
+        recorder: Recorder,
+        events: EventLog,
+        latch: OutcomeLatch,
+        *,
+        observer: Observer,
+        make_safe: Callable[[str], Any],
+        tolerates: Callable[[str], bool] = lambda _device: False,
+        bridge_seconds: float = 2.0,
+        drain_deadline_s: float = 30.0,
+        length_s: float | None = None,
+        preflight: Sequence[Task] = (),
+        procedure: Task | None = None,
+        analyzers: Sequence[Task] = (),
+    ) -> None:
+        self.state = RunState.PREPARING
+        self.started: Future[None] = Future()
+        self.bus = ConductorDataBus(on_abort=self._reader_too_slow)
+        self.feeds: list[UIBridge] = []
+        self.heartbeat_ns = time.monotonic_ns()
+        self.events = events
+        self.recorder = recorder
+        self.latch = latch
+        self.preflight_failed = False
+        self.lost_readings = 0
+        self.readings: dict[str, int] = {}
+        self.last_ns: dict[str, int] = {}
+        self._workers = workers
+        self._contexts = contexts
+        self._observer = observer
+        self._make_safe = make_safe
+        self._tolerates = tolerates
+        self._drain_deadline_s = drain_deadline_s
+        self._length_s = length_s
+        self._preflight = preflight
+        self._procedure = procedure
+        self._analyzers = analyzers
+        self._bridges = {worker.resource_id: _bridge(worker, bridge_seconds) for worker in workers}
+        self._streaming = {name for worker in workers for name in worker.adapters}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Event | None = None
+        self._drains: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # -- from other threads --------------------------------------------------------------------
+
+    def stop(self, outcome: Outcome, cause: str | None, error: BaseException | None = None) -> None:
+        """End the run; the first fault, else the first reason, is its outcome."""
+        self.latch.propose(outcome, cause, error)
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        try:
+            loop.call_soon_threadsafe(self._set_over)
+        except RuntimeError as problem:  # the loop ended between the look and the call: so did the run
+            self.latch.propose(outcome, f"{cause} ({problem})")
+
+    def _set_over(self) -> None:
+        assert self._over is not None
+        self._over.set()
+
+    @property
+    def bridges(self) -> Mapping[str, ThreadBridge[Crossing | StreamEnded]]:
+        """The bridge of each worker by resource."""
+        return self._bridges
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The conductor's loop; raises UsageError before the run."""
+        if self._loop is None:
+            raise UsageError("the run has not begun")
+        return self._loop
+
+    def _reader_too_slow(self, reason: str) -> None:
+        self.stop(Outcome.CRASHED, reason)
+
+    def move(self, state: RunState) -> None:
+        """Go to another state, or raise UsageError and stay."""
+        if state not in EDGES[self.state]:
+            raise UsageError(f"a run cannot go from {self.state} to {state}")
+        self.state = state
+
+    # -- the run -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run to the last drained reading; every error is in the latch, none leaves."""
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        beat = self._loop.create_task(self._beat())
+        if self.latch.outcome is not None:  # stopped before it began
+            self._over.set()
+        try:
+            await self._begin()
+            await self._until_over()
+        except BaseException as error:  # noqa: BLE001 - the run's boundary: the latch keeps it
+            self.latch.propose(Outcome.CRASHED, _words(error), error)
+            if not self.started.done():
+                self.started.set_exception(error)
+        try:
+            await self._end()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.latch.propose(Outcome.CRASHED, f"at its end: {_words(error)}", error)
+        beat.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self.heartbeat_ns = time.monotonic_ns()
+            await asyncio.sleep(_BEAT_S)
+
+    async def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            contexts = {name: self._contexts[name] for name in worker.adapters}
+            await asyncio.to_thread(worker.arm, contexts, self._bridges[worker.resource_id])
+        self._drains = [
+            loop.create_task(self._drain(bridge), name=f"drain-{resource}")
+            for resource, bridge in self._bridges.items()
+        ]
+        for analyzer in self._analyzers:
+            self._tasks.append(loop.create_task(self._analyze(analyzer)))
+        await asyncio.sleep(0)  # analyzers subscribe before the first sample
+        for worker in self._workers:
+            await asyncio.to_thread(worker.begin)
+        try:
+            for check in self._preflight:
+                await check(self)
+        except BaseException:
+            self.preflight_failed = True
+            raise
+        self.move(RunState.RUNNING)
+        self.started.set_result(None)
+
+    async def _until_over(self) -> None:
+        """Return when the run is over: procedure done, time over, stopped, or every stream at its end."""
+        loop = asyncio.get_running_loop()
+        assert self._over is not None
+        waits = [loop.create_task(self._over.wait())]
+        if self._procedure is not None:
+            waits.append(loop.create_task(self._procedure(self), name="procedure"))
+        elif self._length_s is not None:
+            waits.append(loop.create_task(asyncio.sleep(self._length_s)))
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            self.latch.propose(Outcome.COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.wait(waits, timeout=_TASK_GRACE_S)
+
+    # -- fan-out -------------------------------------------------------------------------------
+
+    async def _drain(self, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+        try:
+            while burst := await bridge.get_burst():
+                for item in burst:
+                    if type(item) is Reading:
+                        await self._read(item)
+                    else:
+                        await self._other(item)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the task's boundary: it ends the run
+            self.stop(Outcome.FAILED if _is_storage(error) else Outcome.CRASHED, _words(error), error)
+        else:
+            return
+        while burst := await bridge.get_burst():  # a device must not wait for a disk that is gone
+            self.lost_readings += sum(type(item) is Reading for item in burst)
+
+    async def _read(self, reading: Reading) -> None:
+        recorder, bus = self.recorder, self.bus
+        await recorder.room(recorder.size_of(reading))
+        recorder.accept(reading)
+        record = reading.record
+        self.readings[record.device] = self.readings.get(record.device, 0) + 1
+        self.last_ns[record.device] = time.monotonic_ns()
+        self._observer.observe(reading)
+        await bus.publish_burst((record, *reading.samples))
+        if self.feeds:
+            self._mirror(reading)
+
+    async def _other(self, item: Any) -> None:
+        kind = type(item)
+        if kind is FrameReceipt:
+            await self.recorder.room(64)
+            self.recorder.accept_receipt(item)
+            self.last_ns[item.camera] = time.monotonic_ns()
+            self.readings[item.camera] = self.readings.get(item.camera, 0) + 1
+            self._mirror(item)
+        elif kind is DeviceEvent:
+            self.events.record(
+                item.severity,
+                item.kind,
+                item.message,
+                source=item.device,
+                data=item.data,
+                timestamp_ns=item.timestamp_ns,
+            )
+        elif kind is GapReport:
+            for call in self.recorder.gap_calls(item):
+                self.events.note(call)
+            self._mirror(item)
+        elif kind is StreamEnded:
+            self._stream_ended(item)
+
+    def _mirror(self, item: Any) -> None:
+        for feed in list(self.feeds):
+            try:
+                feed.put_nowait(item)
+            except BridgeClosed:  # its watcher went away
+                self.feeds.remove(feed)
+
+    def _stream_ended(self, ended: StreamEnded) -> None:
+        self._streaming.discard(ended.device)
+        if ended.error is not None:
+            words = f"{ended.device} broke: {_words(ended.error)}"
+            self.events.record("error", "device_failed", words, source=ended.device)
+            if not self._tolerates(ended.device):
+                self.stop(Outcome.CRASHED, words, ended.error)
+                return
+        if not self._streaming and self._procedure is None and self.state is not RunState.DRAINING:
+            self.stop(Outcome.COMPLETED, None)
+
+    async def emit_derived(self, item: ChannelSample | DeviceEvent) -> None:
+        """Take what an analyzer made: a sample goes the way of every sample, an event to the events."""
+        if type(item) is DeviceEvent:
+            await self._other(item)
+            return
+        assert isinstance(item, ChannelSample)
+        await self.recorder.room(128)
+        self.recorder.accept_derived(item)
+        await self.bus.publish(item)
+        self._mirror(item)
+
+    async def _analyze(self, analyzer: Task) -> None:
+        """Run one analyzer; its failure is an event and never another reader's trouble."""
+        try:
+            await analyzer(self)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a user's code: recorded, the run goes on
+            name = getattr(analyzer, "name", repr(analyzer))
+            self.events.record("error", "analyzer_failed", f"analyzer {name}: {_words(error)}", source=name)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        """Safe state, stop the devices, close the bridges, drain to the end within the deadline."""
+        self.move(RunState.DRAINING)
+        reason = str(self.latch.outcome or Outcome.COMPLETED)
+        await asyncio.to_thread(self._make_safe, reason)
+        stops = [asyncio.to_thread(worker.stop) for worker in self._workers]
+        for problem in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(problem, BaseException):
+                self.latch.propose(Outcome.CRASHED, f"stop: {_words(problem)}", problem)
+        if self._drains:
+            _, late = await asyncio.wait(self._drains, timeout=self._drain_deadline_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=_TASK_GRACE_S)
+        self._tell_undrained()
+        self.bus.close()
+        if self._tasks:
+            _, late_tasks = await asyncio.wait(self._tasks, timeout=_TASK_GRACE_S)
+            for task in late_tasks:
+                task.cancel()
+            if late_tasks:
+                await asyncio.wait(late_tasks, timeout=_TASK_GRACE_S)
+        for feed in list(self.feeds):
+            feed.close()
+
+    def _tell_undrained(self) -> None:
+        """Count what the disk took no more of, as gap rows of each device."""
+        lost: dict[str, list[Reading]] = {}
+        for bridge in self._bridges.values():
+            while items := bridge.take_nowait(1024):
+                for item in items:
+                    if type(item) is Reading:
+                        lost.setdefault(item.record.device, []).append(item)
+        for device, readings in lost.items():
+            stamps = [reading.record.timestamp_ns for reading in readings]
+            rows = sum(_rows_of(reading) for reading in readings)
+            gap = GapReport(device, "drain_deadline", min(stamps), max(stamps), len(readings), rows)
+            for call in self.recorder.gap_calls(gap):
+                self.events.note(call)
+
+
+def _bridge(worker: Worker, seconds: float) -> ThreadBridge[Crossing | StreamEnded]:
+    rate = sum(adapter.expected_rate_hz for adapter in worker.adapters.values())
+    capacity = max(_MIN_CAPACITY, int(rate * seconds) + 1)
+    return ThreadBridge(worker.name, capacity=capacity, policy=BackpressurePolicy.BLOCK)
+
+
+def _rows_of(reading: Reading) -> int:
+    blocks = [sample for sample in reading.samples if type(sample) is SampleBlock]
+    return len(blocks[0].values) if blocks else 1
+
+
+def _is_storage(error: BaseException) -> bool:
+    return isinstance(error, GaplessError) and error.code.startswith("E4")
+
+
+def _words(error: BaseException) -> str:
+    text = getattr(error, "message", None) or str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,312 @@
+"""One run: a rig's devices recorded into one sequence, commanded and watched, and left safe."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from gapless.acquire.adapter import StartContext
+from gapless.acquire.clock import HostClock, RunClock, SimulatedClock
+from gapless.acquire.command import Command, CommandResult
+from gapless.acquire.conductor import Conductor, RunState, Task
+from gapless.acquire.dispatch import ConductorDispatcher
+from gapless.acquire.ending import OutcomeLatch, RunResult, exit_code_of
+from gapless.acquire.event_log import EventLog
+from gapless.acquire.pool import WorkerPool
+from gapless.acquire.recorder import Recorder
+from gapless.acquire.run_status import RunStatus
+from gapless.acquire.ui import UIBridge
+from gapless.acquire.watchdog import Watchdog
+from gapless.acquire.worker import Worker
+from gapless.errors import BridgeClosed, GaplessError
+from gapless.model.outcome import OnErrorPolicy, Outcome
+
+if TYPE_CHECKING:
+    from gapless.acquire.event_log import Entry
+    from gapless.acquire.rig import Rig
+    from gapless.acquire.safe_state import SafeReport
+    from gapless.client.client import Client
+
+_START_DEADLINE_S = 120.0
+
+
+class Run:
+    """Records one sequence from a rig. :meth:`start`, then :meth:`wait`; everything else from any thread.
+
+    ``pool``: devices that are open already and stay open; without one the run opens and closes its own.
+    ``method``: a procedure (see ``gapless.acquire.procedure``). ``preflight``: coroutine functions given
+    the conductor; what one raises ends the start and :meth:`start` raises it.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        client: Client,
+        *,
+        name: str,
+        pool: WorkerPool | None = None,
+        method: Any = None,
+        length_s: float | None = None,
+        group: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        preflight: Sequence[Task] = (),
+    ) -> None:
+        self.rig = rig
+        self.name = name
+        self.authorization_id = uuid.uuid4().hex
+        self.latch = OutcomeLatch()
+        self.result: RunResult | None = None
+        self._client = client
+        self._own_pool = pool is None
+        self._pool = pool or WorkerPool(rig.make_adapters())
+        self._method = method
+        self._length_s = length_s if length_s is not None else rig.run.length_s
+        self._group = group if group is not None else rig.group
+        self._metadata = {**rig.metadata, **(metadata or {})}
+        self._preflight = preflight
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closers: list[Callable[[], None]] = []
+
+    # -- the start -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the devices, the sequence and the supervisor, and begin; returns when the run is running.
+
+        Raises DeviceUnreachable, ResourceConflict or what a preflight raised; then everything is closed
+        again, and what was recorded is sealed as crashed.
+        """
+        if self._own_pool:
+            self._pool.open()
+        try:
+            self._assemble()
+        except BaseException:
+            if self._own_pool:
+                self._pool.close()
+            raise
+        self._thread = threading.Thread(target=self._main, name="gapless-conductor", daemon=True)
+        self._thread.start()
+        try:
+            self.conductor.started.result(_START_DEADLINE_S)
+        except BaseException as error:
+            self.conductor.stop(Outcome.CRASHED, f"the start failed: {error}", error)
+            self.wait()
+            raise
+
+    def _assemble(self) -> None:
+        settings = self.rig.run
+        self.sequence = self._client.sequence_create(
+            self.name, metadata=self._metadata, group=self._group, on_error=OnErrorPolicy.Report
+        )
+        self.sequence.__enter__()
+        try:
+            self.clock: RunClock = (
+                SimulatedClock() if settings.clock == "simulated" else HostClock(self.sequence.now_ns)
+            )
+            self.events = EventLog(self.sequence, self.clock.now_ns)
+            self.recorder = Recorder(
+                self.sequence, self._pool.adapters, self.rig.channels, keeps=self.rig.recording.keeps
+            )
+            self._keep_configuration()
+            self.watchdog = Watchdog(self)
+            self.conductor = self._make_conductor()
+            self.dispatcher = ConductorDispatcher(
+                self._pool,
+                self.events,
+                lambda: self.conductor.loop,
+                takes_commands=lambda: self.conductor.state in (RunState.PREPARING, RunState.RUNNING),
+            )
+            self._status = RunStatus(self)
+            self.events.watchers.append(self._mirror_event)
+            self.sequence.describe_hops(self._status.hops_text)
+            self.watchdog.start()
+        except BaseException as error:
+            self.sequence.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _keep_configuration(self) -> None:
+        """Seal the rig, the curves and the method with the data, as they were used."""
+        from gapless.acquire.configuration import keep_configuration
+
+        keep_configuration(self.sequence, self.rig, self._method)
+
+    def _make_conductor(self) -> Conductor:
+        settings = self.rig.run
+        return Conductor(
+            self._pool.workers,
+            {name: self._context(name) for name in self._pool.adapters},
+            self.recorder,
+            self.events,
+            self.latch,
+            observer=self.watchdog.safety,
+            make_safe=self.watchdog.make_safe,
+            tolerates=self.watchdog.tolerates,
+            bridge_seconds=settings.bridge_seconds,
+            drain_deadline_s=settings.drain_deadline_s,
+            length_s=self._length_s,
+            preflight=self._preflight,
+            procedure=self._procedure(),
+            analyzers=self._analyzers(),
+        )
+
+    def _context(self, device: str) -> StartContext:
+        from gapless.acquire.binding import ChannelBinder
+        from gapless.acquire.run_files import SequenceFiles
+
+        adapter = self._pool.adapters[device]
+        binder = ChannelBinder(device, adapter.family, adapter.fields(), self.rig.channels_of(device))
+        return StartContext(
+            self.clock,
+            self.authorization_id,
+            True,
+            binder,
+            SequenceFiles(self.sequence),
+            self.sequence.path,
+        )
+
+    def _analyzers(self) -> list[Task]:
+        from gapless.acquire.analyzer import analyzers_of
+        from gapless.acquire.derived import cross_device_tasks
+
+        return [*analyzers_of(self.rig.analyzers), *cross_device_tasks(self.rig.channels)]
+
+    def _procedure(self) -> Task | None:
+        if self._method is None:
+            return None
+        from gapless.acquire.run_procedure import procedure_task
+
+        return procedure_task(self)
+
+    # -- the run's thread ----------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self.conductor.run()
+        finally:
+            self.result = self._finish()
+            self._ended.set()
+
+    def _finish(self) -> RunResult:
+        """Make the last events durable, seal with the outcome, and let everything go."""
+        settings = self.rig.run
+        sealed, error = False, self.latch.error
+        self._tell_outcome()
+        try:
+            self.events.close(settings.seal_deadline_s)
+            self.conductor.move(RunState.FINALIZING)
+            outcome, cause = self.latch.freeze()
+            self.sequence.end(outcome, cause)
+            sealed = True
+            self.conductor.move(RunState.SEALED)
+        except (GaplessError, OSError) as problem:
+            self.latch.propose(Outcome.FAILED, str(problem), problem)
+            error = error or problem
+            self._leave_pending(problem)
+        outcome, cause = self.latch.freeze()
+        self._release()
+        report = self.watchdog.report
+        unsafe = [] if report is None else report.unsafe_devices
+        return RunResult(
+            sequence=self.name,
+            outcome=outcome,
+            cause=cause,
+            sealed=sealed,
+            content_digest=self.sequence.content_digest,
+            exit_code=exit_code_of(
+                outcome, sealed=sealed, unsafe=bool(unsafe), preflight=self.conductor.preflight_failed
+            ),
+            unsafe_devices=unsafe,
+            safe_report=None if report is None else report.to_json(),
+            unwritten_events=[entry.to_json() for entry in self.events.unwritten],
+            error=error,
+        )
+
+    def _tell_outcome(self) -> None:
+        """A run that did not complete says so in its events; a completed one adds nothing to its content."""
+        outcome, cause = self.latch.outcome, self.latch.cause
+        if outcome is not None and outcome is not Outcome.COMPLETED:
+            severity = "info" if outcome is Outcome.ABORTED else "error"
+            self.events.record(severity, f"run_{outcome}", cause or str(outcome), source="run")
+        if self.conductor.lost_readings:
+            self.events.record(
+                "error", "readings_lost", f"{self.conductor.lost_readings} readings came after the disk failed"
+            )
+
+    def _leave_pending(self, problem: BaseException) -> None:
+        """Keep what the disk took for `gapless recover`; the sequence's own ending says why."""
+        if self.conductor.state is RunState.FINALIZING:
+            self.conductor.move(RunState.FAILED)
+        try:
+            self.sequence.__exit__(type(problem), problem, problem.__traceback__)
+        except (GaplessError, OSError) as second:
+            problem.add_note(f"and it could not be kept as pending: {second}")
+
+    def _release(self) -> None:
+        """Let guard, control socket and devices go; each is tried, and what fails is told at the end."""
+        for close in [*self._closers, self.watchdog.close, *([self._pool.close] if self._own_pool else [])]:
+            try:
+                close()
+            except (GaplessError, OSError, RuntimeError, TimeoutError) as problem:
+                if self.latch.error is not None:
+                    self.latch.error.add_note(f"at the end: {problem}")
+                else:
+                    self.latch.error = problem
+
+    def wait(self, timeout_s: float | None = None) -> RunResult | None:
+        """Wait for the end and return the result; None when the time is over and the run is not."""
+        self._ended.wait(timeout_s)
+        return self.result
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over and sealed, or left for recovery."""
+        return self._ended.is_set()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The workers of the run's devices."""
+        return self._pool.workers
+
+    # -- control, from any thread --------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return what a live view shows, as JSON values."""
+        return self._status.to_json()
+
+    def note(self, text: str, by: str) -> None:
+        """Record an operator's note; durable when the call returns."""
+        self.events.record("info", "operator_note", text, source=by).result(self.rig.run.seal_deadline_s)
+
+    def dispatch(self, device: str, command: Command) -> Future[CommandResult]:
+        """Give a command to a device of the run."""
+        self._pool.worker_for(device)
+        return self.dispatcher.dispatch(device, command)
+
+    def stop(self, reason: str, by: str) -> None:
+        """End the run: safe state, stop, drain, seal as aborted. The first reason counts."""
+        if self.conductor.state in (RunState.PREPARING, RunState.RUNNING):
+            self.events.record("info", "stop", reason, source=by)
+        self.conductor.stop(Outcome.ABORTED, reason)
+
+    def emergency_stop(self, reason: str, by: str) -> SafeReport:
+        """Put every device into its safe state now, then end the run."""
+        report = self.watchdog.make_safe(f"emergency stop: {reason}")
+        self.events.record("warning", "emergency_stop", reason, source=by, data=report.to_json())
+        self.conductor.stop(Outcome.ABORTED, f"emergency stop: {reason}")
+        return report
+
+    def feed(self, capacity: int = 256) -> UIBridge:
+        """Return a mirror of readings, receipts, gaps and events for one watcher, who closes it."""
+        bridge = UIBridge(f"watch-{len(self.conductor.feeds)}", capacity)
+        self.conductor.feeds.append(bridge)
+        return bridge
+
+    def _mirror_event(self, entry: Entry) -> None:
+        for bridge in list(self.conductor.feeds):
+            try:
+                bridge.put_nowait(entry)
+            except BridgeClosed:
+                self.conductor.feeds.remove(bridge)

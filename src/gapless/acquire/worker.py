@@ -1,0 +1,318 @@
+"""One thread and one event loop for each hardware resource: nothing else ever touches the devices on it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from gapless.acquire.adapter import Adapter, Bus, StartContext
+from gapless.acquire.command import Command, CommandResult, refused
+from gapless.acquire.emission import ChannelSample, Crossing, DeviceEvent, Reading, SampleBlock, SourceRecord
+from gapless.errors import DeadlinePassed, DeviceFault, UsageError
+from gapless.flow.bridge import ThreadBridge
+
+T = TypeVar("T")
+_BEAT_S = 0.05
+_STOP_GRACE_S = 5.0
+_TURN = 256  # crossings put before other tasks of the loop get a turn
+
+
+class WorkerState(StrEnum):
+    """Where a worker is; each edge that is not in :data:`EDGES` raises and changes nothing."""
+
+    CLOSED = "closed"
+    IDLE = "idle"  # devices open, no run
+    ARMED = "armed"  # devices started
+    SAMPLING = "sampling"
+    DRAINING = "draining"
+
+
+EDGES = {
+    WorkerState.CLOSED: {WorkerState.IDLE},
+    WorkerState.IDLE: {WorkerState.ARMED, WorkerState.CLOSED},
+    WorkerState.ARMED: {WorkerState.SAMPLING, WorkerState.DRAINING},
+    WorkerState.SAMPLING: {WorkerState.DRAINING},
+    WorkerState.DRAINING: {WorkerState.IDLE},
+}
+_OBEYING = (WorkerState.IDLE, WorkerState.ARMED, WorkerState.SAMPLING)
+
+
+class StreamEnded:
+    """The last thing that crosses for a device: its stream is over, by ``error`` or at its own end."""
+
+    def __init__(self, device: str, error: BaseException | None) -> None:
+        self.device = device
+        self.error = error
+
+
+class Worker:
+    """Owns the devices of one resource. Methods may be called from any other thread."""
+
+    def __init__(self, resource_id: str, adapters: Mapping[str, Adapter]) -> None:
+        self.resource_id = resource_id
+        self.adapters = dict(adapters)
+        self.state = WorkerState.CLOSED
+        self.bridge: ThreadBridge[Crossing | StreamEnded] | None = None
+        self.heartbeat_ns = 0
+        self.lag_max_ns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._streams: list[asyncio.Task[None]] = []
+        self._inflight: set[asyncio.Task[CommandResult]] = set()
+
+    @property
+    def name(self) -> str:
+        """A short name for threads and figures."""
+        return "+".join(self.adapters)
+
+    def _move(self, state: WorkerState) -> None:
+        if state not in EDGES[self.state]:
+            raise UsageError(
+                f"the worker of {self.name} cannot go from {self.state} to {state}",
+                expected=", ".join(EDGES[self.state]),
+            )
+        self.state = state
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the worker's loop."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            coroutine.close()
+            raise UsageError(f"the worker of {self.name} is not open")
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, what: str) -> T:
+        """Run a coroutine on the worker's loop and return its result, or raise DeadlinePassed."""
+        future = self.submit(coroutine)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError as error:
+            if future.done():
+                raise
+            future.cancel()
+            raise DeadlinePassed(
+                f"{self.name} did not {what} in time", expected=f"within {timeout_s:g} s"
+            ) from error
+
+    def _run_loop(self, ready: Future[asyncio.AbstractEventLoop]) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            self._ended = asyncio.Event()
+            ready.set_result(loop)
+            beat = loop.create_task(self._beat())
+            await self._ended.wait()
+            beat.cancel()
+
+        asyncio.run(main())
+
+    async def _beat(self) -> None:
+        while True:
+            began_ns = time.monotonic_ns()
+            self.heartbeat_ns = began_ns
+            await asyncio.sleep(_BEAT_S)
+            self.lag_max_ns = max(self.lag_max_ns, time.monotonic_ns() - began_ns - int(_BEAT_S * 1e9))
+
+    def open(self) -> None:
+        """Start the thread and open every device; if one fails, close those that are open and raise."""
+        if self.state is not WorkerState.CLOSED:
+            return
+        ready: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=self._run_loop, args=(ready,), name=f"gapless-worker-{self.name}", daemon=True
+        )
+        self._thread.start()
+        self._loop = ready.result(10.0)
+        try:
+            timeout_s = 10.0 + sum(_open_timeout_s(adapter) for adapter in self.adapters.values())
+            self.call(self._open_all(), timeout_s, "open")
+        except BaseException:
+            self._end_thread()
+            raise
+        self._move(WorkerState.IDLE)
+
+    async def _open_all(self) -> None:
+        bus = Bus()
+        opened: list[Adapter] = []
+        try:
+            for adapter in self.adapters.values():
+                adapter.share(bus if adapter.shares_resource else Bus())
+                await adapter.open()
+                opened.append(adapter)
+        except BaseException:
+            for adapter in reversed(opened):
+                await adapter.close()
+            raise
+
+    def close(self) -> None:
+        """Close every device and end the thread; what is in flight gets a moment to end."""
+        if self.state is WorkerState.CLOSED:
+            return
+        if self.state is not WorkerState.IDLE:
+            self.stop()
+        self._move(WorkerState.CLOSED)
+        try:
+            self.call(self._close_all(), _STOP_GRACE_S, "close")
+        finally:
+            self._end_thread()
+
+    async def _close_all(self) -> None:
+        if self._inflight:
+            await asyncio.wait(set(self._inflight), timeout=_STOP_GRACE_S / 2)
+        for adapter in self.adapters.values():
+            await adapter.close()
+
+    def _end_thread(self) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(self._ended.set)
+            thread.join(_STOP_GRACE_S)
+        self._loop = self._thread = None
+
+    # -- one run -------------------------------------------------------------------------------
+
+    def arm(self, contexts: Mapping[str, StartContext], bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+        """Start every device for a run whose emissions go to ``bridge``."""
+        self._move(WorkerState.ARMED)
+        self.bridge = bridge
+        self.call(self._start_all(contexts), _STOP_GRACE_S + len(self.adapters), "start")
+
+    async def _start_all(self, contexts: Mapping[str, StartContext]) -> None:
+        for name, adapter in self.adapters.items():
+            await adapter.start(contexts[name])
+
+    def begin(self) -> None:
+        """Begin to sample: from now on the devices' emissions cross the bridge."""
+        self._move(WorkerState.SAMPLING)
+        self.call(self._begin_all(), _STOP_GRACE_S, "begin to sample")
+
+    async def _begin_all(self) -> None:
+        assert self.bridge is not None
+        loop = asyncio.get_running_loop()
+        self._streams = [
+            loop.create_task(self._pump(adapter, self.bridge), name=f"stream-{name}")
+            for name, adapter in self.adapters.items()
+        ]
+
+    def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
+        """Stop the devices, let their streams yield what is left, then close the bridge.
+
+        A stream that does not end within ``grace_s`` is cancelled, which an event tells.
+        """
+        if self.state not in (WorkerState.ARMED, WorkerState.SAMPLING):
+            return
+        self._move(WorkerState.DRAINING)
+        try:
+            self.call(self._stop_all(grace_s), 2 * grace_s + 2.0, "stop")
+        finally:
+            if self.bridge is not None:
+                self.bridge.close()
+            self.state = WorkerState.IDLE
+
+    async def _stop_all(self, grace_s: float) -> None:
+        await asyncio.wait_for(
+            asyncio.gather(*(adapter.stop() for adapter in self.adapters.values())), grace_s
+        )
+        if not self._streams:
+            return
+        _, late = await asyncio.wait(self._streams, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=grace_s)
+            names = ", ".join(sorted(task.get_name().removeprefix("stream-") for task in late))
+            event = DeviceEvent(
+                names,
+                time.time_ns(),
+                "warning",
+                "stream_cancelled",
+                f"{names} did not stop within {grace_s:g} s",
+            )
+            assert self.bridge is not None
+            self.bridge.put_nowait(event)
+
+    async def _pump(self, adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+        error: BaseException | None = None
+        try:
+            await self._cross(adapter, bridge)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as problem:  # noqa: BLE001 - the task's boundary: the conductor decides what it means
+            error = problem
+        await bridge.put(StreamEnded(adapter.name, error))
+
+    @staticmethod
+    async def _cross(adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+        """Join each record with its samples and put them on the bridge as one."""
+        reading: Reading | None = None
+        missing = turn = 0
+        put_nowait, monotonic_ns = bridge.put_nowait, time.monotonic_ns
+        async for emission in adapter.stream():
+            kind = type(emission)
+            if kind is ChannelSample or kind is SampleBlock:
+                if reading is None:
+                    raise DeviceFault(
+                        f"{adapter.name} gave a sample without its record", found=repr(emission)
+                    )
+                reading.samples.append(emission)  # type: ignore[arg-type]  # one kind in each reading
+                missing -= 1
+                if missing:
+                    continue
+                crossing: Crossing = reading
+                reading = None
+            elif reading is not None:
+                raise DeviceFault(
+                    f"{adapter.name} gave fewer samples than its record announced", found=repr(reading.record)
+                )
+            elif kind is SourceRecord:
+                reading = Reading(emission, [])  # type: ignore[arg-type]
+                missing = reading.record.sample_count
+                if missing:
+                    continue
+                crossing, reading = reading, None
+            else:
+                crossing = emission  # type: ignore[assignment]  # what is left crosses as it is
+            if type(crossing) is Reading:
+                crossing.t_bridge_put_ns = monotonic_ns()
+            if not put_nowait(crossing):
+                await bridge.put(crossing)
+            turn += 1
+            if turn % _TURN == 0:
+                await asyncio.sleep(0)
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def dispatch(self, device: str, command: Command) -> Future[CommandResult]:
+        """Give a command to a device. Cancelling the future never cuts the transaction: it completes unseen."""
+        if self.state not in _OBEYING:
+            answer: Future[CommandResult] = Future()
+            answer.set_result(
+                refused(command, f"{device} takes no commands while its worker is {self.state}")
+            )
+            return answer
+        return self.submit(self._obey(self.adapters[device], command))
+
+    async def _obey(self, adapter: Adapter, command: Command) -> CommandResult:
+        task = asyncio.get_running_loop().create_task(adapter.command(command))
+        self._inflight.add(task)
+        task.add_done_callback(self._ended_command)
+        return await asyncio.shield(task)
+
+    def _ended_command(self, task: asyncio.Task[CommandResult]) -> None:
+        self._inflight.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that is gone must not leave an unseen error behind
+
+
+def _open_timeout_s(adapter: Adapter) -> float:
+    config = getattr(adapter, "config", None)
+    return float(getattr(config, "open_timeout_s", 5.0))
+
+
+__all__ = ["EDGES", "StreamEnded", "Worker", "WorkerState"]
