@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 PATIENCE_S = 30.0
 
@@ -32,7 +33,9 @@ class CountingLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self.wakes = 0
 
-    def call_soon_threadsafe(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> Any:
         """Count, and do what a loop does."""
         self.wakes += 1
-        return super().call_soon_threadsafe(*args, **kwargs)
+        return super().call_soon_threadsafe(callback, *args, context=context)

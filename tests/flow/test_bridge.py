@@ -75,6 +75,9 @@ class TestPolicies:
         assert bridge.take_nowait(1) == [b"1234"]
         assert bridge.put_nowait(b"1")
         assert bridge.take_nowait() == [b"12", b"1"]
+        assert bridge.put_nowait(b"12")
+        assert bridge.put_nowait(b"1234")
+        assert bridge.take_nowait() == [b"12", b"1234"]
         assert bridge.put_nowait(b"123456789")
         assert not bridge.put_nowait(b"")
 
@@ -508,6 +511,20 @@ class TestFigures:
         metrics = bridge.metrics()
         assert (metrics.latency_p50_ns, metrics.latency_p99_ns) == (150, 250)
         assert metrics.depth_max == 2
+
+    def test_a_dropped_item_has_no_latency(self) -> None:
+        """Only the time of items that were taken counts."""
+        now_ns = [0]
+        bridge: ThreadBridge[int] = ThreadBridge(
+            "b", capacity=1, policy=BackpressurePolicy.DROP_OLDEST, clock_ns=lambda: now_ns[0]
+        )
+        bridge.put_nowait(0)
+        now_ns[0] = 1_000
+        bridge.put_nowait(1)
+        now_ns[0] = 1_010
+        assert bridge.oldest_age_ns() == 10
+        assert bridge.take_nowait() == [1]
+        assert bridge.metrics().latency_p99_ns == 10
 
     def test_an_age_in_a_deep_bridge_is_never_too_little(self) -> None:
         """With stamps on one item in 64 the age told is the oldest item's or that of one just before it."""

@@ -37,7 +37,9 @@ def analyzer(
 class Analyzer:
     """Runs one marked function as a task of the conductor."""
 
-    def __init__(self, name: str, function: Callable[[Any], Any], channels: Sequence[str], policy: Any) -> None:
+    def __init__(
+        self, name: str, function: Callable[[Any], Any], channels: Sequence[str], policy: Any
+    ) -> None:
         self.name = name
         self._function = function
         self._channels = frozenset(channels)

@@ -19,6 +19,7 @@ from gapless.errors import NameRefused, RigRefused
 from gapless.model.names import check_topic_name, fold
 
 DERIVED_GROUP = "derived"
+TIME, SOURCE_NUMBER, SOURCE_ID = RESERVED_COLUMNS = ("timestamp_ns", "source_record", "source_record_id")
 Dtype = Literal["float64", "int64", "bool", "string"]
 
 
@@ -153,6 +154,13 @@ class ChannelSpec(Strict):
         return bool(self.uncertainty) or (self.device is None and self.dtype == "float64")
 
     @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that store the channel: value, uncertainty where it may have one, status, raw if kept."""
+        name = self.name
+        spread = (f"{name}_uncertainty",) if self.has_uncertainty else ()
+        return (name, *spread, f"{name}_status", *((f"{name}_raw",) if self.keep_raw else ()))
+
+    @property
     def coverage_factor(self) -> float | list[float] | None:
         """The coverage factor that the uncertainty was declared at; one for each source where they differ."""
         factors = [source.coverage_factor for source in self.uncertainty]
@@ -171,21 +179,30 @@ def read_channels(tables: Iterable[Mapping[str, Any] | ChannelSpec]) -> tuple[Ch
             problems += [f"channel {name!r}: {words}" for words in problems_of(error)]
     problems += channel_problems(channels)
     if problems:
-        raise RigRefused("; ".join(problems), found=f"{len(problems)} problems" if len(problems) > 1 else None)
+        raise RigRefused(
+            "; ".join(problems), found=f"{len(problems)} problems" if len(problems) > 1 else None
+        )
     return tuple(channels)
 
 
 def problems_of(error: ValidationError) -> list[str]:
     """Return what pydantic found, one line for each: ``path: what is wrong``."""
     return [
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ").replace("Value error, ", "")
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ").replace(
+            "Value error, ", ""
+        )
         for problem in error.errors(include_url=False, include_input=False)
     ]
 
 
 def channel_problems(channels: Sequence[ChannelSpec]) -> list[str]:
     """Return what is wrong between channels: names, groups of several devices, inputs, circles."""
-    return [*_name_problems(channels), *_group_problems(channels), *_input_problems(channels)]
+    return [
+        *_name_problems(channels),
+        *_group_problems(channels),
+        *_column_problems(channels),
+        *_input_problems(channels),
+    ]
 
 
 def _name_problems(channels: Sequence[ChannelSpec]) -> list[str]:
@@ -201,14 +218,32 @@ def _name_problems(channels: Sequence[ChannelSpec]) -> list[str]:
 def _group_problems(channels: Sequence[ChannelSpec]) -> list[str]:
     known = {spec.name: spec for spec in channels}
     owners: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     for spec in channels:
+        spelled.setdefault(fold(spec.group_name), spec.group_name)
         if spec.device is not None:
             owners.setdefault(fold(spec.group_name), spec.device)
     return [
+        f"channel {spec.name!r}: the group {spec.group_name!r} is also written {other!r}"
+        for spec in channels
+        if (other := spelled[fold(spec.group_name)]) != spec.group_name
+    ] + [
         f"channel {spec.name!r}: the group {spec.group_name!r} is of {owner!r}, and a group has one device"
         for spec in channels
         if (owner := owners.get(fold(spec.group_name))) is not None and owner != device_of(spec, known)
     ]
+
+
+def _column_problems(channels: Sequence[ChannelSpec]) -> list[str]:
+    taken: dict[tuple[str, str], str] = {}
+    problems = []
+    for spec in channels:
+        for column in spec.column_names:
+            owner = taken.setdefault((spec.group_name, column), spec.name)
+            if owner != spec.name or column in RESERVED_COLUMNS:
+                holder = f"channel {owner!r}" if owner != spec.name else "the group itself"
+                problems.append(f"channel {spec.name!r}: its column {column!r} is one of {holder}")
+    return problems
 
 
 def _input_problems(channels: Sequence[ChannelSpec]) -> list[str]:
@@ -220,12 +255,12 @@ def _input_problems(channels: Sequence[ChannelSpec]) -> list[str]:
                 problems.append(f"channel {spec.name!r}: there is no channel {name!r} to derive it from")
             elif known[name].dtype == "string":
                 problems.append(f"channel {spec.name!r}: it cannot be derived from the text {name!r}")
-        if not problems and spec.name in _ancestors(spec, known):
+        if spec.name in ancestors(spec, known):
             problems.append(f"channel {spec.name!r}: it is derived from itself")
     return problems
 
 
-def _ancestors(spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> set[str]:
+def ancestors(spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> set[str]:
     """Return the names of all channels that a derived one is made of, through other derived ones too."""
     found: set[str] = set()
     waiting = list(spec.derived.inputs) if spec.derived is not None else []
@@ -238,20 +273,30 @@ def _ancestors(spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> set[str]:
     return found
 
 
+def _is_derived(spec: ChannelSpec | None) -> bool:
+    return spec is not None and spec.derived is not None
+
+
 def device_of(spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> str | None:
     """Return the one device whose records make the channel, None where there are several or none."""
     if spec.derived is None:
         return spec.device
-    devices = {known[name].device for name in _ancestors(spec, known) if known[name].derived is None}
+    origins = [known.get(name) for name in ancestors(spec, known)]
+    devices = {None if origin is None else origin.device for origin in origins if not _is_derived(origin)}
     return devices.pop() if len(devices) == 1 else None
 
 
 __all__ = [
     "DERIVED_GROUP",
+    "RESERVED_COLUMNS",
+    "SOURCE_ID",
+    "SOURCE_NUMBER",
+    "TIME",
     "AlarmAction",
     "AlarmSpec",
     "ChannelSpec",
     "DerivedSpec",
+    "ancestors",
     "channel_problems",
     "device_of",
     "problems_of",

@@ -257,7 +257,9 @@ class Conductor:
 
     async def _read(self, reading: Reading) -> None:
         recorder, bus = self.recorder, self.bus
-        await recorder.room(recorder.size_of(reading))
+        size_bytes = recorder.size_of(reading)
+        if not recorder.has_room(size_bytes):
+            await recorder.room(size_bytes)
         recorder.accept(reading)
         record = reading.record
         self.readings[record.device] = self.readings.get(record.device, 0) + 1
@@ -309,13 +311,12 @@ class Conductor:
         if not self._streaming and self._procedure is None and self.state is not RunState.DRAINING:
             self.stop(Outcome.COMPLETED, None)
 
-    async def emit_derived(self, item: ChannelSample | DeviceEvent) -> None:
+    async def emit_derived(self, item: ChannelSample | SampleBlock | DeviceEvent) -> None:
         """Take what an analyzer made: a sample goes the way of every sample, an event to the events."""
-        if type(item) is DeviceEvent:
+        if isinstance(item, DeviceEvent):
             await self._other(item)
             return
-        assert isinstance(item, ChannelSample)
-        await self.recorder.room(128)
+        await self.recorder.room(64 * len(item.values) if isinstance(item, SampleBlock) else 128)
         self.recorder.accept_derived(item)
         await self.bus.publish(item)
         self._mirror(item)

@@ -85,7 +85,9 @@ class ConductorDispatcher:
             async with asyncio.timeout(command.timeout_s + _GRACE_S):
                 result = await asyncio.wrap_future(worker.dispatch(device, command))
         except TimeoutError:
-            return failed(command, f"no answer within {command.timeout_s + _GRACE_S:g} s; the state is unknown")
+            return failed(
+                command, f"no answer within {command.timeout_s + _GRACE_S:g} s; the state is unknown"
+            )
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - a defect of an adapter must not end the run's other work

@@ -15,31 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gapless.acquire.calibration.resolution import calibration_entry, raw_unit_of
-from gapless.acquire.channel import ChannelSpec
+from gapless.acquire.channel import SOURCE_ID, SOURCE_NUMBER, TIME, ChannelSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gapless.acquire.emission import ChannelSample, SampleBlock
 
-SOURCE_NUMBER, SOURCE_ID = "source_record", "source_record_id"
-
 
 def channel_topic(group: str) -> str:
     """Return the topic of a group of channels."""
     return f"channels/{group}"
-
-
-def column_names(spec: ChannelSpec) -> list[str]:
-    """Return the names of a channel's columns in order."""
-    name = spec.name
-    names = [name]
-    if spec.has_uncertainty:
-        names.append(f"{name}_uncertainty")
-    names.append(f"{name}_status")
-    if spec.keep_raw:
-        names.append(f"{name}_raw")
-    return names
 
 
 def columns_of(spec: ChannelSpec) -> list[pa.Field]:
@@ -57,7 +43,7 @@ def columns_of(spec: ChannelSpec) -> list[pa.Field]:
     kinds = {name: types[spec.dtype], f"{name}_status": pa.int8()}
     return [
         pa.field(column, kinds.get(column, pa.float64()), metadata=metadata[column])
-        for column in column_names(spec)
+        for column in spec.column_names
     ]
 
 
@@ -109,7 +95,7 @@ def group_schema(specs: Sequence[ChannelSpec]) -> pa.Schema:
         if any(spec.device is not None for spec in specs)
         else pa.field(SOURCE_ID, pa.string(), metadata={"description": "id of the native record"})
     )
-    time = pa.field("timestamp_ns", pa.int64(), nullable=False)
+    time = pa.field(TIME, pa.int64(), nullable=False)
     return pa.schema([time, source, *(column for spec in specs for column in columns_of(spec))])
 
 
@@ -146,7 +132,7 @@ class ChannelGroup:
         values: list[Any] = []
         for spec in self.channels:
             sample = samples.get(spec.name)
-            values += [None] * len(column_names(spec)) if sample is None else values_of(spec, sample)
+            values += [None] * len(spec.column_names) if sample is None else values_of(spec, sample)
         return values
 
 

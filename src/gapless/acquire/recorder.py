@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.acquire.adapter import Adapter, DeviceField
-from gapless.acquire.binding import columns_of, group_schema
 from gapless.acquire.emission import ChannelSample, FrameReceipt, GapReport, Reading, SampleBlock
+from gapless.acquire.group import ChannelGroup, groups_of
 from gapless.client.sequence_writer import SequenceWriter
 from gapless.client.topic_writer import TopicWriter
 
@@ -41,12 +41,16 @@ RECEIPTS = pa.schema(
 
 @dataclass
 class _Group:
-    """One channel group's topic: where each channel's values lie in a row."""
+    """One channel group's topic: where each channel's values lie in a row.
+
+    ``numbered``: the source column holds the record's number; else, for channels made on the bus, its id.
+    """
 
     topic: TopicWriter
     width: int
+    numbered: bool
+    names: list[str]
     slots: dict[str, tuple[int, bool, bool]] = field(default_factory=dict)  # first column, uncertainty?, raw?
-    names: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -55,7 +59,6 @@ class _Rows:
 
     records: TopicWriter | None
     groups: list[_Group]
-    group_of: dict[str, _Group]
     row_bytes: int
 
 
@@ -81,13 +84,31 @@ class Recorder:
         self.blocked_since_ns: int | None = None
         self.blocked_ns = 0
         self.rows = 0
-        self._devices = {name: self._declare(adapter, channels) for name, adapter in adapters.items()}
-        self._derived: dict[str, _Group] = self._declare_derived(channels)
+        self._group_of: dict[str, _Group] = {}
+        kept = [spec for spec in channels if keeps(spec.name)]
+        groups = groups_of(kept).values()
+        made = {group.name: self._declare_group(group, adapters) for group in groups}
+        self._devices = {
+            name: self._declare(adapter, [made[g.name] for g in groups if g.device == name])
+            for name, adapter in adapters.items()
+        }
+        self._derives = any(spec.device is None for spec in kept)
 
     # -- topics --------------------------------------------------------------------------------
 
-    def _declare(self, adapter: Adapter, channels: Sequence[ChannelSpec]) -> _Rows:
-        mine = [spec for spec in channels if spec.device == adapter.name and self._keeps(spec.name)]
+    def _declare_group(self, group: ChannelGroup, adapters: Mapping[str, Adapter]) -> _Group:
+        family = None if group.device is None else adapters[group.device].family
+        schema = group.schema()
+        topic = self._sequence.topic_create(group.topic, group.metadata(family), schema=schema)
+        made = _Group(topic, len(schema) - 1, group.device is not None, schema.names[1:])
+        at = 1
+        for spec in group.channels:
+            made.slots[spec.name] = (at, spec.has_uncertainty, spec.keep_raw)
+            self._group_of[spec.name] = made
+            at += len(spec.column_names)
+        return made
+
+    def _declare(self, adapter: Adapter, groups: list[_Group]) -> _Rows:
         fields = adapter.fields()
         records = None
         if fields:
@@ -96,36 +117,8 @@ class Recorder:
                 {"family": adapter.family, "device": adapter.name, "resource": adapter.resource_id},
                 schema=record_schema(fields),
             )
-        groups: dict[str, list[ChannelSpec]] = {}
-        for spec in mine:
-            groups.setdefault(spec.group_name, []).append(spec)
-        made = [
-            self._group(name, specs, f"{adapter.family}:{adapter.name}:") for name, specs in groups.items()
-        ]
-        row_bytes = sum(8 * group.width + _ROW_BYTES for group in made) + 16 * len(fields) + 32
-        return _Rows(records, made, {name: group for group in made for name in group.slots}, row_bytes)
-
-    def _group(self, name: str, specs: Sequence[ChannelSpec], prefix: str) -> _Group:
-        schema = group_schema(specs)
-        topic = self._sequence.topic_create(
-            f"channels/{name}", {"source_record_prefix": prefix}, schema=schema
-        )
-        group = _Group(topic, len(schema) - 1, names=schema.names[1:])
-        at = 1
-        for spec in specs:
-            columns = [column.name for column in columns_of(spec)]
-            group.slots[spec.name] = (
-                at,
-                f"{spec.name}_uncertainty" in columns,
-                f"{spec.name}_raw" in columns,
-            )
-            at += len(columns)
-        return group
-
-    def _declare_derived(self, channels: Sequence[ChannelSpec]) -> dict[str, _Group]:
-        """A derived channel has the clock of its own first input, so each has a topic of its own."""
-        specs = [spec for spec in channels if spec.device is None and self._keeps(spec.name)]
-        return {spec.name: self._group(f"{spec.group_name}/{spec.name}", [spec], "") for spec in specs}
+        row_bytes = sum(8 * group.width + _ROW_BYTES for group in groups) + 16 * len(fields) + 32
+        return _Rows(records, groups, row_bytes)
 
     def topics_of(self, device: str) -> tuple[TopicWriter | None, list[TopicWriter]]:
         """Return a device's record topic and its group topics, for gap rows."""
@@ -134,10 +127,14 @@ class Recorder:
 
     # -- room ----------------------------------------------------------------------------------
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether the bytes fit what was free at the last look; if so they are taken off."""
+        self._free_bytes -= size_bytes
+        return self._free_bytes >= 0
+
     async def room(self, size_bytes: int) -> None:
-        """Return when the hand-over can take this many bytes without waiting, or raise its failure."""
-        if self._free_bytes >= size_bytes:
-            self._free_bytes -= size_bytes
+        """Return when the hand-over can take this many bytes without waiting."""
+        if self.has_room(size_bytes):
             return
         began_ns = 0
         try:
@@ -173,17 +170,16 @@ class Recorder:
         samples = reading.samples
         if samples:
             if type(samples[0]) is SampleBlock:
-                self._blocks(rows, record.n, samples)  # type: ignore[arg-type]  # one kind in each reading
-            elif len(rows.groups) == 1 and not self._derived:
+                self._blocks(record.n, samples)  # type: ignore[arg-type]  # one kind in each reading
+            elif len(rows.groups) == 1 and not self._derives:
                 self._row(rows.groups[0], record.n, samples)  # type: ignore[arg-type]
             else:
-                self._split(rows, record.n, samples)  # type: ignore[arg-type]
+                self._split(record.n, samples)  # type: ignore[arg-type]
         self.rows += 1
 
     @staticmethod
-    def _row(group: _Group, n: int, samples: Iterable[ChannelSample]) -> None:
+    def _row(group: _Group, n: int | str, samples: Iterable[ChannelSample]) -> None:
         row: list[Any] = [None] * group.width
-        row[0] = n
         slots = group.slots
         stamp: int | None = None
         for sample in samples:
@@ -201,56 +197,56 @@ class Recorder:
             if raw:
                 row[at + 1] = sample.raw
         if stamp is not None:
+            row[0] = n
             group.topic.push_row(stamp, *row)
 
-    def _split(self, rows: _Rows, n: int, samples: Iterable[ChannelSample]) -> None:
-        of_group: dict[int, list[ChannelSample]] = {}
+    def _split(self, n: int, samples: Iterable[ChannelSample]) -> None:
+        """Push one row into each group that has samples here."""
+        of_group: dict[int, tuple[_Group, list[ChannelSample]]] = {}
         for sample in samples:
-            group = rows.group_of.get(sample.channel)
+            group = self._group_of.get(sample.channel)
             if group is not None:
-                of_group.setdefault(id(group), []).append(sample)
-            else:
-                self.accept_derived(sample)
-        for group in rows.groups:
-            mine = of_group.get(id(group))
-            if mine:
-                self._row(group, n, mine)
+                of_group.setdefault(id(group), (group, []))[1].append(sample)
+        for group, mine in of_group.values():
+            self._row(group, n if group.numbered else mine[0].source_record_id, mine)
 
-    def _blocks(self, rows: _Rows, n: int, blocks: Iterable[SampleBlock]) -> None:
-        columns: dict[int, dict[str, Any]] = {}
-        derived: list[_Group] = []
-        stamps: Any = None
+    def _blocks(self, n: int, blocks: Iterable[SampleBlock]) -> None:
+        of_group: dict[int, tuple[_Group, list[SampleBlock]]] = {}
         for block in blocks:
-            group = rows.group_of.get(block.channel)
-            if group is None:
-                group = self._derived.get(block.channel)
-                if group is None:
-                    continue
-                derived.append(group)
-            stamps = block.timestamps_ns
-            mine = columns.setdefault(id(group), {})
-            at, uncertain, raw = group.slots[block.channel]
-            mine[group.names[at]] = block.values
-            if uncertain and block.uncertainty is not None:
-                mine[group.names[at + 1]] = block.uncertainty
-            if block.status is None:
-                mine[group.names[at + 1 + uncertain]] = np.zeros(len(block.values), np.int8)
-            else:
-                mine[group.names[at + 1 + uncertain]] = block.status
-            if raw and block.raw is not None:
-                mine[group.names[at + 2 + uncertain]] = block.raw
-        for group in [*rows.groups, *derived]:
-            found = columns.get(id(group))
-            if found:
-                found[group.names[0]] = np.full(len(stamps), n, np.int64)
-                group.topic.push_columns(stamps, found)
+            group = self._group_of.get(block.channel)
+            if group is not None:
+                of_group.setdefault(id(group), (group, []))[1].append(block)
+        for group, mine in of_group.values():
+            self._columns(group, n if group.numbered else mine[0].source_record_id, mine)
 
-    def accept_derived(self, sample: ChannelSample) -> None:
-        """Take a sample made on the bus; one that is not declared as a channel is for readers of the bus only."""
-        group = self._derived.get(sample.channel)
-        if group is not None:
-            number = sample.source_record_id.rpartition(":")[2]
-            self._row(group, int(number) if number.isdecimal() else 0, [sample])
+    @staticmethod
+    def _columns(group: _Group, n: int | str, blocks: Sequence[SampleBlock]) -> None:
+        count = len(blocks[0].values)
+        names = group.names
+        source: Any = np.full(count, n, np.int64) if group.numbered else [n] * count
+        columns: dict[str, Any] = {names[0]: source}
+        for block in blocks:
+            at, uncertain, raw = group.slots[block.channel]
+            columns[names[at]] = block.values
+            at += 1
+            if uncertain:
+                if block.uncertainty is not None:
+                    columns[names[at]] = pa.array(block.uncertainty, mask=np.isnan(block.uncertainty))
+                at += 1
+            columns[names[at]] = np.zeros(count, np.int8) if block.status is None else block.status
+            if raw and block.raw is not None:
+                columns[names[at + 1]] = block.raw
+        group.topic.push_columns(blocks[0].timestamps_ns, columns)
+
+    def accept_derived(self, made: ChannelSample | SampleBlock) -> None:
+        """Take what was made on the bus; what is not declared as a channel is for readers of the bus only."""
+        group = self._group_of.get(made.channel)
+        if group is None:
+            return
+        if isinstance(made, SampleBlock):
+            self._columns(group, made.source_record_id, [made])
+        else:
+            self._row(group, made.source_record_id, [made])
 
     def accept_receipt(self, receipt: FrameReceipt) -> None:
         """Take a frame's receipt into the topic ``<camera>/frames``."""

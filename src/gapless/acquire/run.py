@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gapless.acquire.adapter import StartContext
@@ -20,17 +22,18 @@ from gapless.acquire.recorder import Recorder
 from gapless.acquire.run_status import RunStatus
 from gapless.acquire.ui import UIBridge
 from gapless.acquire.watchdog import Watchdog
-from gapless.acquire.worker import Worker
-from gapless.errors import BridgeClosed, GaplessError
+from gapless.errors import BridgeClosed, GaplessError, NotFound
 from gapless.model.outcome import OnErrorPolicy, Outcome
 
 if TYPE_CHECKING:
     from gapless.acquire.event_log import Entry
+    from gapless.acquire.procedure_stage import ProcedureStage
     from gapless.acquire.rig import Rig
     from gapless.acquire.safe_state import SafeReport
     from gapless.client.client import Client
 
 _START_DEADLINE_S = 120.0
+_LOOK_S = 0.2
 
 
 class Run:
@@ -70,6 +73,7 @@ class Run:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._closers: list[Callable[[], None]] = []
+        self._stage: ProcedureStage | None = None
 
     # -- the start -----------------------------------------------------------------------------
 
@@ -91,6 +95,7 @@ class Run:
         self._thread.start()
         try:
             self.conductor.started.result(_START_DEADLINE_S)
+            self.watchdog.watch()
         except BaseException as error:
             self.conductor.stop(Outcome.CRASHED, f"the start failed: {error}", error)
             self.wait()
@@ -123,9 +128,18 @@ class Run:
             self.events.watchers.append(self._mirror_event)
             self.sequence.describe_hops(self._status.hops_text)
             self.watchdog.start()
+            self._open_control()
         except BaseException as error:
             self.sequence.__exit__(type(error), error, error.__traceback__)
             raise
+
+    def _open_control(self) -> None:
+        from gapless.acquire.control.server import ControlServer
+
+        server = ControlServer(self)
+        server.start()
+        self._closers.append(server.close)
+        self.sequence.announce({"pid": os.getpid(), "control": str(server.path)})
 
     def _keep_configuration(self) -> None:
         """Seal the rig, the curves and the method with the data, as they were used."""
@@ -176,9 +190,10 @@ class Run:
     def _procedure(self) -> Task | None:
         if self._method is None:
             return None
-        from gapless.acquire.run_procedure import procedure_task
+        from gapless.acquire.procedure_stage import ProcedureStage
 
-        return procedure_task(self)
+        self._stage = ProcedureStage(self, self._method)
+        return self._stage.perform
 
     # -- the run's thread ----------------------------------------------------------------------
 
@@ -232,7 +247,9 @@ class Run:
             self.events.record(severity, f"run_{outcome}", cause or str(outcome), source="run")
         if self.conductor.lost_readings:
             self.events.record(
-                "error", "readings_lost", f"{self.conductor.lost_readings} readings came after the disk failed"
+                "error",
+                "readings_lost",
+                f"{self.conductor.lost_readings} readings came after the disk failed",
             )
 
     def _leave_pending(self, problem: BaseException) -> None:
@@ -266,9 +283,17 @@ class Run:
         return self._ended.is_set()
 
     @property
-    def workers(self) -> list[Worker]:
-        """The workers of the run's devices."""
-        return self._pool.workers
+    def pool(self) -> WorkerPool:
+        """The run's devices."""
+        return self._pool
+
+    def blocking_readers(self) -> list[tuple[str, int]]:
+        """Return each reader of the bus that holds the run back, and since when on the monotonic clock."""
+        return self._status.blocking_readers()
+
+    def procedure_status(self) -> dict[str, Any] | None:
+        """Return what step the method is at; None in a free run."""
+        return None if self._stage is None else self._stage.status()
 
     # -- control, from any thread --------------------------------------------------------------
 
@@ -284,6 +309,12 @@ class Run:
         """Give a command to a device of the run."""
         self._pool.worker_for(device)
         return self.dispatcher.dispatch(device, command)
+
+    def confirm(self, prompt_id: str, answer: str, by: str) -> None:
+        """Answer a prompt of the procedure, or raise NotFound."""
+        if self._stage is None:
+            raise NotFound("the run asks nothing", sequence=self.name, found=prompt_id)
+        self._stage.confirm(prompt_id, answer, by)
 
     def stop(self, reason: str, by: str) -> None:
         """End the run: safe state, stop, drain, seal as aborted. The first reason counts."""
@@ -310,3 +341,45 @@ class Run:
                 bridge.put_nowait(entry)
             except BridgeClosed:
                 self.conductor.feeds.remove(bridge)
+
+
+def run_rig(
+    rig: Rig,
+    store: str | os.PathLike[str] = "./gapless-data",
+    *,
+    name: str | None = None,
+    method: Any = None,
+    length_s: float | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> RunResult:
+    """Record one sequence from a rig into a store and return how it ended.
+
+    Ends after ``length_s``, with the method, when every source is at its end, or by Ctrl-C, which makes
+    the devices safe, drains and seals as aborted. Raises what the start raises.
+    """
+    from gapless.client.client import connect
+
+    settings = rig.run
+    with connect(
+        store,
+        flush_ms=settings.flush_ms,
+        max_unsynced_bytes=settings.max_unsynced_bytes,
+        deadline_s=settings.seal_deadline_s,
+    ) as client:
+        run = Run(
+            rig,
+            client,
+            name=name or f"{rig.name}-{datetime.now():%Y%m%d-%H%M%S}",
+            method=method,
+            length_s=length_s,
+            metadata=metadata,
+        )
+        run.start()
+        while True:
+            try:
+                result = run.wait(_LOOK_S)
+            except KeyboardInterrupt:
+                run.stop("Ctrl-C", by="operator")
+                continue
+            if result is not None:
+                return result

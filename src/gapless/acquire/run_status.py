@@ -104,7 +104,7 @@ class RunStatus:
         figures["writer"] = {
             "blocked_ns": recorder.blocked_ns,
             "blocked_since_ns": since_ns,
-            "lag_max_ns": {worker.name: worker.lag_max_ns for worker in self._run.workers},
+            "lag_max_ns": {worker.name: worker.lag_max_ns for worker in self._run.pool.workers},
         }
         figures["command"] = {"last_hop_ns": self._run.dispatcher.last_hop_ns}
         return figures

@@ -18,7 +18,16 @@ PURE_NUMBER = ("", "1")
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 _DOT = re.compile(r"(?<=[A-Za-z)\d])\.(?=[A-Za-z(])")  # N.m is N*m; 0.5 is a number
 # All that pint and the tokenizer below it raise for text that is no unit.
-_NO_UNIT = (ArithmeticError, AssertionError, AttributeError, KeyError, SyntaxError, TokenError, TypeError, ValueError)
+_NO_UNIT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    KeyError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    ValueError,
+)
 # Flow controllers count gas at a stated temperature and pressure: no other litre is the same as theirs.
 _STANDARD_FLOW = (
     "standard_litre = [standard_volume] = sL = sl",
@@ -37,7 +46,7 @@ def _registry() -> Any:
             "units that are not the same text are compared by pint, which is not installed",
             next_step="pip install 'gapless[units]'",
         ) from error
-    registry = pint.UnitRegistry(non_int_type=Fraction)  # fractions: degC to K is 273.15, not nearly
+    registry: Any = pint.UnitRegistry(non_int_type=Fraction)  # fractions: degC to K is 273.15, not nearly
     for definition in _STANDARD_FLOW:
         registry.define(definition)
     return registry

@@ -7,13 +7,111 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gapless.acquire.device_config import OnFailure
+from gapless.acquire.finding import Finding
 from gapless.acquire.guard import Guard
 from gapless.acquire.safe_state import SafeReport
 from gapless.acquire.safety import SafetyMonitor
 from gapless.acquire.saturation import SaturationMonitor, Signal
 from gapless.acquire.supervisor import Supervisor
-from gapless.flow.policy import BackpressurePolicy
-from gapless.model.outcome import Outcome
 
 if TYPE_CHECKING:
     from gapless.acquire.run import Run
+
+_WRITER_TURN_S = 1.0  # a writer thread that is not held by the disk turns at least every flush window
+
+
+class Watchdog:
+    """Watches one run from the supervisor's thread and leaves its devices safe on every way out."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        settings = run.rig.run
+        self._configs = {name: entry.config for name, entry in run.rig.devices.items()}
+        self.safety = SafetyMonitor(self._configs, run.rig.channels)
+        self._saturation = SaturationMonitor(self._signals, settings.saturation_deadline_s)
+        self.supervisor = Supervisor(
+            run.pool,
+            self._configs,
+            reopen=lambda name: run.rig.make_adapters()[name],
+            tell=lambda severity, kind, message, data: self._tell(severity, kind, message, data),
+        )
+        self._guard: Guard | None = None
+
+    # -- the run's life ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the guard where a device has a safe state; returns when it is ready."""
+        if self._run.rig.run.guard and any(config.safe_state for config in self._configs.values()):
+            assert self._run.sequence.path is not None
+            self._guard = Guard.start(self._run.rig, self._run.sequence.path / "journal")
+
+    def watch(self) -> None:
+        """Begin to watch: called when the run is running, so that no device is silent before its start."""
+        self.safety.begin()
+        self.supervisor.watch([self._saturation, self.safety], self._trip)
+
+    def close(self) -> None:
+        """End the watch and let the guard go, which then does nothing."""
+        self.supervisor.close()
+        if self._guard is not None:
+            self._guard.disarm()
+
+    # -- safe state ----------------------------------------------------------------------------
+
+    def make_safe(self, reason: str) -> SafeReport:
+        """Run every device's program; bounded, from any thread. The first call of a run decides."""
+        return self.supervisor.make_safe(reason)
+
+    @property
+    def report(self) -> SafeReport | None:
+        """What became of the devices."""
+        return self.supervisor.report
+
+    def tolerates(self, device: str) -> bool:
+        """Whether the run goes on when the device breaks."""
+        return self._configs[device].on_failure is OnFailure.WARN
+
+    # -- what ends a run -----------------------------------------------------------------------
+
+    def countdown(self) -> dict[str, Any]:
+        """Return the worst hop and what is left to the deadline."""
+        return self._saturation.to_json()
+
+    def _signals(self) -> Iterator[Signal]:
+        now_ns = time.monotonic_ns()
+        conductor = self._run.conductor
+        for bridge in conductor.bridges.values():
+            since_ns = bridge.metrics().blocked_since_ns
+            if since_ns is not None:
+                yield Signal(f"bridge {bridge.name}", (now_ns - since_ns) / 1e9)
+        for name, since_ns in self._run.blocking_readers():
+            yield Signal(f"reader {name}", (now_ns - since_ns) / 1e9)
+        yield Signal("conductor", max(0.0, (now_ns - conductor.heartbeat_ns) / 1e9 - _WRITER_TURN_S))
+        since_ns = self._run.recorder.blocked_since_ns
+        if since_ns is not None:
+            yield Signal("writer", (now_ns - since_ns) / 1e9, "no room before the disk")
+        progress = self._run.sequence.progress
+        held_s = progress.turn_age_ns / 1e9 - _WRITER_TURN_S
+        if progress.waiting_rows > 0 and held_s > 0:
+            yield Signal("writer", held_s, f"{progress.waiting_rows} rows are not durable")
+
+    def _trip(self, finding: Finding) -> None:
+        """Act on a finding, from the supervisor's thread: what ends the run makes safe before all else."""
+        if finding.outcome is None:
+            self._tell(finding.severity, finding.kind, finding.message, finding.data, finding.source)
+            return
+        report = self.make_safe(finding.kind)
+        self._tell(finding.severity, finding.kind, finding.message, finding.data, finding.source)
+        if report.unsafe_devices:
+            self._tell(
+                "error",
+                "alarm",
+                f"NOT SAFE: {', '.join(report.unsafe_devices)}",
+                {"devices": report.unsafe_devices},
+            )
+        self._run.conductor.stop(finding.outcome, finding.message)
+
+    def _tell(
+        self, severity: str, kind: str, message: str, data: dict[str, Any] | None, source: str = "supervisor"
+    ) -> None:
+        self._run.events.record(severity, kind, message, source=source, data=data)

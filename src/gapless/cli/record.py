@@ -1,8 +1,10 @@
 """Record a source into a new sequence until the time is over or somebody stops it.
 
-The source `host` is this machine: processor, memory, disk, network and processes. Ctrl-C, SIGTERM or SIGHUP
-once seals what was recorded as aborted, twice ends at once and leaves data that `gapless recover` seals. An
-error keeps everything as a pending sequence.
+The source is a rig file (RIG.toml: devices, channels, safe states), or `host`: this machine's processor,
+memory, disk, network and processes. Ctrl-C, SIGTERM or SIGHUP once stops: devices go to their safe state,
+what is queued is written, the sequence is sealed as aborted. Twice ends at once and leaves data that
+`gapless recover` seals. A rig ends with 0 completed, 1 crashed, 5 a device did not answer, 6 sealed although
+the disk fell behind, 7 a device may be unsafe, 130 stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 from gapless.cli import description, options, output
 from gapless.cli.show import ending_lines
 from gapless.cli.stopping import StopSignals
+from gapless.errors import UsageError
 from gapless.model.names import check_sequence_name
 
 EXIT_STOPPED = 130
@@ -23,7 +26,7 @@ _STATUS_PERIOD_S = 0.5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("source", metavar="SOURCE", choices=("host",), help="what to record: host")
+    parser.add_argument("source", metavar="SOURCE", help="what to record: RIG.toml, or host")
     parser.add_argument(
         "--name", metavar="NAME", default=None, help="name of the sequence (else host-DATE-TIME)"
     )
@@ -36,7 +39,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="stop after 500ms, 30s, 5m, 2h (else on Ctrl-C)",
     )
     parser.add_argument(
-        "--rate", metavar="HZ", type=options.positive, default=10.0, help="rows per second (default 10)"
+        "--rate", metavar="HZ", type=options.positive, default=None, help="host: rows per second (default 10)"
+    )
+    parser.add_argument(
+        "--method", metavar="METHOD.toml", default=None, help="rig: the steps of the run, or a batch of runs"
+    )
+    parser.add_argument(
+        "--meta",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="rig: metadata of the sequence; may be repeated",
     )
     parser.add_argument("--group", metavar="GROUP", default=None, help="group of the sequence")
     options.add_store(parser)
@@ -46,8 +59,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record, then print the name and the ledger."""
+    if args.source != "host":
+        from gapless.cli.record_rig import run_rig
+
+        return run_rig(args)
     from gapless.cli.host_recorder import free_name
 
+    if args.method is not None or args.meta:
+        raise UsageError("--method and --meta belong to a rig", found="host", expected="RIG.toml")
+    args.rate = args.rate or 10.0
     root = options.store_root(args)
     name = free_name(root, "host") if args.name is None else check_sequence_name(args.name)
     if args.dry_run:

@@ -53,15 +53,18 @@ class Calibration:
 
     def apply_all(self, x: Floats) -> tuple[Floats, Statuses, Floats | None]:
         """Return values, statuses and uncertainties (NaN where there is none) of many raw values."""
-        y, status = self.curve.values(x)
+        with np.errstate(all="ignore"):  # what is not finite carries a status
+            y, status = self.curve.values(x)
+            status = status | self._flags(x, y)
+            if self.uncertainty is None:
+                return y, status, None
+            spread = self.uncertainty.through_all(self.curve, x, y)
+        measured = ((status & _UNMEASURED) == 0) & np.isfinite(spread)
+        return y, status, spread if measured.all() else np.where(measured, spread, np.nan)
+
+    def _flags(self, x: Floats, y: Floats) -> Statuses:
+        flags = np.where(np.isfinite(y), 0, _NOT_FINITE)
         if self.valid_range is not None:
             low, high = self.valid_range
-            status = status | np.where(x < low, _BELOW, np.where(x > high, _ABOVE, 0)).astype(np.int8)
-        broken = ~np.isfinite(y)
-        if broken.any():
-            status = status | np.where(broken, _NOT_FINITE, 0).astype(np.int8)
-        if self.uncertainty is None:
-            return y, status, None
-        spread = self.uncertainty.through_all(self.curve, x, y)
-        unmeasured = ((status & _UNMEASURED) != 0) | ~np.isfinite(spread)
-        return y, status, np.where(unmeasured, np.nan, spread) if unmeasured.any() else spread
+            flags |= np.where(x < low, _BELOW, np.where(x > high, _ABOVE, 0))
+        return flags.astype(np.int8)

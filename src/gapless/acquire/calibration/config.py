@@ -35,7 +35,7 @@ class _CurveConfig(Strict):
 class IdentityConfig(_CurveConfig):
     """The raw value itself; its unit is the raw unit."""
 
-    kind: Literal["identity"] = "identity"
+    kind: Literal["identity"]
     unit: None = None
 
     def curve(self) -> Curve:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gapless.acquire.calibration.curve import Floats
-from gapless.acquire.calibration.function import _STEP, FunctionRegistry, Named
+from gapless.acquire.calibration.function import CENTRAL_STEP, FunctionRegistry, Named
 from gapless.acquire.units import conversion, quotient
 from gapless.errors import RigRefused
 
@@ -65,7 +65,7 @@ def _mean(*inputs: Any) -> Any:
 
 
 register_derived("ratio", partials=_ratio_partials, takes_arrays=True)(_ratio)
-register_derived("difference", partials=lambda a, b: (1.0, -1.0), takes_arrays=True)(_difference)
+register_derived("difference", partials=lambda *_: (1.0, -1.0), takes_arrays=True)(_difference)
 register_derived("sum", partials=lambda *inputs: [1.0] * len(inputs), takes_arrays=True)(_sum)
 register_derived("mean", partials=lambda *inputs: [1.0 / len(inputs)] * len(inputs), takes_arrays=True)(_mean)
 
@@ -117,9 +117,11 @@ class DerivedFunction:
 
     def _difference(self, n: int, inputs: Sequence[float]) -> float:
         x = inputs[n]
-        step = _STEP * (abs(x) or 1.0)
+        step = CENTRAL_STEP * (abs(x) or 1.0)
         above, below = x + step, x - step
-        rise = self.value(*inputs[:n], above, *inputs[n + 1 :]) - self.value(*inputs[:n], below, *inputs[n + 1 :])
+        rise: float = self.value(*inputs[:n], above, *inputs[n + 1 :]) - self.value(
+            *inputs[:n], below, *inputs[n + 1 :]
+        )
         return rise / (above - below)
 
     def values(self, *inputs: Floats) -> Floats:

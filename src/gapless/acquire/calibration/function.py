@@ -20,7 +20,7 @@ import numpy as np
 from gapless.acquire.calibration.curve import Curve, Floats, Statuses, all_ok
 from gapless.errors import RigRefused, UsageError
 
-_STEP = float(np.finfo(float).eps) ** (1 / 3)  # where a central difference errs least
+CENTRAL_STEP: float = float(np.finfo(float).eps) ** (1 / 3)  # where a central difference errs least
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,10 @@ class FunctionCurve(Curve):
                 )
 
     def _difference(self, x: float) -> float:
-        step = _STEP * max(abs(x), self._floor)
+        step = CENTRAL_STEP * max(abs(x), self._floor)
         above, below = x + step, x - step
-        return (self.value(above)[0] - self.value(below)[0]) / (above - below)
+        rise: float = self.value(above)[0] - self.value(below)[0]
+        return rise / (above - below)
 
     def values(self, x: Floats) -> tuple[Floats, Statuses]:
         """Return the function at each value."""

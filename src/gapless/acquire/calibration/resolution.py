@@ -34,7 +34,9 @@ def find_field(path: str, fields: Sequence[DeviceField]) -> tuple[int, tuple[Par
     ``a.b[2]`` is item 2 of key ``b`` of field ``a``; a field that is itself called ``a.b`` wins. Raises
     RigRefused.
     """
-    candidates = [n for n, f in enumerate(fields) if path == f.name or path.startswith((f"{f.name}.", f"{f.name}["))]
+    candidates = [
+        n for n, f in enumerate(fields) if path == f.name or path.startswith((f"{f.name}.", f"{f.name}["))
+    ]
     if not candidates:
         raise RigRefused(
             "the device has no such field", found=path, expected=f"one of {', '.join(f.name for f in fields)}"
@@ -107,12 +109,22 @@ def _resolved(spec: ChannelSpec, fields: Mapping[str, Sequence[DeviceField]]) ->
 def _check_kind(spec: ChannelSpec, field: DeviceField, parts: tuple[Part, ...]) -> None:
     """Raise RigRefused where text is bound to a number, or the other way round, or an array to a scalar."""
     is_text, is_number = field.dtype in _TEXT, _NUMBER.fullmatch(field.dtype) is not None
-    if parts and (is_text or (is_number and not field.shape)):
-        raise RigRefused(f"the field {field.name!r} is one {field.dtype} and has no parts", found=spec.field)
-    if not parts and field.shape:
-        raise RigRefused(f"the field {field.name!r} is a list", expected=f"{field.name}[n]")
+    if parts and is_text:
+        raise RigRefused(f"the field {field.name!r} is text and has no parts", found=spec.field)
+    if is_number and not _is_item(parts, field.shape):
+        shape = " × ".join(map(str, field.shape)) or "one"
+        raise RigRefused(f"the field {field.name!r} holds {shape} {field.dtype}", found=spec.field)
     if (is_text and spec.dtype != "string") or (is_number and spec.dtype == "string"):
-        raise RigRefused("the field is of another kind than the channel", found=field.dtype, expected=spec.dtype)
+        raise RigRefused(
+            "the field is of another kind than the channel", found=field.dtype, expected=spec.dtype
+        )
+
+
+def _is_item(parts: tuple[Part, ...], shape: tuple[int, ...]) -> bool:
+    """Tell whether indices lead to one number of an array."""
+    if len(parts) != len(shape):
+        return False
+    return all(isinstance(part, int) and part < size for part, size in zip(parts, shape, strict=True))
 
 
 def raw_unit_of(spec: ChannelSpec) -> str:

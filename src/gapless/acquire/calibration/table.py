@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ ABOVE = int(SampleStatus.ABOVE_RANGE | SampleStatus.CLAMPED)
 
 def _ascending(numbers: list[float], what: str) -> None:
     """Raise RigRefused for numbers that do not strictly rise; such a table has no one value."""
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in pairwise(numbers):
         if after == before:
             raise RigRefused(f"{what} has one raw value twice", found=after)
         if after < before:
@@ -43,9 +44,14 @@ class Lookup(Curve):
         self.y = finite([y for _, y in table], "a table")
         _ascending(self.x, "a table")
         corners = list(zip(self.x, self.y, strict=True))
-        gains = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False)]
+        gains = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(corners)]
         # The last point has a segment of its own without rise, so that it is met exactly.
-        self._arrays = np.array(self.x), np.array(self.y), np.array([*gains, 0.0]), np.array([*gains, gains[-1]])
+        self._arrays = (
+            np.array(self.x),
+            np.array(self.y),
+            np.array([*gains, 0.0]),
+            np.array([*gains, gains[-1]]),
+        )
         self._compile([*gains, 0.0], [*gains, gains[-1]])
 
     def _compile(self, rises: list[float], gains: list[float]) -> None:

@@ -54,9 +54,7 @@ class Uncertainty:
     def through_all(self, curve: Curve, x: Floats, y: Floats) -> Floats:
         """Return the standard uncertainty of each value."""
         gain = curve.slopes(x) if self.input_noise else np.zeros(len(x))
-        with np.errstate(over="ignore", invalid="ignore"):
-            variance = self.absolute + self.relative * (y * y) + self.input_noise * (gain * gain)
-            return np.sqrt(variance)
+        return np.sqrt(self.absolute + self.relative * (y * y) + self.input_noise * (gain * gain))
 
 
 def combined(parts: Sequence[float], correlation: float = 0.0) -> float:

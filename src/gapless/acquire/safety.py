@@ -1,0 +1,137 @@
+"""Silence and alarms: devices that give nothing for too long, and channels outside their band."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from gapless.acquire.alarm import Alarm
+from gapless.acquire.channel import ChannelSpec
+from gapless.acquire.device_config import DeviceConfig, OnFailure
+from gapless.acquire.emission import ChannelSample, Reading
+from gapless.acquire.finding import Finding
+from gapless.model.outcome import Outcome
+
+if TYPE_CHECKING:
+    from gapless.acquire.clock import RunClock
+
+_PERIODS = 10
+_MIN_SILENCE_S = 5.0
+
+
+def silence_deadline_s(config: DeviceConfig, expected_rate_hz: float) -> float | None:
+    """Return how long a device may give nothing: what its table says, else ten periods, at least 5 s.
+
+    None for a device that says neither how often it speaks nor how long it may be silent.
+    """
+    if config.silence_deadline_s is not None:
+        return config.silence_deadline_s
+    return max(_MIN_SILENCE_S, _PERIODS / expected_rate_hz) if expected_rate_hz > 0 else None
+
+
+class SafetyMonitor:
+    """Hears every reading on the conductor's thread and is polled on the supervisor's.
+
+    ``rates_hz``: how often each device is expected to give something. ``held_up`` tells whether readings of
+    a device wait in front of the conductor: it is then not silent, only not heard.
+    """
+
+    def __init__(
+        self,
+        configs: Mapping[str, DeviceConfig],
+        channels: Sequence[ChannelSpec],
+        clock: RunClock,
+        *,
+        rates_hz: Mapping[str, float],
+        held_up: Callable[[str], bool] = lambda _device: False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.deadlines_s = {
+            name: silence_deadline_s(config, rates_hz.get(name, 0.0)) for name, config in configs.items()
+        }
+        self._on_failure = {name: config.on_failure for name, config in configs.items()}
+        self._clock = clock
+        self._held_up = held_up
+        self._monotonic = monotonic
+        self._alarms = {
+            spec.name: Alarm(spec.name, spec.alarm) for spec in channels if spec.alarm is not None
+        }
+        self._alarmed_devices = {spec.device for spec in channels if spec.alarm is not None}
+        self._heard_s: dict[str, float] = {}
+        self._silent: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Let every device's silence count from now: its sampling begins."""
+        now_s = self._monotonic()
+        for device in self.deadlines_s:
+            self._heard_s[device] = now_s
+
+    # -- on the conductor's thread -------------------------------------------------------------
+
+    def observe(self, reading: Reading) -> None:
+        """Note a reading: its device is alive, its samples may raise or clear an alarm."""
+        device = reading.record.device
+        self._heard_s[device] = self._monotonic()
+        if device not in self._alarmed_devices:
+            return
+        for sample in reading.samples:
+            alarm = self._alarms.get(sample.channel)
+            if alarm is None:
+                continue
+            if type(sample) is ChannelSample:
+                alarm.look(sample)
+            else:
+                alarm.look_block(sample)  # type: ignore[arg-type]  # the other of the two kinds
+
+    def observe_sample(self, sample: ChannelSample) -> None:
+        """Note a sample that belongs to no reading: a derived or an analyzer's channel."""
+        alarm = self._alarms.get(sample.channel)
+        if alarm is not None:
+            alarm.look(sample)
+
+    def heard(self, device: str) -> None:
+        """Note that a device gave something that is no reading, such as a frame."""
+        self._heard_s[device] = self._monotonic()
+
+    # -- on the supervisor's thread ------------------------------------------------------------
+
+    def silent_devices(self, now_s: float | None = None) -> list[str]:
+        """Return the devices that have given nothing for longer than they may."""
+        now_s = self._monotonic() if now_s is None else now_s
+        return [
+            device
+            for device, deadline_s in self.deadlines_s.items()
+            if deadline_s is not None and now_s - self._heard_s[device] > deadline_s
+        ]
+
+    def poll(self) -> list[Finding]:
+        """Return what is new: devices silent and back, alarms raised and cleared."""
+        now_s = self._monotonic()
+        silent = self.silent_devices(now_s)
+        for device in silent:
+            if device not in self._silent and self._held_up(device):
+                self._heard_s[device] = now_s
+        found = [finding for device in self.deadlines_s for finding in self._changes(device, now_s)]
+        now_ns = self._clock.now_ns()
+        return [*found, *(finding for alarm in self._alarms.values() for finding in alarm.poll(now_ns))]
+
+    def _changes(self, device: str, now_s: float) -> list[Finding]:
+        deadline_s = self.deadlines_s[device]
+        silent_s = now_s - self._heard_s[device]
+        is_silent = deadline_s is not None and silent_s > deadline_s
+        if is_silent is (device in self._silent):
+            return []
+        if not is_silent:
+            self._silent.discard(device)
+            return [Finding("info", "device_back", f"{device} gives readings again", device)]
+        self._silent.add(device)
+        ends = self._on_failure[device] is OnFailure.CRASH
+        words = f"{device} gave nothing for {silent_s:.1f} s; it may be silent for {deadline_s:g} s"
+        data = {"silent_s": round(silent_s, 3), "deadline_s": deadline_s}
+        severity, outcome = ("error", Outcome.CRASHED) if ends else ("warning", None)
+        return [Finding(severity, "device_silent", words, device, data, outcome)]
+
+
+__all__ = ["SafetyMonitor", "silence_deadline_s"]
