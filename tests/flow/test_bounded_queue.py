@@ -121,10 +121,11 @@ def test_abort_run_tells_once_and_then_drops() -> None:
 
 def test_an_abort_frees_a_producer_that_could_wait_longer() -> None:
     """Once the run ends nobody waits for the queue any more, however long it was willing to."""
+    reasons: list[str] = []
 
     async def run() -> None:
         queue: BoundedQueue[int] = BoundedQueue(
-            "q", capacity=1, policy=BackpressurePolicy.ABORT_RUN, on_abort=str, abort_after_s=0.01
+            "q", capacity=1, policy=BackpressurePolicy.ABORT_RUN, on_abort=reasons.append, abort_after_s=0.01
         )
         await queue.put(0)
         impatient = asyncio.create_task(queue.put(1))

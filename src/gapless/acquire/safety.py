@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gapless.acquire.alarm import Alarm
-from gapless.acquire.channel import ChannelSpec
+from gapless.acquire.channel import ChannelSpec, device_of
 from gapless.acquire.device_config import DeviceConfig, OnFailure
 from gapless.acquire.emission import ChannelSample, Reading
 from gapless.acquire.finding import Finding
@@ -95,26 +95,22 @@ class SafetyMonitor:
         """Note that a device gave something that is no reading, such as a frame."""
         self._heard_s[device] = self._monotonic()
 
+    def ended(self, device: str) -> None:
+        """Note that a device's stream is over: it may be silent from now on."""
+        self.deadlines_s[device] = None
+        self._silent.discard(device)
+
     # -- on the supervisor's thread ------------------------------------------------------------
 
-    def silent_devices(self, now_s: float | None = None) -> list[str]:
-        """Return the devices that have given nothing for longer than they may."""
-        now_s = self._monotonic() if now_s is None else now_s
-        return [
-            device
-            for device, deadline_s in self.deadlines_s.items()
-            if deadline_s is not None and now_s - self._heard_s[device] > deadline_s
-        ]
+    @property
+    def silent_devices(self) -> list[str]:
+        """The devices that were found silent and have not come back."""
+        return sorted(self._silent)
 
     def poll(self) -> list[Finding]:
         """Return what is new: devices silent and back, alarms raised and cleared."""
-        now_s = self._monotonic()
-        silent = self.silent_devices(now_s)
-        for device in silent:
-            if device not in self._silent and self._held_up(device):
-                self._heard_s[device] = now_s
+        now_s, now_ns = self._monotonic(), self._clock.now_ns()
         found = [finding for device in self.deadlines_s for finding in self._changes(device, now_s)]
-        now_ns = self._clock.now_ns()
         return [*found, *(finding for alarm in self._alarms.values() for finding in alarm.poll(now_ns))]
 
     def _changes(self, device: str, now_s: float) -> list[Finding]:
@@ -126,6 +122,9 @@ class SafetyMonitor:
         if not is_silent:
             self._silent.discard(device)
             return [Finding("info", "device_back", f"{device} gives readings again", device)]
+        if self._held_up(device):
+            self._heard_s[device] = now_s
+            return []
         self._silent.add(device)
         ends = self._on_failure[device] is OnFailure.CRASH
         words = f"{device} gave nothing for {silent_s:.1f} s; it may be silent for {deadline_s:g} s"

@@ -15,7 +15,7 @@ from typing import Any
 from gapless.errors import MissingExtra, RigRefused
 
 PURE_NUMBER = ("", "1")
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*((?:[^\d.,\s].*?)?)\s*")
 _DOT = re.compile(r"(?<=[A-Za-z)\d])\.(?=[A-Za-z(])")  # N.m is N*m; 0.5 is a number
 # All that pint and the tokenizer below it raise for text that is no unit.
 _NO_UNIT = (

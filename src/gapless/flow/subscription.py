@@ -17,7 +17,7 @@ class Subscription(AsyncIterator[T]):
     """One reader of a bus. Iterating ends when it or the bus is closed and its queue is empty.
 
     A selector that raised ends it with that error, which its reader gets. Use it as a context manager,
-    or call ``close``; leaving frees a publisher that waits for it.
+    or call ``close``; leaving frees a publisher that waits for it. All of it belongs to the bus's loop.
     """
 
     def __init__(self, queue: BoundedQueue[T], leave: Callable[[], None]) -> None:

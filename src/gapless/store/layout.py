@@ -13,6 +13,7 @@ ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 16 << 20  # values; one row group is all that sealing holds in memory
 PART_ROW_GROUPS = 16
 PART_BYTES = 256 << 20
+EVENTS_INDEX = 1  # the number of the topic _events in every sequence that has it
 CLOSING_BYTES = 64 << 10  # reserved at open so that a full disk cannot refuse the last words
 
 

@@ -10,6 +10,7 @@ from gapless.errors import IntegrityError, NotFound, StorageFailed
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.frame import Frame, Kind, read_payload, scan
+from gapless.store.late_events import take_late_events
 from gapless.store.layout import CUTS, Bundle, Cuts, segment_name
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.seal import clear_journal, seal
@@ -50,6 +51,7 @@ def recover(
     """Seal an unsealed bundle that no live process owns, and return its manifest.
 
     Every whole frame with a good CRC comes back, in order; what is damaged or missing becomes gap rows.
+    What a guard of the dead owner reported becomes rows of ``_events``; one still at work is waited for, 5 s.
     Doing it twice changes nothing. Raises SequenceOwned while the owner lives.
     """
     bundle = Bundle(path)
@@ -74,6 +76,7 @@ def recover(
         for segment in segment_paths(bundle):
             rows += sealer.read_segment(segment)
         sealer.take(rows)
+        take_late_events(bundle, sealer, platform)
         for damage in sealer.damage:
             _keep_damaged(bundle, damage, platform)
         lost = _lost_durable(bundle)

@@ -98,13 +98,14 @@ def _account(topic: TopicSealer, closing: dict[str, Any] | None) -> None:
     words = closing["topics"].get(str(topic.declaration.index))
     if words is None:
         return
-    if words["offered"] > topic.arrived:
-        topic.lose(topic.arrived, words["offered"] - topic.arrived, "damaged")
-    elif words["offered"] < topic.arrived:
+    arrived = topic.arrived - topic.late
+    if words["offered"] > arrived:
+        topic.lose(topic.arrived, words["offered"] - arrived, "damaged")
+    elif words["offered"] < arrived:
         raise LedgerUnbalanced(
             "more rows arrived than were offered",
             topic=topic.declaration.name,
-            found=topic.arrived,
+            found=arrived,
             expected=words["offered"],
         )
 

@@ -142,6 +142,7 @@ class TopicSealer:
         self.cut_seq = self.done.consumed  # arrival number of the next row to cut
         self._now = Progress.from_json(self.done.to_json())  # as done, with the part being written
         self.declared = 0  # messages that the producer itself declared lost
+        self.late = 0  # rows that another process added behind what the producer offered
         self._part: PartWriter | None = None
         self._layout = Layout.of(declaration)
         self._fixed_bytes = self._layout.value_bytes if self._layout else None
