@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from gapless.acquire.clock import RunClock
 from gapless.acquire.device_config import DeviceConfig
 from gapless.acquire.finding import Finding
-from gapless.errors import PreflightFailed
+from gapless.errors import DeadlinePassed, PreflightFailed
 from gapless.store.platform import PLATFORM
 
 DONE = b"done\n"
@@ -51,7 +51,7 @@ class Guard:
 
     def __init__(self, devices: Iterable[Guarded], bundle_path: Path, clock: RunClock) -> None:
         self._order = {
-            "bundle": str(bundle_path),
+            "bundle": str(bundle_path.absolute()),
             "anchor_ns": clock.now_ns() - PLATFORM.boot_ns(),
             "devices": [_order_of(device) for device in devices if device.config.safe_state is not None],
         }
@@ -195,7 +195,12 @@ class _Child:
         """Collect the dead child and let its pipes go."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.wait(_ENDED_S)
+        try:
+            self.process.wait(_ENDED_S)
+        except subprocess.TimeoutExpired as error:
+            raise DeadlinePassed(
+                "the guard process does not end", found=self.process.pid, expected=f"within {_ENDED_S:g} s"
+            ) from error
         self._thread.join(_ENDED_S)
         self.process.stdin.close()
         self.process.stdout.close()

@@ -11,13 +11,14 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gapless.acquire.adapter import Adapter
-from gapless.acquire.device_config import DeviceConfig
+from gapless.acquire.device_config import SafeState
 from gapless.acquire.guard import DONE
 from gapless.acquire.safe_state import SafeOutcome, SafeReport, SafeStatus, Via, run_apart
 from gapless.errors import GaplessError
@@ -37,7 +38,7 @@ class Ward:
     """One device the guard would make safe."""
 
     name: str
-    config: DeviceConfig
+    safe: SafeState
     make: Callable[[], Adapter]
 
 
@@ -54,7 +55,7 @@ def main() -> int:
     if sys.stdin.buffer.readline() == DONE:
         return 0
     report = make_safe(wards, problems)
-    _print(report)
+    _say(_words(report))
     _leave(bundle, report, order["anchor_ns"] + PLATFORM.boot_ns())
     return 7 if report.unsafe_devices else 0
 
@@ -76,7 +77,7 @@ def _ward(device: dict[str, Any]) -> Ward:
     name, adapter_class = device["name"], _find(device["adapter"])
     config = _find(device["config_class"]).model_validate(device["config"])
     adapter_class(name, config)  # what construction imports or refuses is known now, not in the emergency
-    return Ward(name, config, lambda: adapter_class(name, config))
+    return Ward(name, config.safe_state, lambda: adapter_class(name, config))
 
 
 def _find(place: str) -> Any:
@@ -89,36 +90,34 @@ def _find(place: str) -> Any:
 
 def make_safe(wards: Iterable[Ward], problems: dict[str, str]) -> SafeReport:
     """Run all programs at once on connections of their own, and return what became of each."""
-    started = [
-        (
-            ward.name,
-            ward.config.safe_state.deadline_s,
-            run_apart(ward.make, ward.name, ward.config.safe_state, Via.GUARD),
-        )
-        for ward in wards
-        if ward.config.safe_state is not None
-    ]
+    began_s = time.monotonic()
+    started = [(w, run_apart(w.make, w.name, w.safe, Via.GUARD)) for w in wards]
     outcomes = [SafeOutcome.unsafe(name, why, Via.GUARD) for name, why in problems.items()]
-    for name, deadline_s, answer in started:
+    for ward, answer in started:
+        left_s = began_s + ward.safe.deadline_s + _MARGIN_S - time.monotonic()
         try:
-            outcomes.append(answer.result(deadline_s + _MARGIN_S))
+            outcomes.append(answer.result(max(0.0, left_s)))
         except TimeoutError as error:
-            outcomes.append(
-                SafeOutcome.unsafe(name, f"no end within {deadline_s:g} s {error}".rstrip(), Via.GUARD)
-            )
+            words = f"no end within {ward.safe.deadline_s:g} s {error}".rstrip()
+            outcomes.append(SafeOutcome.unsafe(ward.name, words, Via.GUARD))
     return SafeReport(_REASON, tuple(outcomes))
 
 
-def _print(report: SafeReport) -> None:
-    lines = [
+def _words(report: SafeReport) -> str:
+    return "".join(
         f"gapless guard: {report.reason}; {o.device} is {o.status}{f' ({o.message})' if o.message else ''}\n"
         for o in report.outcomes
-    ]
+    )
+
+
+def _say(words: str) -> bool:
+    """Print to whoever still reads; return whether it could be: the terminal may be gone with the recorder."""
     try:
-        sys.stderr.write("".join(lines))
+        sys.stderr.write(words)
         sys.stderr.flush()
-    except OSError:  # the terminal went with the recorder; the file tells it all the same
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    except OSError:
+        return False
+    return True
 
 
 def _leave(bundle: Bundle, report: SafeReport, now_ns: int) -> None:
@@ -135,7 +134,7 @@ def _leave(bundle: Bundle, report: SafeReport, now_ns: int) -> None:
     try:
         within(_REPORT_S, "report", bundle.path.name, lambda: leave_late_events(bundle, events, PLATFORM))
     except (OSError, GaplessError) as error:
-        sys.stderr.write(f"gapless guard: the report could not be kept: {error}\n")
+        _say(f"gapless guard: the report could not be kept: {error}\n")
 
 
 if __name__ == "__main__":

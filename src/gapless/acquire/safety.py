@@ -54,10 +54,11 @@ class SafetyMonitor:
         self._clock = clock
         self._held_up = held_up
         self._monotonic = monotonic
+        known = {spec.name: spec for spec in channels}
         self._alarms = {
             spec.name: Alarm(spec.name, spec.alarm) for spec in channels if spec.alarm is not None
         }
-        self._alarmed_devices = {spec.device for spec in channels if spec.alarm is not None}
+        self._alarmed_devices = {device_of(known[name], known) for name in self._alarms}
         self._heard_s: dict[str, float] = {}
         self._silent: set[str] = set()
         self.begin()

@@ -19,6 +19,7 @@ from gapless.client.ending import describe, keep_pending, tombstone
 from gapless.client.logged import check_unit, logged_schema, logged_values
 from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
 from gapless.client.quarantine import Quarantined
+from gapless.client.reserved_rows import ReservedRows
 from gapless.client.topic_writer import TopicWriter
 from gapless.errors import (
     GaplessError,
@@ -42,14 +43,13 @@ from gapless.store.handover import OverflowPolicy
 from gapless.store.layout import Bundle
 from gapless.store.media.encoder_thread import MAX_PENDING
 from gapless.store.media.rows import Media
-from gapless.store.reserved import EVENTS, QUARANTINE
 from gapless.store.seal import seal
 from gapless.store.writer import BundleWriter, Progress, TopicState
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
 
-_EVENTS_INDEX, _QUARANTINE_INDEX, _FIRST_INDEX = 1, 3, 16
+_FIRST_INDEX = 16  # below are the reserved topics
 _LIVE: weakref.WeakSet[SequenceWriter] = weakref.WeakSet()
 
 
@@ -85,8 +85,7 @@ class SequenceWriter:
         self._folded: dict[str, str] = {}
         self._logged: dict[tuple[int, str], tuple[TopicWriter, tuple[str, ...] | None]] = {}
         self._lock = threading.RLock()
-        self._events_lock = threading.Lock()
-        self._reserved: dict[str, TopicState] = {}
+        self._reserved = ReservedRows(self._check_active)
         self._next_index = _FIRST_INDEX
         self._encoders = EncoderThreads()
         self._manifest: dict[str, Any] | None = None
@@ -484,7 +483,7 @@ class SequenceWriter:
                     "an event is made of words", sequence=self.name, field=what, found=repr(word)
                 )
         text = None if data is None else event_data(data, self.name)
-        self._push_reserved("_events", timestamp_ns, severity, kind, source, message, text)
+        self._reserved.push("_events", timestamp_ns, severity, kind, source, message, text)
         if durable:
             self._writer.flush()
 
@@ -493,22 +492,7 @@ class SequenceWriter:
         self.event(severity, "notification", message, source=topic)
 
     def _quarantine(self, topic: str, kept: Quarantined) -> None:
-        self._push_reserved("_quarantine", kept.timestamp_ns, topic, kept.reason, kept.code, kept.to_bytes())
-
-    def _push_reserved(self, name: str, timestamp_ns: int | None, *values: Any) -> None:
-        writer = self._check_active()
-        with self._events_lock:
-            state = self._reserved.get(name)
-            if state is None:
-                index, schema = (
-                    (_EVENTS_INDEX, EVENTS) if name == "_events" else (_QUARANTINE_INDEX, QUARANTINE)
-                )
-                state = writer.declare(TopicDeclaration(index, name, schema, {}))
-                writer.lane(state)
-                self._reserved[name] = state
-            lane = state.lanes[0]
-            lane.owner = threading.get_ident()  # the lock makes the threads take turns
-            lane.push_row(timestamp_ns, *values)
+        self._reserved.push("_quarantine", kept.timestamp_ns, topic, kept.reason, kept.code, kept.to_bytes())
 
     def _gap(
         self, state: TopicState, count: int | None, cause: str, start_ns: int | None, end_ns: int | None

@@ -8,7 +8,6 @@ a late writer that nobody will look again; only then it reads. Its lines become 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -131,7 +130,8 @@ def _event_of(line: bytes) -> LateEvent | str:
     """Return the event of a line, or what is wrong with it."""
     try:
         found = json.loads(line)
-        event = LateEvent(found["timestamp_ns"], *(found[word] for word in _WORDS), data=found.get("data"))
+        words = [found[word] for word in _WORDS]
+        event = LateEvent(found["timestamp_ns"], *words, found.get("data"))
         canonical_json(event.to_json())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GaplessError) as error:
         return f"no event: {type(error).__name__}"

@@ -1,0 +1,36 @@
+"""Rows of the reserved topics that a sequence writes for itself: events and refused rows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gapless.store.declaration import TopicDeclaration
+from gapless.store.reserved import EVENTS, QUARANTINE
+from gapless.store.writer import BundleWriter, TopicState
+
+_INDEX_AND_SCHEMA = {"_events": (1, EVENTS), "_quarantine": (3, QUARANTINE)}
+
+
+class ReservedRows:
+    """Pushes rows of a reserved topic from any thread, declaring it on first use."""
+
+    def __init__(self, writer: Callable[[], BundleWriter]) -> None:
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._states: dict[str, TopicState] = {}
+
+    def push(self, name: str, timestamp_ns: int | None, *values: Any) -> None:
+        """Push one row; without a time the sequence's clock stamps it."""
+        writer = self._writer()
+        with self._lock:
+            state = self._states.get(name)
+            if state is None:
+                index, schema = _INDEX_AND_SCHEMA[name]
+                state = writer.declare(TopicDeclaration(index, name, schema, {}))
+                writer.lane(state)
+                self._states[name] = state
+            lane = state.lanes[0]
+            lane.owner = threading.get_ident()  # the lock makes the threads take turns
+            lane.push_row(timestamp_ns, *values)
