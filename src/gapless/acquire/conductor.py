@@ -71,6 +71,15 @@ class Observer(Protocol):
     def observe(self, reading: Reading) -> None:
         """Note a reading; must not wait."""
 
+    def observe_sample(self, sample: ChannelSample) -> None:
+        """Note a sample that was made on the bus."""
+
+    def heard(self, device: str) -> None:
+        """Note that a device gave something that is no reading."""
+
+    def ended(self, device: str) -> None:
+        """Note that a device's stream is over."""
+
 
 class Conductor:
     """Runs one recording from arming to the last drained reading; :meth:`run` is its thread's work.
@@ -276,6 +285,7 @@ class Conductor:
             self.recorder.accept_receipt(item)
             self.last_ns[item.camera] = time.monotonic_ns()
             self.readings[item.camera] = self.readings.get(item.camera, 0) + 1
+            self._observer.heard(item.camera)
             self._mirror(item)
         elif kind is DeviceEvent:
             self.events.record(
@@ -302,6 +312,7 @@ class Conductor:
 
     def _stream_ended(self, ended: StreamEnded) -> None:
         self._streaming.discard(ended.device)
+        self._observer.ended(ended.device)
         if ended.error is not None:
             words = f"{ended.device} broke: {_words(ended.error)}"
             self.events.record("error", "device_failed", words, source=ended.device)
@@ -318,6 +329,8 @@ class Conductor:
             return
         await self.recorder.room(64 * len(item.values) if isinstance(item, SampleBlock) else 128)
         self.recorder.accept_derived(item)
+        if isinstance(item, ChannelSample):
+            self._observer.observe_sample(item)
         await self.bus.publish(item)
         self._mirror(item)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 from gapless.acquire.databus import ConductorDataBus
-from gapless.acquire.emission import ChannelSample, Reading
+from gapless.acquire.emission import ChannelSample, Reading, SampleBlock
 from gapless.flow.bridge import ThreadBridge
 from gapless.flow.policy import BackpressurePolicy
 from gapless.flow.ring import RingBufferRegistry
@@ -22,37 +23,44 @@ class UIBridge(ThreadBridge[Any]):
 
 
 class UIDataBus(ConductorDataBus):
-    """The same bus on the UI's loop, for widgets; every subscription of it drops its oldest."""
+    """The same bus on the UI's loop, for widgets; it never waits, so every subscription drops its oldest."""
 
 
-class LiveView:
-    """Takes a UI bridge dry now and then and keeps what a screen shows: last samples and plot rings.
+class UIMirror:
+    """The UI's side of a bridge: a thread and loop that publish for widgets and fill the rings of plots.
 
-    ``refresh`` is called by the screen's own timer, 10 times a second; between two calls nothing runs.
+    A screen reads :attr:`rings` from its own timer, about ten times a second. Decimation is for plots only.
     """
 
     def __init__(self, bridge: UIBridge, window_s: float = 60.0) -> None:
         self.bridge = bridge
+        self.bus = UIDataBus()
         self.rings = RingBufferRegistry(window_s)
-        self.last: dict[str, ChannelSample] = {}
-        self.counts: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="gapless-ui", daemon=True)
 
-    def refresh(self) -> None:
-        """Take what has come since the last call."""
-        with self._lock:
-            while burst := self.bridge.take_nowait(1024):
-                for item in burst:
-                    if type(item) is Reading:
-                        self._take(item)
+    def start(self) -> None:
+        """Begin to take what the conductor mirrors."""
+        self._thread.start()
 
-    def _take(self, reading: Reading) -> None:
-        device = reading.record.device
-        self.counts[device] = self.counts.get(device, 0) + 1
-        for sample in reading.samples:
-            if type(sample) is ChannelSample:
-                self.last[sample.channel] = sample
-                if isinstance(sample.value, float | int):
-                    self.rings.push(sample.channel, sample.timestamp_ns, float(sample.value))
-            else:
-                self.rings.get(sample.channel).push_block(sample.timestamps_ns, sample.values)
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Close the bridge; the thread ends when it has taken what was left."""
+        self.bridge.close()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        asyncio.run(self._drain())
+
+    async def _drain(self) -> None:
+        while burst := await self.bridge.get_burst():
+            for item in burst:
+                if type(item) is Reading:
+                    for sample in item.samples:
+                        self._take(sample)
+        self.bus.close()
+
+    def _take(self, sample: ChannelSample | SampleBlock) -> None:
+        self.bus.publish_nowait(sample)
+        if isinstance(sample, SampleBlock):
+            self.rings.push_block(sample.channel, sample.timestamps_ns, sample.values)
+        elif isinstance(sample.value, float | int):
+            self.rings.push(sample.channel, sample.timestamp_ns, float(sample.value))

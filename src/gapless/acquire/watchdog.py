@@ -27,34 +27,44 @@ class Watchdog:
         self._run = run
         settings = run.rig.run
         self._configs = {name: entry.config for name, entry in run.rig.devices.items()}
-        self.safety = SafetyMonitor(self._configs, run.rig.channels)
+        self.safety = SafetyMonitor(
+            self._configs,
+            run.rig.channels,
+            run.clock,
+            rates_hz={name: adapter.expected_rate_hz for name, adapter in run.pool.adapters.items()},
+            held_up=self._held_up,
+        )
         self._saturation = SaturationMonitor(self._signals, settings.saturation_deadline_s)
         self.supervisor = Supervisor(
             run.pool,
             self._configs,
             reopen=lambda name: run.rig.make_adapters()[name],
-            tell=lambda severity, kind, message, data: self._tell(severity, kind, message, data),
+            tell=self._tell,
         )
-        self._guard: Guard | None = None
+        assert run.sequence.path is not None
+        devices = run.rig.devices.values() if settings.guard else ()
+        self._guard = Guard(devices, run.sequence.path, run.clock)
 
     # -- the run's life ------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the guard where a device has a safe state; returns when it is ready."""
-        if self._run.rig.run.guard and any(config.safe_state for config in self._configs.values()):
-            assert self._run.sequence.path is not None
-            self._guard = Guard.start(self._run.rig, self._run.sequence.path / "journal")
+        self._guard.start()
 
     def watch(self) -> None:
         """Begin to watch: called when the run is running, so that no device is silent before its start."""
         self.safety.begin()
-        self.supervisor.watch([self._saturation, self.safety], self._trip)
+        self.supervisor.watch([self._saturation, self.safety, self._guard], self._trip)
 
     def close(self) -> None:
         """End the watch and let the guard go, which then does nothing."""
         self.supervisor.close()
-        if self._guard is not None:
-            self._guard.disarm()
+        self._guard.disarm()
+
+    def _held_up(self, device: str) -> bool:
+        """Whether readings of the device wait before the conductor."""
+        bridge = self._run.conductor.bridges[self._run.pool.worker_for(device).resource_id]
+        return bridge.depth > 0
 
     # -- safe state ----------------------------------------------------------------------------
 
@@ -97,21 +107,18 @@ class Watchdog:
 
     def _trip(self, finding: Finding) -> None:
         """Act on a finding, from the supervisor's thread: what ends the run makes safe before all else."""
-        if finding.outcome is None:
-            self._tell(finding.severity, finding.kind, finding.message, finding.data, finding.source)
-            return
-        report = self.make_safe(finding.kind)
-        self._tell(finding.severity, finding.kind, finding.message, finding.data, finding.source)
-        if report.unsafe_devices:
-            self._tell(
-                "error",
-                "alarm",
-                f"NOT SAFE: {', '.join(report.unsafe_devices)}",
-                {"devices": report.unsafe_devices},
-            )
-        self._run.conductor.stop(finding.outcome, finding.message)
+        if finding.outcome is not None:
+            self.make_safe(finding.kind)
+        self._run.events.record(
+            finding.severity,
+            finding.kind,
+            finding.message,
+            source=finding.source,
+            data=finding.data or None,
+            timestamp_ns=finding.timestamp_ns,
+        )
+        if finding.outcome is not None:
+            self._run.conductor.stop(finding.outcome, finding.message)
 
-    def _tell(
-        self, severity: str, kind: str, message: str, data: dict[str, Any] | None, source: str = "supervisor"
-    ) -> None:
-        self._run.events.record(severity, kind, message, source=source, data=data)
+    def _tell(self, severity: str, kind: str, message: str, data: dict[str, Any]) -> None:
+        self._run.events.record(severity, kind, message, source="supervisor", data=data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,27 +13,36 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gapless.acquire.run import Run
+    from gapless.acquire.ui import UIMirror
 
 _EVENTS_SHOWN = 5
+_CELLS = 24
+_BLOCKS = "▁▂▃▄▅▆▇█"
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "", "debug": "dim"}
 
 
 class LiveScreen:
     """Draws a run's status on a terminal while entered; elsewhere it draws nothing.
 
-    It asks for the status ten times a second and takes no sample itself, so it cannot slow a run down.
+    It is a watcher like any other: it sees what the run mirrors and can neither slow it down nor change
+    what is on disk.
     """
 
     def __init__(self, run: Run, *, active: bool) -> None:
         self._run = run
         self._active = active and output.is_terminal(sys.stderr)
         self._live: Any = None
+        self._mirror: UIMirror | None = None
 
     def __enter__(self) -> Self:
         if self._active:
             from rich.console import Console
             from rich.live import Live
 
+            from gapless.acquire.ui import UI_CAPACITY, UIMirror
+
+            self._mirror = UIMirror(self._run.feed(UI_CAPACITY))
+            self._mirror.start()
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.__enter__()
         return self
@@ -43,19 +52,40 @@ class LiveScreen:
     ) -> None:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
+        if self._mirror is not None:
+            self._mirror.close()
 
     def refresh(self) -> None:
         """Draw the run as it is now."""
         if self._live is not None:
-            self._live.update(render(self._run.status()), refresh=True)
+            assert self._mirror is not None
+            rings = self._mirror.rings
+            plots = {name: sparkline(rings.get(name).arrays()[1]) for name in rings.names()}
+            self._live.update(render(self._run.status(), plots), refresh=True)
 
 
-def render(status: dict[str, Any]) -> RenderableType:
-    """Return the status as lines for a terminal of any width."""
+def sparkline(values: Any) -> str:
+    """Return the shape of the values as one line of blocks, each cell the mean of its share."""
+    import numpy as np
+
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return ""
+    cells = np.array([part.mean() for part in np.array_split(values, min(_CELLS, len(values)))])
+    low, high = cells.min(), cells.max()
+    if high == low:
+        return _BLOCKS[0] * len(cells)
+    return "".join(_BLOCKS[int(round(x))] for x in (cells - low) / (high - low) * (len(_BLOCKS) - 1))
+
+
+def render(status: dict[str, Any], plots: Mapping[str, str] | None = None) -> RenderableType:
+    """Return the status as lines for a terminal of any width; ``plots`` holds a sparkline by channel."""
     from rich.console import Group
     from rich.text import Text
 
-    lines: list[Any] = [_headline(status), _devices(status["devices"]), _channels(status["channels"])]
+    lines: list[Any] = [_headline(status), _devices(status["devices"])]
+    lines.append(_channels(status["channels"], plots or {}))
     lines.append(_hops(status))
     for event in status["events"][-_EVENTS_SHOWN:]:
         text = f"{output.local_time(event['timestamp_ns'])}  {event['kind']}  {event['message']}"
@@ -83,13 +113,13 @@ def _devices(devices: dict[str, Any]) -> RenderableType:
     return _table(("device", "rate", "readings", "last"), rows)
 
 
-def _channels(channels: dict[str, Any]) -> RenderableType:
+def _channels(channels: dict[str, Any], plots: Mapping[str, str]) -> RenderableType:
     rows = []
     for name, sample in channels.items():
         value = "-" if sample["value"] is None else output.number(sample["value"], 6)
         flagged = "" if not sample["status"] else f"status {sample['status']}"
-        rows.append((name, value, sample["unit"], flagged, bool(sample["status"])))
-    return _table(("channel", "value", "unit", ""), rows)
+        rows.append((name, value, sample["unit"], plots.get(name, ""), flagged, bool(sample["status"])))
+    return _table(("channel", "value", "unit", "", ""), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> RenderableType:

@@ -130,8 +130,8 @@ def _event_of(line: bytes) -> LateEvent | str:
     """Return the event of a line, or what is wrong with it."""
     try:
         found = json.loads(line)
-        words = [found[word] for word in _WORDS]
-        event = LateEvent(found["timestamp_ns"], *words, found.get("data"))
+        words = {word: found[word] for word in _WORDS}
+        event = LateEvent(timestamp_ns=found["timestamp_ns"], data=found.get("data"), **words)
         canonical_json(event.to_json())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GaplessError) as error:
         return f"no event: {type(error).__name__}"
