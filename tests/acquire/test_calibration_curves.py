@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ CONFIG: TypeAdapter[Any] = TypeAdapter(CurveConfig)
 TABLE = [(-2.0, 5.0), (0.0, 1.0), (0.5, 1.5), (3.0, -7.0)]
 PIECES = Piecewise([-1.0, 1.0, 4.0], [[0.0, 1.0], [1.0, -1.0, 1.0]])
 # Not a number, no end, more than half of all floats squared: what devices send when they break.
-RAW = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-5, 5) | st.sampled_from([-2.0, 0.5, 3.0, 1.0, 4.0])
+RAW = (
+    st.floats(allow_nan=True, allow_infinity=True)
+    | st.floats(-5, 5)
+    | st.sampled_from([-2.0, 0.5, 3.0, 1.0, 4.0])
+)
 
 
 @register_curve("thermistor", derivative=lambda x: -3950 / (x * x))
@@ -112,7 +117,9 @@ def test_linear_and_polynomial_formulas() -> None:
         (math.inf, -7.0, Status.ABOVE_RANGE | Status.CLAMPED),
     ],
 )
-def test_a_table_is_read_between_its_points_and_clamps_with_a_flag(x: float, y: float, status: Status) -> None:
+def test_a_table_is_read_between_its_points_and_clamps_with_a_flag(
+    x: float, y: float, status: Status
+) -> None:
     """An end value that stands in for one outside is never taken for a measured one."""
     assert Lookup(TABLE).value(x) == (y, status)
 
@@ -120,7 +127,7 @@ def test_a_table_is_read_between_its_points_and_clamps_with_a_flag(x: float, y: 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20, unique=True), st.randoms())
 def test_a_table_meets_its_points_exactly(xs: list[float], random: Any) -> None:
     """Also the last one, where a formula from the left would miss by a rounding."""
-    table = [(x, random.uniform(-100, 100)) for x in sorted(xs)]
+    table = [(round(x, 3), random.uniform(-100, 100)) for x in sorted({round(x, 3) for x in [*xs, 1e7, 2e7]})]
     curve = Lookup(table)
     assert [curve.value(x) for x, _ in table] == [(y, 0) for _, y in table]
 
@@ -152,6 +159,7 @@ def test_a_declared_tolerance_allows_a_small_jump() -> None:
         (lambda: Lookup([(1.0, 1.0), (0.0, 2.0)]), "not sorted"),
         (lambda: Lookup([(1.0, 1.0)]), "at least two points"),
         (lambda: Lookup([(0.0, 1.0), (1.0, math.nan)]), "not finite"),
+        (lambda: Lookup([(0.0, 0.0), (5e-324, 1.0)]), "slope of a table"),
         (lambda: Polynomial([1.0, math.inf]), "not finite"),
         (lambda: Polynomial([]), "at least one"),
         (lambda: Linear(math.nan), "not finite"),
@@ -180,6 +188,24 @@ def test_a_function_is_found_by_name_or_by_module() -> None:
     assert curve.slope(20.0) == -9.875
     root = FunctionCurve(CURVES.find("math:sqrt"), [(4.0, 2.0)])
     assert root.slope(9.0) == pytest.approx(1 / 6, rel=1e-9)
+
+
+def test_a_registered_function_keeps_its_derivative_by_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rig file names the module, which registers the function as it loads."""
+    source = (
+        "from gapless.acquire.calibration.function import register_curve\n"
+        "@register_curve('cube', derivative=lambda x: 'asked')\n"
+        "def cube(x):\n    return x ** 3\n"
+    )
+    (tmp_path / "my_curves.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = CURVES.find("my_curves:cube")
+    assert named.name == "my_curves:cube"
+    assert named.derivative is not None
+    assert named.derivative(1.0) == "asked"
+    assert CURVES.find("cube").function is named.function
 
 
 def test_a_function_without_a_value_gives_a_flagged_nan() -> None:

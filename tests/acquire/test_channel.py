@@ -61,7 +61,10 @@ def volts(name: str, device: str = "d") -> dict[str, Any]:
         ([channel(device=None, field=None)], "a device and a field, or derived, or analyzer"),
         ([channel(field=None)], "names its field"),
         ([channel(analyzer="x")], "a device and a field, or derived, or analyzer"),
-        ([channel(dtype="int64", calibration={"kind": "linear", "gain": 2})], "calibration: for float64 only"),
+        (
+            [channel(dtype="int64", calibration={"kind": "linear", "gain": 2})],
+            "calibration: for float64 only",
+        ),
         ([channel(dtype="string", keep_raw=True)], "keep_raw: for float64 only"),
         ([channel(dtype="text")], "dtype"),
         ([channel(valid_range=[5, 1])], "valid_range rises"),
@@ -95,7 +98,9 @@ def test_all_problems_are_told_at_once() -> None:
     """Nobody mends a rig one error at a time."""
     with pytest.raises(RigRefused) as caught:
         read_channels([channel(unit=""), channel(name="b", slope=1), volts("x"), volts("X")])
-    assert [word in str(caught.value) for word in ("has a unit", "slope", "another channel 'x'")] == [True] * 3
+    assert [word in str(caught.value) for word in ("has a unit", "slope", "another channel 'x'")] == [
+        True
+    ] * 3
 
 
 def test_defaults_say_what_is_meant() -> None:
@@ -129,7 +134,7 @@ def test_a_path_leads_to_a_field_and_into_it(path: str, found: object) -> None:
 @pytest.mark.parametrize("path", ["sv", "pvx", "status..x", "status[x]", "status[-1]", "status.a b]"])
 def test_a_path_that_leads_nowhere_is_refused(path: str) -> None:
     """The message lists the fields."""
-    with pytest.raises(RigRefused, match="no such field|no path"):
+    with pytest.raises(RigRefused, match=r"no such field|no path"):
         find_field(path, FIELDS["heater"])
 
 
@@ -185,7 +190,9 @@ def test_a_derived_channel_of_the_wrong_unit_is_refused(
     function: str, units: tuple[str, str], unit: str, words: str
 ) -> None:
     """The functions that gapless brings know what comes out of them."""
-    fields = {"d": [DeviceField("v", "float64", u) for u in units[:1]] + [DeviceField("w", "float64", units[1])]}
+    fields = {
+        "d": [DeviceField("v", "float64", u) for u in units[:1]] + [DeviceField("w", "float64", units[1])]
+    }
     a = volts("a") | {"unit": units[0]}
     b = volts("b") | {"unit": units[1], "field": "w"}
     with pytest.raises(RigRefused, match=words):
@@ -301,7 +308,9 @@ def test_samples_and_blocks_fit_their_columns(tmp_path: Any) -> None:
     )
     with gapless.connect(tmp_path) as client:
         with client.sequence_create("s") as sequence:
-            topic = sequence.topic_create(heater.topic, heater.metadata("f"), schema=group_schema(heater.channels))
+            topic = sequence.topic_create(
+                heater.topic, heater.metadata("f"), schema=group_schema(heater.channels)
+            )
             topic.push_row(5, 1, *heater.row({"pv": sample}))
             topic.push_columns(block.timestamps_ns, {"source_record": [2, 2], **block_columns(spec, block)})
         table = pa.Table.from_batches(client.sequence_handler("s").topic(heater.topic).scan())

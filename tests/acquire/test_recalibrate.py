@@ -86,7 +86,9 @@ def table(client: gapless.Client, topic: str, name: str = "run") -> pa.Table:
 
 def test_the_layer_holds_the_raw_values_under_the_new_curve(client: gapless.Client) -> None:
     """Values, uncertainty, flags; what had no value has none, and every row keeps its time and record."""
-    assert recalibrate(client, "run", {"channels": {"p": {"calibration": NEW, "uncertainty": SURE}}}, author="ada")
+    assert recalibrate(
+        client, "run", {"channels": {"p": {"calibration": NEW, "uncertainty": SURE}}}, author="ada"
+    )
     made = table(client, "recalibrated/d")
     assert made.column_names == ["timestamp_ns", "source_record", "p", "p_uncertainty", "p_status"]
     assert made.column("p").to_pylist() == pytest.approx([-9.0, 1.0, None, 81.0, 161.0])
@@ -116,7 +118,9 @@ def test_the_layer_says_where_it_comes_from(client: gapless.Client) -> None:
     """Base digest, both calibration digests, source topic, author, what it did not make again."""
     base = client.sequence_handler("run").content_digest
     old = {spec.name: calibration_entry(spec)["digest"] for spec in rig()}
-    name = recalibrate(client, "run", {"channels": {"p": {"calibration": NEW}}}, layer_name="PTB", author="ada")
+    name = recalibrate(
+        client, "run", {"channels": {"p": {"calibration": NEW}}}, layer_name="PTB", author="ada"
+    )
     assert name == "PTB"
     (layer,) = (client.path / "sequences" / "run" / "layers").iterdir()
     lineage = json.loads((layer / "manifest.json").read_bytes())["content"]["metadata"]["recalibration"]
@@ -181,7 +185,10 @@ def test_what_is_left_out_stays_as_it_was(client: gapless.Client) -> None:
         ({"channels": {"z": {"calibration": NEW}}}, "'z': the sequence has no such channel"),
         ({"channels": {}}, "at least 1"),
         ({"channels": {"p": {"slope": 2}}}, "slope"),
-        ({"channels": {"p": {"calibration": {"kind": "linear", "gain": 1, "unit": "V"}}}}, "measure different"),
+        (
+            {"channels": {"p": {"calibration": {"kind": "linear", "gain": 1, "unit": "V"}}}},
+            "measure different",
+        ),
         ({"channels": {"q": {"calibration": NEW}, "z": {}}}, "'q'.*'z'"),
         ({}, "channels"),
     ],

@@ -125,6 +125,9 @@ class Adapter(Protocol):
     def fields(self) -> Sequence[DeviceField]:
         """Return the columns of the native records; fixed from construction on."""
 
+    def channel_fields(self) -> Sequence[DeviceField]:
+        """Return the fields that channels bind to: those of the records, or what is sampled in blocks."""
+
     async def open(self) -> None:
         """Connect, or raise DeviceUnreachable. Opening an open device changes nothing."""
 

@@ -125,7 +125,7 @@ class Alarm:
         value, held = self._value, f" for {self._spec.for_s:g} s" if self._for_ns else ""
         if value is None or self._status & _UNKNOWN or math.isnan(value):
             flags = SampleStatus(self._status & _UNKNOWN)
-            return f"{self.channel} has no value to trust{held} ({flags.name or 'none'})"
+            return f"{self.channel} has no value to trust{held} ({flags.name if flags else 'NaN'})"
         limit = f"below {self._low:g}" if value < self._low else f"above {self._high:g}"
         return f"{self.channel} is {value:g} {self._unit}, {limit}{held}"
 

@@ -62,6 +62,10 @@ class Device(ABC):
     def fields(self) -> Sequence[DeviceField]:
         """Return the columns of the native records."""
 
+    def channel_fields(self) -> Sequence[DeviceField]:
+        """Return the fields that channels bind to: those of the records."""
+        return self.fields()
+
     @abstractmethod
     async def connect(self) -> None:
         """Open the connection; raise DeviceUnreachable or one of :data:`TROUBLE`."""

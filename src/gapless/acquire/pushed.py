@@ -124,6 +124,10 @@ class BlockDevice(Device):
         """Return the columns of the native records: where each block lies, not its samples."""
         return BLOCK_FIELDS
 
+    def channel_fields(self) -> Sequence[DeviceField]:
+        """Return the fields that channels bind to: those that are sampled."""
+        return self.block_fields()
+
     def stamps(self, t0_ns: int, first_index: int, count: int) -> np.ndarray:
         """Return the times of ``count`` samples: ``t0 + index * 1e9 / rate``, in integers."""
         rate = self.sample_rate

@@ -171,7 +171,7 @@ class Run:
         from gapless.acquire.run_files import SequenceFiles
 
         adapter = self._pool.adapters[device]
-        binder = ChannelBinder(device, adapter.family, adapter.fields(), self.rig.channels_of(device))
+        binder = ChannelBinder(device, adapter.family, adapter.channel_fields(), self.rig.channels)
         return StartContext(
             self.clock,
             self.authorization_id,

@@ -109,7 +109,7 @@ class _Program:
         self._give_up_s = time.monotonic() + safe.deadline_s
         self._doing = ""
         self._problems: list[str] = []
-        self._broken = False
+        self._is_broken = False
 
     def words(self) -> str:
         """Return what went wrong, and what had no answer yet."""
@@ -117,18 +117,27 @@ class _Program:
         return "; ".join([*self._problems, *pending])
 
     async def passed(self) -> bool:
-        """Open, try every step once, each with its share of the time left; return whether all were done."""
-        self._problems, self._broken = [], False
-        if not await self._try("open", self._adapter.open()):
-            return False
-        for done, step in enumerate(self._steps):
-            left_s = max(0.01, self._give_up_s - time.monotonic())
-            await self._give(step, left_s / (len(self._steps) - done))
-        if self._broken:
-            await self._try("close", self._adapter.close(), _CLOSE_S)
-        return not self._problems
+        """Try every step once and return whether all were done.
 
-    async def _give(self, step: SafeStep, limit_s: float) -> None:
+        A step may take half of its share of the time left, so that a connection that hangs can be made anew.
+        """
+        self._problems = []
+        undone = 0
+        for before, step in enumerate(self._steps):
+            if not await self._connected():
+                return False
+            left_s = max(0.02, self._give_up_s - time.monotonic())
+            undone += not await self._given(step, left_s / (len(self._steps) - before) / 2)
+        return not undone
+
+    async def _connected(self) -> bool:
+        """Drop a connection that failed, in which half an answer may wait, and open what is not open."""
+        if self._is_broken:
+            self._is_broken = False
+            await self._try("close", self._adapter.close(), _CLOSE_S)
+        return await self._try("open", self._adapter.open())
+
+    async def _given(self, step: SafeStep, limit_s: float) -> bool:
         command = Command(
             name=step.command,
             arguments=dict(step.arguments),
@@ -142,10 +151,14 @@ class _Program:
             answers.append(await self._adapter.command(command))
 
         if not await self._try(step.command, ask(), limit_s + _PAUSE_S):
-            self._broken = True
-        elif answers[0].status is not CommandStatus.DONE:
-            self._problems.append(f"{step.command} {answers[0].status}: {answers[0].message}")
-            self._broken |= answers[0].status is CommandStatus.FAILED
+            self._is_broken = True
+            return False
+        (answer,) = answers
+        if answer.status is CommandStatus.DONE:
+            return True
+        self._is_broken = answer.status is CommandStatus.FAILED
+        self._problems.append(f"{step.command} {answer.status}: {answer.message}")
+        return False
 
     async def _try(self, what: str, call: Awaitable[None], limit_s: float | None = None) -> bool:
         """Await an adapter's call; note what went wrong."""

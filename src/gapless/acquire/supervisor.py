@@ -157,9 +157,11 @@ class Supervisor:
     def _by_worker(self, device: str, safe: SafeState) -> tuple[SafeOutcome, bool]:
         """Return the outcome on the worker, and whether a worker holds the device's first connection."""
         worker = self._pool.worker_for(device)
-        begun = threading.Event()
+        begun, claim = threading.Event(), threading.Lock()
 
         async def program() -> SafeOutcome:
+            if not claim.acquire(blocking=False):  # given up: somebody else may talk to the device now
+                return SafeOutcome.unsafe(device, "begun too late")
             begun.set()
             return await run_program(worker.adapters[device], safe)
 
@@ -169,13 +171,11 @@ class Supervisor:
         except (UsageError, RuntimeError) as error:  # closed, or its loop ended at this moment
             coroutine.close()
             return SafeOutcome.unsafe(device, f"no worker: {error}"), False
-        if not begun.wait(BEGIN_S):
-            future.cancel()
+        if not begun.wait(BEGIN_S) and claim.acquire(blocking=False):
             return SafeOutcome.unsafe(device, f"its worker did not begin within {BEGIN_S:g} s"), True
         try:
             return future.result(safe.deadline_s + _MARGIN_S), True
         except (TimeoutError, CancelledError) as error:
-            future.cancel()
             words = f"its worker began and did not end within {safe.deadline_s:g} s {error}".rstrip()
             return SafeOutcome.unsafe(device, words, Via.WORKER), True
 

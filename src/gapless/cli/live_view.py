@@ -76,7 +76,7 @@ def sparkline(values: Any) -> str:
     low, high = cells.min(), cells.max()
     if high == low:
         return _BLOCKS[0] * len(cells)
-    return "".join(_BLOCKS[int(round(x))] for x in (cells - low) / (high - low) * (len(_BLOCKS) - 1))
+    return "".join(_BLOCKS[round(float(x))] for x in (cells - low) / (high - low) * (len(_BLOCKS) - 1))
 
 
 def render(status: dict[str, Any], plots: Mapping[str, str] | None = None) -> RenderableType:

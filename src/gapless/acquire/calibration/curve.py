@@ -23,8 +23,8 @@ Statuses = npt.NDArray[np.int8]
 
 
 def digest_of(document: object) -> str:
-    """Return the sha256 of a JSON value in its canonical form."""
-    return hashlib.sha256(canonical_json(document)).hexdigest()
+    """Return the digest of a JSON value in its canonical form, as ``sha256:…``."""
+    return f"sha256:{hashlib.sha256(canonical_json(document)).hexdigest()}"
 
 
 def finite(numbers: Sequence[float], what: str) -> list[float]:
@@ -62,7 +62,7 @@ class Curve(ABC):
         """Return all that decides the values, as JSON."""
 
     def digest(self) -> str:
-        """Return the sha256 of the curve's canonical JSON."""
+        """Return the digest of the curve's canonical JSON."""
         return digest_of(self.to_json())
 
     def converted(self, factor: float, offset: float) -> Curve:

@@ -12,7 +12,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,10 @@ class FunctionRegistry:
         self._known[named.name] = named
 
     def find(self, reference: str) -> Named:
-        """Return a registered function, or import ``module:function``; raises RigRefused."""
+        """Return a registered function, or import ``module:function``; raises RigRefused.
+
+        One that its module registers under another name keeps the derivative it is registered with.
+        """
         if reference in self._known:
             return self._known[reference]
         module, colon, path = reference.partition(":")
@@ -66,7 +69,11 @@ class FunctionRegistry:
                 found=reference,
                 expected=f"one of {', '.join(sorted(self._known))}, or module:function",
             )
-        return self._known.get(reference) or Named(reference, imported(module, path))
+        function = imported(module, path)
+        registered = (
+            replace(named, name=reference) for named in self._known.values() if named.function is function
+        )
+        return next(registered, Named(reference, function))
 
 
 def _origin(function: Callable[..., Any]) -> tuple[str, str]:

@@ -193,7 +193,7 @@ def getter_of(n: int, parts: tuple[Part, ...]) -> Getter:
     if not parts:
         return lambda values: values[n]
 
-    def get(values: Sequence[Any]) -> Any:
+    def get(values: Sequence[Any]) -> Any | None:
         found = values[n]
         for part in parts:
             try:

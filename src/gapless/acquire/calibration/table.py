@@ -45,22 +45,18 @@ class Lookup(Curve):
         _ascending(self.x, "a table")
         corners = list(zip(self.x, self.y, strict=True))
         gains = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(corners)]
-        # The last point has a segment of its own without rise, so that it is met exactly.
-        self._arrays = (
-            np.array(self.x),
-            np.array(self.y),
-            np.array([*gains, 0.0]),
-            np.array([*gains, gains[-1]]),
-        )
-        self._compile([*gains, 0.0], [*gains, gains[-1]])
+        # The last point begins a segment of its own, so that it is met exactly.
+        gains = finite([*gains, gains[-1]], "a slope of a table")
+        self._arrays = np.array(self.x), np.array(self.y), np.array(gains)
+        self._compile(gains)
 
-    def _compile(self, rises: list[float], gains: list[float]) -> None:
+    def _compile(self, gains: list[float]) -> None:
         xs, ys, low, high, first, last = self.x, self.y, self.x[0], self.x[-1], self.y[0], self.y[-1]
 
         def value(x: float) -> tuple[float, int]:
             if low <= x <= high:
                 n = bisect_right(xs, x) - 1
-                return ys[n] + rises[n] * (x - xs[n]), 0
+                return ys[n] + gains[n] * (x - xs[n]), 0
             if x < low:
                 return first, BELOW
             return (last, ABOVE) if x > high else (x, 0)  # the rest is NaN
@@ -77,14 +73,14 @@ class Lookup(Curve):
     def values(self, x: Floats) -> tuple[Floats, Statuses]:
         """Return the calibrated values; outside the table its ends, flagged."""
         inside, n = self._segments(x)
-        xs, ys, rises, _ = self._arrays
-        return ys[n] + rises[n] * (inside - xs[n]), _clamped(x, self.x[0], self.x[-1])
+        xs, ys, gains = self._arrays
+        return ys[n] + gains[n] * (inside - xs[n]), _clamped(x, self.x[0], self.x[-1])
 
     def slopes(self, x: Floats) -> Floats:
         """Return the rise of each value's segment, 0 outside the table."""
         _, n = self._segments(x)
         outside = ~((x >= self.x[0]) & (x <= self.x[-1]))
-        return np.where(outside, 0.0, self._arrays[3][n])
+        return np.where(outside, 0.0, self._arrays[2][n])
 
     def to_json(self) -> dict[str, Any]:
         """Return the table and the unit."""
