@@ -94,7 +94,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def is_gone(pid: int) -> bool:
     """Tell whether a process has ended."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gapless.acquire.channel import AlarmAction, ChannelSpec
+from gapless.acquire.channel import AlarmAction, read_channels
 from gapless.acquire.clock import SimulatedClock
 from gapless.acquire.device_config import DeviceConfig, OnFailure
 from gapless.acquire.emission import ChannelSample, Reading, SampleBlock, SampleStatus, SourceRecord
@@ -27,12 +27,18 @@ class Bench:
         self.clock = SimulatedClock()
         self.held_up: set[str] = set()
         self.n = 0
-        channels = [ChannelSpec(name="t", device="d", field="t", unit="degC", alarm=alarm)]
-        channels.append(ChannelSpec(name="quiet", device="e", field="q", unit="1"))
-        channels.append(
-            ChannelSpec(name="sum", derived={"function": "sum", "inputs": ("t", "quiet"), "max_age_s": 1},
-                        unit="1", alarm=alarm)
-        )  # fmt: skip
+        channels = read_channels(
+            [
+                {"name": "t", "device": "d", "field": "t", "unit": "degC", "alarm": alarm},
+                {"name": "quiet", "device": "e", "field": "q", "unit": "1"},
+                {
+                    "name": "sum",
+                    "derived": {"function": "sum", "inputs": ["t", "quiet"], "max_age_s": 1},
+                    "unit": "1",
+                    "alarm": alarm,
+                },
+            ]
+        )
         self.monitor = SafetyMonitor(
             {name: DeviceConfig(adapter="x", **config) for name in ("d", "e")},
             channels,

@@ -21,6 +21,7 @@ class Clock:
         self.now_s = 1000.0
 
     def __call__(self) -> float:
+        """Return the seconds."""
         return self.now_s
 
 

@@ -267,8 +267,10 @@ def test_devices_do_not_wait_for_each_other(heater: HeaterServer) -> None:
             "fine": config_of(others[1], off()),
             "plain": config_of(others[1], None),
         }
-        kinds: dict[str, type[Heater]] = {"wedged": Wedge}
-        reopen = lambda name: kinds.get(name, Heater)(name, configs[name])  # noqa: E731
+
+        def reopen(name: str) -> Heater:
+            return (Wedge if name == "wedged" else Heater)(name, configs[name])
+
         rig = stack.enter_context(rig_of(configs, reopen))
         with blocked(rig, "wedged"), blocked(rig, "stuck"):
             report = rig.supervisor.make_safe("fault")
@@ -323,7 +325,7 @@ def test_the_program_runs_while_the_device_is_being_read(heater: HeaterServer) -
         assert isinstance(device, Heater)
 
         async def poll() -> list[float]:
-            seen = []
+            seen: list[float] = []
             while not seen or seen[-1] != 0.0:
                 async with device.bus.lock:
                     seen += await device.read()

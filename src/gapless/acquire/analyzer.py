@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gapless.acquire.emission import ChannelSample, DeviceEvent
-from gapless.errors import RigRefused
+from gapless.errors import RigRefused, UsageError
 from gapless.flow.policy import BackpressurePolicy
 
 if TYPE_CHECKING:
+    from gapless.acquire.channel import ChannelSpec
     from gapless.acquire.conductor import Conductor
 
 _QUEUE = 4096
@@ -38,9 +39,15 @@ class Analyzer:
     """Runs one marked function as a task of the conductor."""
 
     def __init__(
-        self, name: str, function: Callable[[Any], Any], channels: Sequence[str], policy: Any
+        self,
+        name: str,
+        function: Callable[[Any], Any],
+        channels: Sequence[str],
+        policy: BackpressurePolicy,
+        foreign: frozenset[str] = frozenset(),
     ) -> None:
         self.name = name
+        self._foreign = foreign  # declared channels that are made elsewhere
         self._function = function
         self._channels = frozenset(channels)
         self._policy = policy
@@ -53,18 +60,41 @@ class Analyzer:
             while burst := await samples.get_burst():
                 for sample in burst:
                     for made in _several(self._function(sample)):
+                        self._check(made)
                         await conductor.emit_derived(made)
+
+    def _check(self, made: ChannelSample | DeviceEvent) -> None:
+        if isinstance(made, ChannelSample) and made.channel in self._foreign:
+            raise UsageError(
+                "an analyzer makes only channels that name it, and channels that no rig declares",
+                found=made.channel,
+                next_step=f'declare the channel with analyzer = "{self.name}"',
+            )
 
     def _wants(self, item: Any) -> bool:
         return getattr(item, "channel", None) in self._channels
 
 
-def analyzers_of(references: Iterable[str]) -> list[Analyzer]:
-    """Return the analyzers that a rig names as ``module:function``, or raise RigRefused."""
-    return [_load(reference) for reference in references]
+def analyzers_of(references: Iterable[str], channels: Iterable[ChannelSpec]) -> list[Analyzer]:
+    """Return the analyzers that a rig names as ``module:function``, or raise RigRefused.
+
+    A channel of the rig that an analyzer makes names it; one that names no analyzer of the rig is refused.
+    """
+    references, channels = list(references), list(channels)
+    for spec in channels:
+        if spec.analyzer is not None and spec.analyzer not in references:
+            raise RigRefused(
+                f"channel {spec.name!r} is made by an analyzer that the rig does not have",
+                found=spec.analyzer,
+                expected=", ".join(references) or "none is named",
+            )
+    return [
+        _load(reference, frozenset(spec.name for spec in channels if spec.analyzer != reference))
+        for reference in references
+    ]
 
 
-def _load(reference: str) -> Analyzer:
+def _load(reference: str, foreign: frozenset[str]) -> Analyzer:
     module_name, _, name = reference.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), name)
@@ -81,7 +111,7 @@ def _load(reference: str) -> Analyzer:
         )
     if inspect.iscoroutinefunction(function):
         raise RigRefused("an analyzer is a plain function", found=reference)
-    return Analyzer(reference, function, channels, function.policy)
+    return Analyzer(reference, function, channels, function.policy, foreign)
 
 
 def _several(made: Any) -> Iterable[ChannelSample | DeviceEvent]:

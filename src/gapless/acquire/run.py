@@ -185,7 +185,7 @@ class Run:
         from gapless.acquire.analyzer import analyzers_of
         from gapless.acquire.derived import cross_device_tasks
 
-        return [*analyzers_of(self.rig.analyzers), *cross_device_tasks(self.rig.channels)]
+        return [*analyzers_of(self.rig.analyzers, self.rig.channels), *cross_device_tasks(self.rig.channels)]
 
     def _procedure(self) -> Task | None:
         if self._method is None:

@@ -88,18 +88,8 @@ def run(args: argparse.Namespace) -> int:
             end_ns,
             args.name,
             kind=args.kind,
-            author=args.author or _user(),
+            author=args.author or options.user_name(),
             confidence=args.confidence,
         )
     output.say(f"{row.name}: labelled {args.name} from {span}")
     return 0
-
-
-def _user() -> str | None:
-    """Return the name of the user, or None in a container that has none."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # which one depends on the Python release and the system
-        return None

@@ -143,3 +143,13 @@ def connect(root: Path) -> Client:
     from gapless.client.client import connect as open_client
 
     return open_client(str(root))
+
+
+def user_name() -> str | None:
+    """Return the name of the user, or None in a container that has none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which one depends on the Python release and the system
+        return None

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapless.cli import options, output
-from gapless.cli.label import _user
 
 if TYPE_CHECKING:
     from gapless.acquire.recalibrate import Recalibration
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_recalibration(client, row.name, args.new)
         layer = None
         if not args.dry_run:
-            author = args.author or _user() or "unknown"
+            author = args.author or options.user_name() or "unknown"
             layer = write_recalibration(client, plan, layer_name=args.name, author=author)
     if args.json:
         output.say_json({"sequence": row.name, "layer": layer, "dry_run": args.dry_run, **plan.to_json()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +107,7 @@ def _one(
         while (result := run.wait(_LOOK_S)) is None:
             screen.refresh()
             if stop.stopped:
-                run.stop("stopped from the terminal", by=getpass.getuser())
+                run.stop("stopped from the terminal", by=options.user_name() or "operator")
     return result
 
 

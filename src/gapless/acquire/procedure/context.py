@@ -75,9 +75,7 @@ class ProcedureContext(Protocol):
     def last_value(self, channel: str) -> ChannelSample | SampleBlock | None:
         """Return the latest sample of a channel, None before the first."""
 
-    async def event(
-        self, severity: str, kind: str, message: str, data: dict[str, Any] | None = None
-    ) -> None:
+    async def event(self, severity: str, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
         """Record an event."""
 
     async def prompt(self, text: str, choices: Sequence[str], timeout_s: float | None) -> str:
