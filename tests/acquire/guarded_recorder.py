@@ -36,7 +36,7 @@ def main() -> None:
     config = HeaterConfig(adapter="heater", port=int(port), safe_state=off(deadline_s=deadline_s))
     with gapless.connect(store) as client, client.sequence_create("run") as sequence:
         assert sequence.path is not None
-        guard = Guard([Entry("h", config)], sequence.path, HostClock(sequence.now_ns))
+        guard = Guard([Entry("h", config)], sequence.path, HostClock(sequence.clock_base_ns))
         guard.start(60.0)
         asyncio.run(hold(config, guard, sequence, words))
         guard.disarm(30.0)

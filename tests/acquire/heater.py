@@ -19,9 +19,9 @@ from gapless.errors import DeviceFault
 
 
 class HeaterServer(socketserver.ThreadingTCPServer):
-    """Keeps ``power`` in a register; a line ``SET 5`` sets it, ``GET`` reads it.
+    """Keeps ``power`` in a register; a line ``SET 5`` sets it, ``GET`` reads it. It greets whoever connects.
 
-    ``silent``: connections by number (from 1) that are accepted and never answered. ``exclusive``: a second
+    ``silent``: connections by number (from 1) that are greeted and never answered. ``exclusive``: a second
     connection is closed while the first lives. ``refusals``: how many SETs are answered with NO first.
     """
 
@@ -83,6 +83,7 @@ class _Conversation(socketserver.StreamRequestHandler):
             return
         server.live.add(self.connection)
         try:
+            self.wfile.write(b"HEATER\n")
             for line in self.rfile:
                 if number not in server.silent:
                     self.wfile.write(self._answer(line.decode().split()) + b"\n")
@@ -135,8 +136,13 @@ class Heater(PolledDevice):
         return [DeviceField("power", "float64", "W")]
 
     async def connect(self) -> None:
-        """Connect to the heater."""
+        """Connect to the heater and wait for its greeting."""
         self._reader, self._writer = await asyncio.open_connection(self.config.host, self.config.port)
+        try:
+            await self._reader.readuntil(b"\n")
+        except BaseException:
+            await self.disconnect()
+            raise
 
     async def disconnect(self) -> None:
         """Hang up."""

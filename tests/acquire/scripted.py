@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from gapless.acquire.adapter import DeviceField
-from gapless.acquire.device_config import DeviceConfig
+from gapless.acquire.device_config import DeviceConfig, OnFailure
 from gapless.acquire.emission import Emission
 from gapless.acquire.kit import Device
 from gapless.errors import DeviceUnreachable
@@ -30,8 +30,16 @@ class ScriptedDevice(Device):
         ends: bool = False,
         fails_after: int | None = None,
         left_over: int = 0,
+        waits: bool = False,
+        on_failure: str = "crash",
     ) -> None:
-        super().__init__(name, DeviceConfig(adapter="scripted"))
+        super().__init__(name, DeviceConfig(adapter="scripted", on_failure=OnFailure(on_failure)))
+        self.go = threading.Event()  # a stream that waits begins when it is set
+        if not waits:
+            self.go.set()
+        self.offered = 0  # records of the present run
+        self.seen = 0  # commands that have reached the device
+        self.on_command: Callable[[], None] = lambda: None
         self.limit = limit
         self.resource = resource or f"sim:{name}"
         self.shares = shares
@@ -78,6 +86,7 @@ class ScriptedDevice(Device):
         """Count."""
         await super().start(context)
         self.started += 1
+        self.offered = 0
 
     async def stop(self) -> None:
         """Count."""
@@ -89,10 +98,13 @@ class ScriptedDevice(Device):
         return {"echo": self._echo, "slow": self._slow, "break": self._break}
 
     async def _echo(self, value: Any) -> Any:
+        self.seen += 1
+        self.on_command()
         self.completed.append(f"echo {value}")
         return value
 
     async def _slow(self, seconds: float) -> str:
+        self.seen += 1
         await asyncio.sleep(seconds)
         self.completed.append("slow")
         return "slow"
@@ -103,15 +115,19 @@ class ScriptedDevice(Device):
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield the records."""
         self.threads.add(threading.get_ident())
+        while not self.go.is_set() and not self.stopping:
+            await asyncio.sleep(0.002)
         for n in range(self.limit):
             if self.stopping:
                 break
             if self.fails_after is not None and n >= self.fails_after:
                 raise RuntimeError("the device broke")
+            self.offered += 1
             for emission in self.record([float(n)], self.context.clock.now_ns()):
                 yield emission
         if not self.ends:
             await self.pause(60.0)
         for n in range(self.left_over):
+            self.offered += 1
             for emission in self.record([float(-n)], self.context.clock.now_ns()):
                 yield emission

@@ -252,6 +252,39 @@ def test_a_guard_that_cannot_start_is_a_failed_preflight(tmp_path: Path, heater:
     assert guard.pid is None
 
 
+def test_a_guard_acts_though_nobody_reads_its_answer(tmp_path: Path, heater: HeaterServer) -> None:
+    """The recorder died between the order and the answer: its ends of all pipes are closed."""
+    (tmp_path / "journal").mkdir()
+    order = Guard([Entry("h", config_of(heater, off()))], tmp_path, HostClock())._order
+    process = start_guard()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdin.write(json.dumps(order).encode() + b"\n")
+    process.stdin.close()
+    assert process.wait(WAIT_S) == 0
+    assert heater.power == 0.0
+    assert len((tmp_path / "journal" / LATE_EVENTS).read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize("order", [b"", b'{"bundle": "/tm'])
+def test_a_guard_without_a_whole_order_ends(order: bytes) -> None:
+    """The recorder died before it had opened anything worth guarding."""
+    process = start_guard()
+    assert process.communicate(order, WAIT_S)[0] == b""
+    assert process.returncode == 0
+
+
+def start_guard() -> subprocess.Popen[bytes]:
+    """Start the guard process by itself."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "gapless.acquire.guard_main"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
 def test_an_order_survives_its_way(heater: HeaterServer) -> None:
     """The guard makes the same device that the rig has."""
     config = config_of(heater, off(("valve", 0.5), deadline_s=3.0))

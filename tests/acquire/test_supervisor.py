@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from tests.acquire.heater import Heater, HeaterConfig, HeaterServer, config_of, off
 
-from gapless.acquire.adapter import Adapter
+from gapless.acquire.adapter import Adapter, StartContext
+from gapless.acquire.clock import HostClock
 from gapless.acquire.device_config import SafeState
 from gapless.acquire.finding import Finding
 from gapless.acquire.pool import WorkerPool
 from gapless.acquire.safe_state import SafeReport, SafeStatus, Via, run_program
 from gapless.acquire.supervisor import Supervisor
+from gapless.flow.bridge import ThreadBridge
+from gapless.flow.policy import BackpressurePolicy
 from gapless.model.outcome import Outcome
 
 WAIT_S = 60.0
@@ -42,6 +45,12 @@ class Rig:
     def kinds(self) -> list[str]:
         """The kinds of the events told, in order."""
         return [kind for _, kind, _, _ in self.told]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is not blocked on purpose gets all the time that a busy machine takes."""
+    monkeypatch.setattr("gapless.acquire.supervisor.BEGIN_S", WAIT_S)
 
 
 @contextmanager
@@ -75,7 +84,9 @@ def blocked(rig: Rig, device: str) -> Iterator[None]:
     future = worker.submit(block())
     assert began.wait(WAIT_S)
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gapless.acquire.supervisor.BEGIN_S", 1.5)
+            yield
     finally:
         free.set()
         future.result(WAIT_S)
@@ -132,7 +143,7 @@ def test_a_stuck_worker_without_a_second_connection_is_told_as_unsafe(heater: He
 def test_a_program_that_does_not_end_is_tried_on_a_second_connection(heater: HeaterServer) -> None:
     """The first connection hangs in the middle of an order."""
     heater.silent = set(range(1, 100))
-    config = config_of(heater, off(deadline_s=0.4, second=True))
+    config = config_of(heater, off(deadline_s=2.0, second=True))
     with rig_of({"h": config}, lambda name: answering(heater, name, config)) as rig:
         report = rig.supervisor.make_safe("fault")
     (outcome,) = report.outcomes
@@ -335,6 +346,20 @@ def test_the_program_runs_while_the_device_is_being_read(heater: HeaterServer) -
         assert rig.supervisor.make_safe("fault").unsafe_devices == []
         assert set(polling.result(WAIT_S)) <= {100.0, 0.0}
     assert heater.connections == 1
+
+
+def test_a_poll_that_hangs_does_not_keep_the_program_waiting(heater: HeaterServer) -> None:
+    """The device hangs in the middle of a run's poll; the program gets its turn and a connection that answers."""
+    heater.silent = {1}
+    config = config_of(heater, off(deadline_s=8.0)).model_copy(update={"read_timeout_s": 0.3})
+    bridge: ThreadBridge[Any] = ThreadBridge("b", capacity=8, policy=BackpressurePolicy.DROP_OLDEST)
+    with rig_of({"h": config}) as rig:
+        worker = rig.pool.worker_for("h")
+        worker.arm({"h": StartContext(HostClock(), "run", recording_enabled=True)}, bridge)
+        worker.begin()
+        assert rig.supervisor.make_safe("fault").unsafe_devices == []
+        assert heater.power == 0.0
+        worker.stop()
 
 
 # -- watching -------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from gapless.store.platform import PLATFORM
@@ -20,15 +19,19 @@ class RunClock(Protocol):
 
 
 class HostClock:
-    """The wall time at the start plus boot-time monotonic time since, as the sequence's own clock.
+    """The wall time at the start plus boot-time monotonic time since.
 
-    ``now_ns`` (of the open sequence) makes both one clock; without it, as between runs, the anchor is now.
+    ``base_ns`` (an open sequence's ``clock_base_ns``) makes it the sequence's own clock; without it, as
+    between runs, the wall time is that of now. It works whatever becomes of the sequence.
     """
 
-    def __init__(self, now_ns: Callable[[], int] | None = None) -> None:
-        base_ns = time.time_ns() - PLATFORM.boot_ns()
-        self.now_ns = now_ns if now_ns is not None else lambda: base_ns + PLATFORM.boot_ns()
+    def __init__(self, base_ns: int | None = None) -> None:
+        self._base_ns = time.time_ns() - PLATFORM.boot_ns() if base_ns is None else base_ns
         self.utc_ns = time.time_ns
+
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970 that never step."""
+        return self._base_ns + PLATFORM.boot_ns()
 
 
 class SimulatedClock:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gapless.acquire.adapter import StartContext
 from gapless.acquire.databus import ConductorDataBus
+from gapless.acquire.draining import Drains, gaps_of
 from gapless.acquire.emission import (
     ChannelSample,
     Crossing,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _BEAT_S = 0.05
 _TASK_GRACE_S = 2.0
+_LOOK_S = 0.25
+_STUCK_S = 2.0  # below the grace that a device has to stop
 _MIN_CAPACITY = 64
 
 Task = Callable[["Conductor"], Any]
@@ -98,6 +101,7 @@ class Conductor:
         *,
         observer: Observer,
         make_safe: Callable[[str], Any],
+        on_running: Callable[[], None] = lambda: None,
         tolerates: Callable[[str], bool] = lambda _device: False,
         bridge_seconds: float = 2.0,
         drain_deadline_s: float = 30.0,
@@ -115,13 +119,13 @@ class Conductor:
         self.recorder = recorder
         self.latch = latch
         self.preflight_failed = False
-        self.lost_readings = 0
         self.readings: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self._workers = workers
         self._contexts = contexts
         self._observer = observer
         self._make_safe = make_safe
+        self._on_running = on_running
         self._tolerates = tolerates
         self._drain_deadline_s = drain_deadline_s
         self._length_s = length_s
@@ -132,7 +136,7 @@ class Conductor:
         self._streaming = {name for worker in workers for name in worker.adapters}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
-        self._drains: list[asyncio.Task[None]] = []
+        self._drains = Drains(self._accept, self._spread, self._drain_failed)
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- from other threads --------------------------------------------------------------------
@@ -208,10 +212,8 @@ class Conductor:
         for worker in self._workers:
             contexts = {name: self._contexts[name] for name in worker.adapters}
             await asyncio.to_thread(worker.arm, contexts, self._bridges[worker.resource_id])
-        self._drains = [
-            loop.create_task(self._drain(bridge), name=f"drain-{resource}")
-            for resource, bridge in self._bridges.items()
-        ]
+        for bridge in self._bridges.values():
+            self._drains.start(bridge)
         for analyzer in self._analyzers:
             self._tasks.append(loop.create_task(self._analyze(analyzer)))
         await asyncio.sleep(0)  # analyzers subscribe before the first sample
@@ -224,6 +226,7 @@ class Conductor:
             self.preflight_failed = True
             raise
         self.move(RunState.RUNNING)
+        self._on_running()
         self.started.set_result(None)
 
     async def _until_over(self) -> None:
@@ -247,42 +250,37 @@ class Conductor:
 
     # -- fan-out -------------------------------------------------------------------------------
 
-    async def _drain(self, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
-        try:
-            while burst := await bridge.get_burst():
-                for item in burst:
-                    if type(item) is Reading:
-                        await self._read(item)
-                    else:
-                        await self._other(item)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the task's boundary: it ends the run
-            self.stop(Outcome.FAILED if _is_storage(error) else Outcome.CRASHED, _words(error), error)
-        else:
-            return
-        while burst := await bridge.get_burst():  # a device must not wait for a disk that is gone
-            self.lost_readings += sum(type(item) is Reading for item in burst)
+    async def _accept(self, item: Any) -> None:
+        """Make a crossing durable's business: the bounded hand-over has it when this returns."""
+        recorder = self.recorder
+        if type(item) is Reading:
+            size_bytes = recorder.size_of(item)
+            if not recorder.has_room(size_bytes):
+                await recorder.room(size_bytes)
+            recorder.accept(item)
+        elif type(item) is FrameReceipt:
+            await recorder.room(64)
+            recorder.accept_receipt(item)
 
-    async def _read(self, reading: Reading) -> None:
-        recorder, bus = self.recorder, self.bus
-        size_bytes = recorder.size_of(reading)
-        if not recorder.has_room(size_bytes):
-            await recorder.room(size_bytes)
-        recorder.accept(reading)
-        record = reading.record
+    async def _spread(self, item: Any) -> None:
+        """Tell what was accepted: the monitors, the bus, then whoever watches."""
+        if type(item) is not Reading:
+            self._other(item)
+            return
+        record = item.record
         self.readings[record.device] = self.readings.get(record.device, 0) + 1
         self.last_ns[record.device] = time.monotonic_ns()
-        self._observer.observe(reading)
-        await bus.publish_burst((record, *reading.samples))
+        self._observer.observe(item)
+        await self.bus.publish_burst((record, *item.samples))
         if self.feeds:
-            self._mirror(reading)
+            self._mirror(item)
 
-    async def _other(self, item: Any) -> None:
+    def _drain_failed(self, error: BaseException) -> None:
+        self.stop(Outcome.FAILED if _is_storage(error) else Outcome.CRASHED, _words(error), error)
+
+    def _other(self, item: Any) -> None:
         kind = type(item)
         if kind is FrameReceipt:
-            await self.recorder.room(64)
-            self.recorder.accept_receipt(item)
             self.last_ns[item.camera] = time.monotonic_ns()
             self.readings[item.camera] = self.readings.get(item.camera, 0) + 1
             self._observer.heard(item.camera)
@@ -297,8 +295,7 @@ class Conductor:
                 timestamp_ns=item.timestamp_ns,
             )
         elif kind is GapReport:
-            for call in self.recorder.gap_calls(item):
-                self.events.note(call)
+            self._tell_gap(item)
             self._mirror(item)
         elif kind is StreamEnded:
             self._stream_ended(item)
@@ -325,7 +322,7 @@ class Conductor:
     async def emit_derived(self, item: ChannelSample | SampleBlock | DeviceEvent) -> None:
         """Take what an analyzer made: a sample goes the way of every sample, an event to the events."""
         if isinstance(item, DeviceEvent):
-            await self._other(item)
+            self._other(item)
             return
         await self.recorder.room(64 * len(item.values) if isinstance(item, SampleBlock) else 128)
         self.recorder.accept_derived(item)
@@ -349,54 +346,62 @@ class Conductor:
     async def _end(self) -> None:
         """Safe state, stop the devices, close the bridges, drain to the end within the deadline."""
         self.move(RunState.DRAINING)
+        freeing = asyncio.get_running_loop().create_task(self._free_stuck_readers())
         reason = str(self.latch.outcome or Outcome.COMPLETED)
         await asyncio.to_thread(self._make_safe, reason)
         stops = [asyncio.to_thread(worker.stop) for worker in self._workers]
         for problem in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(problem, BaseException):
                 self.latch.propose(Outcome.CRASHED, f"stop: {_words(problem)}", problem)
-        if self._drains:
-            _, late = await asyncio.wait(self._drains, timeout=self._drain_deadline_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=_TASK_GRACE_S)
-        self._tell_undrained()
+        undrained = await self._drains.end(self._drain_deadline_s)
+        for worker in self._workers:
+            undrained += worker.take_undelivered()
+        for gap in gaps_of(undrained, "drain_deadline"):
+            self._tell_gap(gap)
         self.bus.close()
-        if self._tasks:
-            _, late_tasks = await asyncio.wait(self._tasks, timeout=_TASK_GRACE_S)
-            for task in late_tasks:
-                task.cancel()
-            if late_tasks:
-                await asyncio.wait(late_tasks, timeout=_TASK_GRACE_S)
+        await _end_tasks(self._tasks)
+        freeing.cancel()
         for feed in list(self.feeds):
             feed.close()
 
-    def _tell_undrained(self) -> None:
-        """Count what the disk took no more of, as gap rows of each device."""
-        lost: dict[str, list[Reading]] = {}
-        for bridge in self._bridges.values():
-            while items := bridge.take_nowait(1024):
-                for item in items:
-                    if type(item) is Reading:
-                        lost.setdefault(item.record.device, []).append(item)
-        for device, readings in lost.items():
-            stamps = [reading.record.timestamp_ns for reading in readings]
-            rows = sum(_rows_of(reading) for reading in readings)
-            gap = GapReport(device, "drain_deadline", min(stamps), max(stamps), len(readings), rows)
-            for call in self.recorder.gap_calls(gap):
-                self.events.note(call)
+    async def _free_stuck_readers(self) -> None:
+        """While the run drains, a reader that takes nothing loses its subscription, not the disk its data."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_ns = time.monotonic_ns()
+            for subscription in self.bus.subscriptions:
+                since_ns = subscription.blocked_since_ns
+                if since_ns is not None and now_ns - since_ns > _STUCK_S * 1e9:
+                    subscription.close()
+                    self.events.record(
+                        "warning", "reader_dropped", f"{subscription.name} took nothing while the run drained"
+                    )
+
+    def _tell_gap(self, gap: GapReport) -> None:
+        for call in self.recorder.gap_calls(gap):
+            self.events.note(call)
+
+    @property
+    def lost_readings(self) -> int:
+        """Readings that came after the disk failed and that no row can tell of."""
+        return self._drains.lost_readings
+
+
+async def _end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Give tasks a moment to end by themselves, then cancel them."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_TASK_GRACE_S)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=_TASK_GRACE_S)
 
 
 def _bridge(worker: Worker, seconds: float) -> ThreadBridge[Crossing | StreamEnded]:
     rate = sum(adapter.expected_rate_hz for adapter in worker.adapters.values())
     capacity = max(_MIN_CAPACITY, int(rate * seconds) + 1)
     return ThreadBridge(worker.name, capacity=capacity, policy=BackpressurePolicy.BLOCK)
-
-
-def _rows_of(reading: Reading) -> int:
-    blocks = [sample for sample in reading.samples if type(sample) is SampleBlock]
-    return len(blocks[0].values) if blocks else 1
 
 
 def _is_storage(error: BaseException) -> bool:

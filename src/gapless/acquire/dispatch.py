@@ -47,7 +47,15 @@ class ConductorDispatcher:
 
     def dispatch(self, device: str, command: Command) -> Future[CommandResult]:
         """Give a command to a device, from any thread."""
-        return asyncio.run_coroutine_threadsafe(self.send(device, command), self._loop())
+        loop = self._loop()
+        sending = self.send(device, command)
+        try:
+            return asyncio.run_coroutine_threadsafe(sending, loop)
+        except RuntimeError as error:  # the run and its loop are over
+            sending.close()
+            answer: Future[CommandResult] = Future()
+            answer.set_result(refused(command, f"the run is over and takes no commands: {error}"))
+            return answer
 
     async def send(self, device: str, command: Command) -> CommandResult:
         """Give a command to a device, on the conductor's loop."""

@@ -59,6 +59,7 @@ class Guard:
         self._starts = 0
         self._disarmed = False
         self._told: set[str] = set()
+        self._lock = threading.Lock()  # a guard must not be started again behind its dismissal
 
     @property
     def is_needed(self) -> bool:
@@ -84,11 +85,13 @@ class Guard:
         if not self.is_needed:
             return
         self._spawn()
-        assert self._child is not None
-        if not self._child.wait_ready(timeout_s):
+        child = self._child
+        assert child is not None
+        if not child.wait_ready(timeout_s):
             self.disarm()
             raise PreflightFailed(
                 "the guard that makes devices safe after a crash did not become ready",
+                found=child.failure,
                 expected=f"within {timeout_s:g} s",
                 next_step="see what it printed, or set guard = false under [run] to record without one",
             )
@@ -100,19 +103,21 @@ class Guard:
 
     def poll(self) -> list[Finding]:
         """Return whether the guard was lost since the last call, and which devices it cannot make safe."""
-        child = self._child
-        if child is None or self._disarmed:
-            return []
-        found = self._cannot(child)
-        if child.has_ended:
-            self._child = None
-            child.close()
-            words = "the guard died; after a crash nobody would make the devices safe"
-            if self._starts == 1:
-                words = "the guard died and is started again"
-                self._spawn()
-            found.append(Finding("warning", "guard_lost", words, "guard", {"starts": self._starts}))
-        return found
+        with self._lock:
+            child = self._child
+            if child is None or self._disarmed:
+                return []
+            found = self._cannot(child)
+            return [*found, self._lost(child)] if child.has_ended else found
+
+    def _lost(self, child: _Child) -> Finding:
+        self._child = None
+        child.close()
+        words = "the guard died; after a crash nobody would make the devices safe"
+        if self._starts == 1:
+            words = "the guard died and is started again"
+            self._spawn()
+        return Finding("warning", "guard_lost", words, "guard", {"failure": child.failure})
 
     def _cannot(self, child: _Child) -> list[Finding]:
         new = {device: why for device, why in child.problems.items() if device not in self._told}
@@ -124,8 +129,9 @@ class Guard:
 
     def disarm(self, timeout_s: float = _ENDED_S) -> None:
         """Tell the guard that nothing is left to do and wait for its end; doing it twice changes nothing."""
-        self._disarmed = True
-        child, self._child = self._child, None
+        with self._lock:
+            self._disarmed = True
+            child, self._child = self._child, None
         if child is not None:
             child.dismiss(timeout_s)
 
@@ -143,7 +149,8 @@ class _Child:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,  # Ctrl-C and signals to the recorder's group do not reach it
         )
-        self.problems: dict[str, str] = {}
+        self.problems: dict[str, str] = {}  # devices that it cannot make safe, and why
+        self.failure: str | None = None  # of the way to it
         self.has_ended = False
         self.is_ready = False
         self._heard = threading.Event()
@@ -167,7 +174,7 @@ class _Child:
                 self._heard.set()
                 self.process.stdout.read()
         except (OSError, ValueError, KeyError) as error:  # it died meanwhile, or we were told to close
-            self.problems = {**self.problems, "guard": f"{type(error).__name__}: {error}"}
+            self.failure = f"{type(error).__name__}: {error}"
         self.has_ended = True
         self._ordered.set()
         self._heard.set()
@@ -184,7 +191,7 @@ class _Child:
         try:
             self.process.stdin.write(DONE)
         except OSError as error:  # dead already: there is nobody to tell
-            self.problems = {**self.problems, "guard": str(error)}
+            self.failure = f"{type(error).__name__}: {error}"
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from gapless.acquire.adapter import Adapter
 from gapless.acquire.device_config import SafeState
@@ -47,15 +47,18 @@ def main() -> int:
     for name in _IGNORED:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    order = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):  # the recorder died before it had anything to guard
+        return 0
+    order = json.loads(line)
     bundle = Bundle(Path(order["bundle"]))
     PLATFORM.lock(bundle.journal / GUARD_LOCK)
     wards, problems = take_order(order["devices"])
-    print(json.dumps({"problems": problems}), flush=True)
+    _say(sys.stdout, json.dumps({"problems": problems}) + "\n")
     if sys.stdin.buffer.readline() == DONE:
         return 0
     report = make_safe(wards, problems)
-    _say(_words(report))
+    _say(sys.stderr, _words(report))
     _leave(bundle, report, order["anchor_ns"] + PLATFORM.boot_ns())
     return 7 if report.unsafe_devices else 0
 
@@ -110,11 +113,13 @@ def _words(report: SafeReport) -> str:
     )
 
 
-def _say(words: str) -> bool:
-    """Print to whoever still reads; return whether it could be: the terminal may be gone with the recorder."""
+def _say(stream: TextIO | None, words: str) -> bool:
+    """Write to whoever still reads; return whether it could be: a reader may have died with the recorder."""
+    if stream is None:
+        return False
     try:
-        sys.stderr.write(words)
-        sys.stderr.flush()
+        stream.write(words)
+        stream.flush()
     except OSError:
         return False
     return True
@@ -134,10 +139,8 @@ def _leave(bundle: Bundle, report: SafeReport, now_ns: int) -> None:
     try:
         within(_REPORT_S, "report", bundle.path.name, lambda: leave_late_events(bundle, events, PLATFORM))
     except (OSError, GaplessError) as error:
-        _say(f"gapless guard: the report could not be kept: {error}\n")
+        _say(sys.stderr, f"gapless guard: the report could not be kept: {error}\n")
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # a thread that an adapter left behind must not keep the guard
+    os._exit(main())  # a thread that an adapter left behind must not keep the guard

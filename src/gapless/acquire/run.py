@@ -95,7 +95,6 @@ class Run:
         self._thread.start()
         try:
             self.conductor.started.result(_START_DEADLINE_S)
-            self.watchdog.watch()
         except BaseException as error:
             self.conductor.stop(Outcome.CRASHED, f"the start failed: {error}", error)
             self.wait()
@@ -109,7 +108,7 @@ class Run:
         self.sequence.__enter__()
         try:
             self.clock: RunClock = (
-                SimulatedClock() if settings.clock == "simulated" else HostClock(self.sequence.now_ns)
+                SimulatedClock() if settings.clock == "simulated" else HostClock(self.sequence.clock_base_ns)
             )
             self.events = EventLog(self.sequence, self.clock.now_ns)
             self.recorder = Recorder(
@@ -157,6 +156,7 @@ class Run:
             self.latch,
             observer=self.watchdog.safety,
             make_safe=self.watchdog.make_safe,
+            on_running=self.watchdog.watch,
             tolerates=self.watchdog.tolerates,
             bridge_seconds=settings.bridge_seconds,
             drain_deadline_s=settings.drain_deadline_s,
@@ -200,14 +200,19 @@ class Run:
     def _main(self) -> None:
         try:
             self.conductor.run()
-        finally:
             self.result = self._finish()
+        except BaseException as error:  # noqa: BLE001 - the thread's boundary: who waits for the run gets it
+            self.latch.propose(Outcome.FAILED, f"the end of the run failed: {error!r}", error)
+            outcome, cause = self.latch.freeze()
+            self.result = RunResult(self.name, outcome, cause, False, None, 1, error=error)
+        finally:
             self._ended.set()
 
     def _finish(self) -> RunResult:
         """Make the last events durable, seal with the outcome, and let everything go."""
         settings = self.rig.run
         sealed, error = False, self.latch.error
+        self.watchdog.supervisor.close()  # nothing is left to watch: the devices are safe and stopped
         self._tell_outcome()
         try:
             self.events.close(settings.seal_deadline_s)

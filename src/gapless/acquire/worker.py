@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from gapless.acquire.adapter import Adapter, Bus, StartContext
 from gapless.acquire.command import Command, CommandResult, refused
 from gapless.acquire.emission import ChannelSample, Crossing, DeviceEvent, Reading, SampleBlock, SourceRecord
-from gapless.errors import DeadlinePassed, DeviceFault, UsageError
+from gapless.errors import BridgeClosed, DeadlinePassed, DeviceFault, UsageError
 from gapless.flow.bridge import ThreadBridge
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ class Worker:
         self.lag_max_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._undelivered: list[Crossing] = []
         self._streams: list[asyncio.Task[None]] = []
         self._inflight: set[asyncio.Task[CommandResult]] = set()
 
@@ -247,8 +248,7 @@ class Worker:
             error = problem
         await bridge.put(StreamEnded(adapter.name, error))
 
-    @staticmethod
-    async def _cross(adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+    async def _cross(self, adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
         """Join each record with its samples and put them on the bridge as one."""
         reading: Reading | None = None
         missing = turn = 0
@@ -281,10 +281,22 @@ class Worker:
             if type(crossing) is Reading:
                 crossing.t_bridge_put_ns = monotonic_ns()
             if not put_nowait(crossing):
-                await bridge.put(crossing)
+                await self._wait_for_room(crossing, bridge)
             turn += 1
             if turn % _TURN == 0:
                 await asyncio.sleep(0)
+
+    async def _wait_for_room(self, crossing: Crossing, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+        try:
+            await bridge.put(crossing)
+        except (asyncio.CancelledError, BridgeClosed):
+            self._undelivered.append(crossing)
+            raise
+
+    def take_undelivered(self) -> list[Reading]:
+        """Return, once, the readings whose stream was cancelled while they waited for room."""
+        taken, self._undelivered = self._undelivered, []
+        return [crossing for crossing in taken if isinstance(crossing, Reading)]
 
     # -- commands ------------------------------------------------------------------------------
 

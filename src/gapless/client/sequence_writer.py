@@ -449,6 +449,12 @@ class SequenceWriter:
         """Return the sequence's clock: nanoseconds since 1970 that never step while the sequence is open."""
         return self._check_active().now_ns()
 
+    @property
+    def clock_base_ns(self) -> int:
+        """What :meth:`now_ns` adds to the boot-time clock; holds after the sequence has ended too."""
+        clock = self._header["clock"]
+        return int(clock["wall_ns"]) - int(clock["boot_ns"])
+
     def flush(self, timeout_s: float | None = None, *, encoders: bool = True) -> None:
         """Return when everything pushed before the call, in any topic and thread, is durable.
 

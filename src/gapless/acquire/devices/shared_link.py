@@ -1,0 +1,89 @@
+"""One open connection for all devices on a port: made by the first, dropped after a fault, closed by the last."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+from gapless.acquire.kit import PolledDevice
+from gapless.errors import ResourceConflict
+
+
+def serial_resource(port: str) -> str:
+    """Return the resource of a serial port, the same for every path that leads to it."""
+    return f"serial:{os.path.realpath(port)}"
+
+
+class Link(Protocol):
+    """An open connection. ``settings``: how it was opened, the same for all who share it."""
+
+    settings: Hashable
+    is_broken: bool  # closed, or an answer may still be on its way: no request may use it
+
+    async def close(self) -> None:
+        """Close; closing twice changes nothing."""
+
+
+class LinkedDevice(PolledDevice):
+    """A polled device whose connection others on the same bus may use too, one transaction at a time."""
+
+    def __init__(self, name: str, config: Any) -> None:
+        super().__init__(name, config)
+        self._is_user = False
+
+    @property
+    def shares_resource(self) -> bool:
+        """True: the bus keeps transactions apart."""
+        return True
+
+    @property
+    @abstractmethod
+    def settings(self) -> Hashable:
+        """How the connection is to be opened."""
+
+    @abstractmethod
+    async def connect_link(self, *, after_fault: bool) -> Link:
+        """Open a connection; after a fault first let pass what a device may still be sending."""
+
+    @abstractmethod
+    async def probe(self) -> None:
+        """Ask the device something, to know that it is there."""
+
+    async def connect(self) -> None:
+        """Join the connection, making it if need be, and see that the device answers."""
+        if not self._is_user:
+            self._is_user = True
+            self.bus.users += 1
+        try:
+            await self.probe()
+        except BaseException:
+            await self.disconnect()
+            raise
+
+    async def disconnect(self) -> None:
+        """Leave the connection; the last one closes it."""
+        if self._is_user:
+            self._is_user = False
+            self.bus.users -= 1
+        link = self.bus.connection
+        if not self.bus.users and link is not None:
+            self.bus.connection = link if link.is_broken else None
+            await link.close()
+
+    async def live_link(self) -> Any:
+        """Return a connection that works, a new one if the last is broken."""
+        link = self.bus.connection
+        if link is not None and link.settings != self.settings:
+            raise ResourceConflict(
+                f"device {self.name!r} and another one open {self.resource_id} differently",
+                found=f"{self.settings} and {link.settings}",
+            )
+        if link is None or link.is_broken:
+            after_fault = link is not None
+            link = self.bus.connection = await self.connect_link(after_fault=after_fault)
+        return link
+
+
+__all__ = ["Link", "LinkedDevice", "serial_resource"]
