@@ -329,6 +329,44 @@ def test_the_first_call_decides_and_an_emergency_may_ask_again(heater: HeaterSer
     assert heater.sets == [("SET", 0.0)] * 2
 
 
+def test_commands_are_barred_before_the_programs_run(heater: HeaterServer) -> None:
+    """Nothing may switch the heater on behind its program; a bar that breaks keeps no program from running."""
+    config = config_of(heater, off())
+    told: list[str] = []
+    barred: list[int] = []
+
+    def bar() -> None:
+        barred.append(len(heater.sets))
+        raise ValueError("a defect of the run")
+
+    with WorkerPool({"h": Heater("h", config)}) as pool:
+        supervisor = Supervisor(
+            pool,
+            {"h": config},
+            reopen=lambda name: Heater(name, config),
+            tell=lambda severity, kind, message, data: told.append(kind),
+            bar=bar,
+        )
+        supervisor.make_safe("a step of the method", final=False)
+        assert (barred, len(heater.sets)) == ([], 1)
+        assert supervisor.make_safe("fault").unsafe_devices == []
+        supervisor.make_safe("later")
+    assert (barred, len(heater.sets)) == ([1], 2)
+    assert told == ["safe_state", "supervisor_failed", "safe_state"]
+
+
+def test_a_step_of_the_method_does_not_stand_for_the_end(heater: HeaterServer) -> None:
+    """The method may switch the heater on again behind it: the end of the run makes it safe once more."""
+    with rig_of({"h": config_of(heater, off())}) as rig:
+        rig.supervisor.make_safe("step", final=False)
+        heater.power = 100.0
+        report = rig.supervisor.make_safe("completed")
+        assert (heater.power, report.reason) == (0.0, "completed")
+        heater.power = 100.0
+        assert rig.supervisor.make_safe("step", final=False) is report
+        assert heater.power == 100.0
+
+
 def test_the_program_runs_while_the_device_is_being_read(heater: HeaterServer) -> None:
     """Whole transactions in turn on one connection: the poll and the order each get their own answer."""
     with rig_of({"h": config_of(heater, off())}) as rig:

@@ -119,6 +119,7 @@ class Conductor:
         self.recorder = recorder
         self.latch = latch
         self.preflight_failed = False
+        self.in_flight: set[asyncio.Task[Any]] = set()  # commands on their way to a device
         self.readings: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self._workers = workers
@@ -359,7 +360,7 @@ class Conductor:
         for gap in gaps_of(undrained, "drain_deadline"):
             self._tell_gap(gap)
         self.bus.close()
-        await _end_tasks(self._tasks)
+        await _end_tasks([*self._tasks, *self.in_flight])
         freeing.cancel()
         for feed in list(self.feeds):
             feed.close()

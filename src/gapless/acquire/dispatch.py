@@ -35,6 +35,7 @@ class ConductorDispatcher:
         loop: Callable[[], asyncio.AbstractEventLoop],
         *,
         takes_commands: Callable[[], bool],
+        in_flight: set[asyncio.Task[Any]],
         journal_deadline_s: float = 5.0,
     ) -> None:
         self._pool = pool
@@ -42,26 +43,27 @@ class ConductorDispatcher:
         self._loop = loop
         self._takes_commands = takes_commands
         self._journal_deadline_s = journal_deadline_s
-        self._tasks: set[asyncio.Task[CommandResult]] = set()
+        self._in_flight = in_flight  # the run waits for them at its end
         self.last_hop_ns = 0
 
     def dispatch(self, device: str, command: Command) -> Future[CommandResult]:
         """Give a command to a device, from any thread."""
-        loop = self._loop()
-        sending = self.send(device, command)
-        try:
-            return asyncio.run_coroutine_threadsafe(sending, loop)
-        except RuntimeError as error:  # the run and its loop are over
-            sending.close()
+        if not self._takes_commands():
             answer: Future[CommandResult] = Future()
-            answer.set_result(refused(command, f"the run is over and takes no commands: {error}"))
+            answer.set_result(self._refuse_draining(device, command))
             return answer
+        return asyncio.run_coroutine_threadsafe(self.send(device, command), self._loop())
+
+    def _refuse_draining(self, device: str, command: Command) -> CommandResult:
+        result = refused(command, "the run is draining and takes no commands")
+        self._record(device, command, result, 0)
+        return result
 
     async def send(self, device: str, command: Command) -> CommandResult:
         """Give a command to a device, on the conductor's loop."""
         task = asyncio.get_running_loop().create_task(self._carry_out(device, command))
-        self._tasks.add(task)  # the loop itself keeps no task alive
-        task.add_done_callback(self._tasks.discard)
+        self._in_flight.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._in_flight.discard)
         return await asyncio.shield(task)
 
     async def _carry_out(self, device: str, command: Command) -> CommandResult:

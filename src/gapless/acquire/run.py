@@ -122,6 +122,7 @@ class Run:
                 self.events,
                 lambda: self.conductor.loop,
                 takes_commands=lambda: self.conductor.state in (RunState.PREPARING, RunState.RUNNING),
+                in_flight=self.conductor.in_flight,
             )
             self._status = RunStatus(self)
             self.events.watchers.append(self._mirror_event)

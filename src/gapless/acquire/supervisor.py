@@ -35,7 +35,7 @@ class Supervisor:
     """Makes devices safe, from any thread, within a bound; polls monitors on a thread of its own.
 
     ``reopen`` makes a device anew, not opened, for a second connection. ``tell`` takes the severity, kind,
-    message and data of an event and must never wait.
+    message and data of an event, ``bar`` lets no further command reach a device; neither may ever wait.
     """
 
     def __init__(
@@ -45,15 +45,18 @@ class Supervisor:
         *,
         reopen: Callable[[str], Adapter],
         tell: Tell,
+        bar: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
         self._programs = {name: config.safe_state for name, config in configs.items()}
         self._reopen = reopen
         self._tell = tell
+        self._bar = bar
         self._clock = clock
         self._lock = threading.Lock()
         self._report: Future[SafeReport] | None = None
+        self._is_final = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -71,23 +74,36 @@ class Supervisor:
         deadlines = [safe.deadline_s for safe in self._programs.values() if safe is not None]
         return BEGIN_S + 2 * (max(deadlines, default=0.0) + _MARGIN_S) + _MARGIN_S
 
-    def make_safe(self, reason: str, *, again: bool = False) -> SafeReport:
+    def make_safe(self, reason: str, *, final: bool = True, again: bool = False) -> SafeReport:
         """Run the program of every device, all at once, and return what became of each.
 
-        The first call of a run decides: later ones return its report, or with ``again`` run the programs
-        once more. A caller that is interrupted does not interrupt the programs.
+        The first final call of a run decides: it bars all further commands, and later calls return its report,
+        or with ``again`` run the programs once more. One that is not final, as a step of a method, bars
+        nothing and so decides nothing. A caller that is interrupted does not interrupt the programs.
         """
         with self._lock:
-            if self._report is None or (again and self._report.done()):
+            if self._must_begin(final=final, again=again):
                 self._report = Future()
+                self._is_final = final
                 self._begin(reason, self._report)
             report = self._report
+            assert report is not None
         try:
             return report.result(self.bound_s + _MARGIN_S)
         except TimeoutError as error:
             return self._all_unsafe(reason, f"no answer within {self.bound_s:g} s {error}".rstrip())
 
+    def _must_begin(self, *, final: bool, again: bool) -> bool:
+        known = self._report
+        if known is None:
+            return True
+        if self._is_final:
+            return again and known.done()
+        return final or known.done()
+
     def _begin(self, reason: str, report: Future[SafeReport]) -> None:
+        if self._is_final:
+            self._bar_commands()
         thread = threading.Thread(
             target=self._secure_all, args=(reason, report), name="gapless-safe-state", daemon=True
         )
@@ -95,6 +111,12 @@ class Supervisor:
             thread.start()
         except RuntimeError as error:  # the system has no thread left
             report.set_result(self._all_unsafe(reason, str(error)))
+
+    def _bar_commands(self) -> None:
+        try:
+            self._bar()
+        except BaseException as error:  # noqa: BLE001 - the run's callback: told, and the programs run all the same
+            self._tell("error", "supervisor_failed", f"commands are not barred: {error}", {})
 
     def _all_unsafe(self, reason: str, message: str) -> SafeReport:
         outcomes = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import random
 import threading
 import time
@@ -31,6 +32,8 @@ _KINDS: Mapping[int, Kind] = {
     16: "holding",
 }
 _WAIT_S = 30.0
+# The faults that are made here on purpose would be printed as the server's errors.
+logging.getLogger("pymodbus").addHandler(logging.NullHandler())
 _GARBAGE_BYTES = 24
 
 
@@ -188,7 +191,7 @@ class ModbusServer:
         self._loop = asyncio.get_running_loop()
         began.set()
         await self._ended.wait()
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
         await asyncio.sleep(0.02)  # the transports close in the loop's next turns
 
     def _build(self) -> ModbusTcpServer | ModbusSerialServer:

@@ -7,6 +7,7 @@ may still send is never taken for the answer to another request.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -29,6 +30,10 @@ _READS = {
     PointKind.COIL: ("read_coils", 1),
     PointKind.DISCRETE: ("read_discrete_inputs", 2),
 }
+
+
+# What pymodbus would print for each failed request stands in the DeviceFault.
+logging.getLogger("pymodbus").addHandler(logging.NullHandler())
 
 
 class ModbusLink:
