@@ -42,7 +42,13 @@ class SmallRun:
             "cause": None,
             "elapsed_s": 1.5,
             "devices": {
-                "oven": {"readings": 30, "rate_hz": 10.0, "age_s": 0.1, "silence_deadline_s": 5.0, "state": "ok"}
+                "oven": {
+                    "readings": 30,
+                    "rate_hz": 10.0,
+                    "age_s": 0.1,
+                    "silence_deadline_s": 5.0,
+                    "state": "ok",
+                }
             },
             "channels": {
                 "heater_pv": {"value": 580.25, "unit": "degC", "status": 0, "timestamp_ns": 1_000_000_000},
@@ -52,9 +58,18 @@ class SmallRun:
             "writer": {"waiting_rows": 12, "headroom_bytes": 1000, "turn_age_s": 0.1, "readings": 30},
             "saturation": {"deadline_s": 10.0, "worst": "writer", "held_s": 4.0},
             "events": [
-                {"severity": "warning", "kind": "alarm", "message": "hot", "source": "s", "data": None, "timestamp_ns": 5}
+                {
+                    "severity": "warning",
+                    "kind": "alarm",
+                    "message": "hot",
+                    "source": "s",
+                    "data": None,
+                    "timestamp_ns": 5,
+                }
             ],
-            "procedure": {"method": "m", "text": "step 1 of 2: hold", "prompts": self.prompts} if self.prompts else None,
+            "procedure": {"method": "m", "text": "step 1 of 2: hold", "prompts": self.prompts}
+            if self.prompts
+            else None,
         }
 
     def note(self, text: str, by: str) -> None:

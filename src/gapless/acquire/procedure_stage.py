@@ -13,9 +13,11 @@ import msgspec
 from gapless.acquire.clock import RunClock
 from gapless.acquire.command import Command, CommandResult
 from gapless.acquire.emission import ChannelSample, SampleBlock
+from gapless.acquire.procedure.executor import Executor
 from gapless.errors import NotFound, UsageError
 from gapless.flow.policy import BackpressurePolicy
 from gapless.flow.subscription import Subscription
+from gapless.model.outcome import Outcome
 
 if TYPE_CHECKING:
     from gapless.acquire.conductor import Conductor
@@ -44,15 +46,14 @@ class ProcedureStage:
         self._run = run
         self._method = method
         self._prompts: dict[str, _Prompt] = {}
-        self._performance: Any = None
+        self._performance: Executor | None = None
 
     async def perform(self, conductor: Conductor) -> None:
         """Run the method to its end; what it raises ends the run."""
-        from gapless.acquire.procedure.executor import Executor
-
-        assert conductor is self._run.conductor
         self._performance = Executor(self._method, self._run.rig, self)
-        await self._performance.run()
+        end = await self._performance.run()
+        if end.abort_reason is not None:
+            conductor.stop(Outcome.ABORTED, end.abort_reason)
 
     def status(self) -> dict[str, Any]:
         """Return what the method is at, and what it asks."""

@@ -15,6 +15,7 @@ from gapless.acquire.clock import HostClock, RunClock, SimulatedClock
 from gapless.acquire.command import Command, CommandResult
 from gapless.acquire.conductor import Conductor, RunState, Task
 from gapless.acquire.dispatch import ConductorDispatcher
+from gapless.acquire.emission import DeviceEvent
 from gapless.acquire.ending import OutcomeLatch, RunResult, exit_code_of
 from gapless.acquire.event_log import EventLog
 from gapless.acquire.pool import WorkerPool
@@ -342,9 +343,12 @@ class Run:
         return bridge
 
     def _mirror_event(self, entry: Entry) -> None:
+        event = DeviceEvent(
+            entry.source, entry.timestamp_ns, entry.severity, entry.kind, entry.message, entry.data
+        )
         for bridge in list(self.conductor.feeds):
             try:
-                bridge.put_nowait(entry)
+                bridge.put_nowait(event)
             except BridgeClosed:
                 self.conductor.feeds.remove(bridge)
 
