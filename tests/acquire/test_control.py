@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -201,10 +202,8 @@ def test_noise_never_ends_the_server(server: ControlServer) -> None:
 def test_a_line_that_is_too_long_is_refused(server: ControlServer) -> None:
     """A client that sends more than 64 KiB without an end is told so and let go; others are served."""
     with Raw(server.path) as raw:
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             raw.say(b"x" * (messages.MAX_REQUEST_BYTES * 4))
-        except (BrokenPipeError, ConnectionResetError) as error:
-            assert error.errno
         assert "too long" in raw.read()["error"]["message"]
     with ControlClient(server.path) as client:
         assert client.status()["sequence"] == "x"

@@ -104,8 +104,13 @@ class Bus:
 class Adapter(Protocol):
     """One device. ``resource_id`` (``scheme:body``) is known before anything is opened."""
 
-    name: str
-    family: str
+    @property
+    def name(self) -> str:
+        """The device's name in the rig."""
+
+    @property
+    def family(self) -> str:
+        """What kind of device it is: the first part of every ``source_record_id``."""
 
     @property
     def resource_id(self) -> str:

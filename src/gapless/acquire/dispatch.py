@@ -90,6 +90,8 @@ class ConductorDispatcher:
                 await asyncio.wrap_future(issued)
         except (GaplessError, OSError, TimeoutError) as error:
             return refused(command, f"the journal did not take the intent in time: {error}")
+        if not self._takes_commands():
+            return refused(command, "the run began to drain before the command was sent")
         sent_ns = time.monotonic_ns()
         try:
             async with asyncio.timeout(command.timeout_s + _GRACE_S):

@@ -36,6 +36,7 @@ class Device(ABC):
         self.config = config
         self.bus = Bus()
         self.is_open = False
+        self._opening = asyncio.Lock()
         self._context: StartContext | None = None
         self._stopping = asyncio.Event()
         self._n = 0
@@ -91,14 +92,16 @@ class Device(ABC):
     def share(self, bus: Bus) -> None:
         """Use the resource's bus from now on."""
         self.bus = bus
+        self._opening = asyncio.Lock()  # a lock belongs to the loop it was first waited on
 
     async def open(self) -> None:
         """Connect within ``open_timeout_s``, or raise DeviceUnreachable."""
-        if self.is_open:
-            return
         try:
-            async with asyncio.timeout(self.config.open_timeout_s):
+            async with asyncio.timeout(self.config.open_timeout_s), self._opening:
+                if self.is_open:  # a safe-state program and a stream that reconnects may meet here
+                    return
                 await self.connect()
+                self.is_open = True
         except DeviceUnreachable:
             raise
         except TROUBLE as error:
@@ -107,7 +110,6 @@ class Device(ABC):
                 found=_words(error),
                 expected=f"a connection to {self.resource_id} within {self.config.open_timeout_s:g} s",
             ) from error
-        self.is_open = True
 
     async def close(self) -> None:
         """Disconnect; closing twice changes nothing."""

@@ -126,7 +126,7 @@ class ProcedureStage:
 
     async def request_safe_shutdown(self, reason: str) -> SafeReport:
         """Run every device's safe-state program."""
-        return await asyncio.to_thread(self._run.watchdog.make_safe, reason)
+        return await asyncio.to_thread(self._run.watchdog.make_safe, reason, final=False)
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

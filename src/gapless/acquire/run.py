@@ -177,10 +177,10 @@ class Run:
         return StartContext(
             self.clock,
             self.authorization_id,
-            True,
-            binder,
-            SequenceFiles(self.sequence),
-            self.sequence.path,
+            recording_enabled=True,
+            binder=binder,
+            files=SequenceFiles(self.sequence),
+            bundle_path=self.sequence.path,
         )
 
     def _analyzers(self) -> list[Task]:
@@ -206,7 +206,9 @@ class Run:
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: who waits for the run gets it
             self.latch.propose(Outcome.FAILED, f"the end of the run failed: {error!r}", error)
             outcome, cause = self.latch.freeze()
-            self.result = RunResult(self.name, outcome, cause, False, None, 1, error=error)
+            self.result = RunResult(
+                self.name, outcome, cause, sealed=False, content_digest=None, exit_code=1, error=error
+            )
         finally:
             self._ended.set()
 
@@ -214,7 +216,7 @@ class Run:
         """Make the last events durable, seal with the outcome, and let everything go."""
         settings = self.rig.run
         sealed, error = False, self.latch.error
-        self.watchdog.supervisor.close()  # nothing is left to watch: the devices are safe and stopped
+        self.watchdog.close()  # nothing is left to watch or guard: the devices are safe and stopped
         self._tell_outcome()
         try:
             self.events.close(settings.seal_deadline_s)
@@ -270,7 +272,7 @@ class Run:
 
     def _release(self) -> None:
         """Let guard, control socket and devices go; each is tried, and what fails is told at the end."""
-        for close in [*self._closers, self.watchdog.close, *([self._pool.close] if self._own_pool else [])]:
+        for close in [*self._closers, *([self._pool.close] if self._own_pool else [])]:
             try:
                 close()
             except (GaplessError, OSError, RuntimeError, TimeoutError) as problem:
@@ -331,7 +333,7 @@ class Run:
 
     def emergency_stop(self, reason: str, by: str) -> SafeReport:
         """Put every device into its safe state now, then end the run."""
-        report = self.watchdog.make_safe(f"emergency stop: {reason}")
+        report = self.watchdog.make_safe(f"emergency stop: {reason}", again=True)
         self.events.record("warning", "emergency_stop", reason, source=by, data=report.to_json())
         self.conductor.stop(Outcome.ABORTED, f"emergency stop: {reason}")
         return report

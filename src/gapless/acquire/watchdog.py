@@ -40,6 +40,7 @@ class Watchdog:
             self._configs,
             reopen=lambda name: run.rig.make_adapters()[name],
             tell=self._tell,
+            bar=self._bar,
         )
         assert run.sequence.path is not None
         devices = run.rig.devices.values() if settings.guard else ()
@@ -59,18 +60,29 @@ class Watchdog:
     def close(self) -> None:
         """End the watch and let the guard go, which then does nothing."""
         self.supervisor.close()
-        self._guard.disarm()
+        self.disarm()
 
     def _held_up(self, device: str) -> bool:
         """Whether readings of the device wait before the conductor."""
         bridge = self._run.conductor.bridges[self._run.pool.worker_for(device).resource_id]
         return bridge.depth > 0
 
+    def disarm(self) -> None:
+        """Let the guard go: the devices are safe and stopped, or reported unsafe."""
+        self._guard.disarm()
+
     # -- safe state ----------------------------------------------------------------------------
 
-    def make_safe(self, reason: str) -> SafeReport:
-        """Run every device's program; bounded, from any thread. The first call of a run decides."""
-        return self.supervisor.make_safe(reason)
+    def make_safe(self, reason: str, *, final: bool = True, again: bool = False) -> SafeReport:
+        """Run every device's program; bounded, from any thread. The first final call of a run decides.
+
+        ``final``: commands are refused from then on. ``again``: run the programs once more.
+        """
+        return self.supervisor.make_safe(reason, final=final, again=again)
+
+    def _bar(self) -> None:
+        for worker in self._run.pool.workers:
+            worker.bar()
 
     @property
     def report(self) -> SafeReport | None:

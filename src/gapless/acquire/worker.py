@@ -59,6 +59,7 @@ class Worker:
         self.state = WorkerState.CLOSED
         self.bridge: ThreadBridge[Crossing | StreamEnded] | None = None
         self.heartbeat_ns = 0
+        self.is_barred = False  # the devices are in their safe state: nothing may switch them on again
         self.lag_max_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -181,6 +182,7 @@ class Worker:
     def arm(self, contexts: Mapping[str, StartContext], bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
         """Start every device for a run whose emissions go to ``bridge``."""
         self._move(WorkerState.ARMED)
+        self.is_barred = False
         self.bridge = bridge
         self.call(self._start_all(contexts), _STOP_GRACE_S + len(self.adapters), "start")
 
@@ -215,6 +217,7 @@ class Worker:
             if self.bridge is not None:
                 self.bridge.close()
             self.state = WorkerState.IDLE
+            self.is_barred = False
 
     async def _stop_all(self, grace_s: float) -> None:
         await asyncio.wait_for(
@@ -310,7 +313,13 @@ class Worker:
             return answer
         return self.submit(self._obey(self.adapters[device], command))
 
+    def bar(self) -> None:
+        """Refuse every command from now until the end of the run; the safe-state programs are not commands."""
+        self.is_barred = True
+
     async def _obey(self, adapter: Adapter, command: Command) -> CommandResult:
+        if self.is_barred:
+            return refused(command, "the devices are in their safe state")
         task = asyncio.get_running_loop().create_task(adapter.command(command))
         self._inflight.add(task)
         task.add_done_callback(self._ended_command)

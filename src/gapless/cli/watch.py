@@ -1,8 +1,9 @@
 """Follow an open sequence: rows, rates, the last values and how far the data lags behind the clock.
 
-Draws over itself on a terminal and prints a line per second elsewhere. Reads what is durable, never holds
-the recorder up, and ends when the sequence is sealed or discarded; of one that is not open it says how it
-ended. Ctrl-C stops watching, not recording.
+Draws over itself on a terminal and prints a line per second elsewhere. Of a rig's run it shows what the run
+says: devices, channels with units and status, queues, the countdown to a safe shutdown, events. Of any other
+recording it reads what is durable. Never holds the recorder up, and ends when the sequence is sealed or
+discarded; of one that is not open it says how it ended. Ctrl-C stops watching, not recording.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import description, options, output
+from gapless.cli.run_lines import event_line, status_line, status_lines
+from gapless.cli.run_watch import RunWatch
 from gapless.cli.show import state_text
 from gapless.errors import IntegrityError
 from gapless.store.layout import Bundle
@@ -68,17 +71,40 @@ def run(args: argparse.Namespace) -> int:
     painter = _Painter(live=output.is_terminal(sys.stdout))
     follower = _Follower(bundle)
     begin_s = time.monotonic()
-    while row.state == "open":
-        look_s = time.monotonic()
-        alive = PLATFORM.is_locked(bundle.lock)  # asked first: what was durable before its end is seen below
-        views = follower.look()
-        if views is None or not alive:
-            break
-        _show(args, painter, row.name, "open", views)
-        if args.length is not None and look_s - begin_s + args.every > args.length:
-            return 0
-        time.sleep(max(0.0, look_s + args.every - time.monotonic()))
+    with RunWatch(bundle) as watched:
+        while row.state == "open":
+            look_s = time.monotonic()
+            alive = PLATFORM.is_locked(
+                bundle.lock
+            )  # asked first: what was durable before its end is seen below
+            status = watched.status()
+            views = follower.look() if status is None or args.json else {}
+            if views is None or not alive:
+                break
+            if status is None or args.json:
+                _show(args, painter, row.name, "open", views, status)
+            else:
+                _show_run(painter, status)
+            if args.length is not None and look_s - begin_s + args.every > args.length:
+                return 0
+            _pause(args, painter, watched, look_s + args.every - time.monotonic())
     return _end(args, row.name, bundle)
+
+
+def _pause(args: argparse.Namespace, painter: _Painter, watched: RunWatch, length_s: float) -> None:
+    """Wait for the next look; where lines are printed, print events as they come."""
+    for event in watched.events(max(0.0, length_s)):
+        if not painter.live and not args.json:
+            output.say(event_line(event))
+            sys.stdout.flush()
+
+
+def _show_run(painter: _Painter, status: dict[str, Any]) -> None:
+    if painter.live:
+        painter.paint(status_lines(status))
+    else:
+        output.say(f"{time.strftime('%H:%M:%S')} {status_line(status)}")
+        sys.stdout.flush()
 
 
 class _Follower:
@@ -146,14 +172,21 @@ def _last_values(batch: pa.RecordBatch) -> dict[str, Any]:
 
 
 def _show(
-    args: argparse.Namespace, painter: _Painter, name: str, state: str, views: dict[str, TopicView]
+    args: argparse.Namespace,
+    painter: _Painter,
+    name: str,
+    state: str,
+    views: dict[str, TopicView],
+    status: dict[str, Any] | None = None,
 ) -> None:
     if args.json:
-        known = {
+        known: dict[str, Any] = {
             "name": name,
             "state": state,
             "topics": {topic: asdict(view) for topic, view in views.items()},
         }
+        if status is not None:
+            known["run"] = status
         output.say(json.dumps(output.plain(known), allow_nan=False))
     elif painter.live:
         painter.paint([f"{name}  {state}", *_table(views)])

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gapless.store.declaration import TopicDeclaration
+from gapless.store.layout import EVENTS_INDEX
 from gapless.store.reserved import EVENTS, QUARANTINE
 from gapless.store.writer import BundleWriter, TopicState
 
-_INDEX_AND_SCHEMA = {"_events": (1, EVENTS), "_quarantine": (3, QUARANTINE)}
+_INDEX_AND_SCHEMA = {"_events": (EVENTS_INDEX, EVENTS), "_quarantine": (3, QUARANTINE)}
 
 
 class ReservedRows:

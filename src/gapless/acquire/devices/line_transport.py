@@ -1,0 +1,200 @@
+"""Lines of bytes over TCP or a serial port, with what is needed to trust them.
+
+A line comes with the moment its last byte arrived. What came before a question is thrown away, and after
+anything but a whole answer the connection is not used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Self
+
+from gapless.errors import DeviceFault, DeviceUnreachable, MissingExtra
+
+if TYPE_CHECKING:
+    import serial
+
+_QUIET_S = 0.1  # a line that was silent for so long carries no late answer
+_MOST_BYTES = 1 << 20
+_READ_BYTES = 65_536
+
+
+class LineInbox(asyncio.Protocol):
+    """Cuts what arrives into lines. ``stamp`` is asked when the end of a line arrives."""
+
+    def __init__(self, line_end: bytes) -> None:
+        self.line_end = line_end
+        self.stamp: Callable[[], int] = time.monotonic_ns
+        self.lines: deque[tuple[bytes, int]] = deque()
+        self.rest = bytearray()
+        self.error: str = ""
+        self.heard_s = time.monotonic()
+        self._came = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        self.heard_s = time.monotonic()
+        *ended, rest = (bytes(self.rest) + data).split(self.line_end)
+        stamp = self.stamp() if ended else 0
+        self.lines.extend((line, stamp) for line in ended)
+        self.rest[:] = rest
+        if len(self.rest) > _MOST_BYTES:
+            self.connection_lost(None)
+            self.error = f"{_MOST_BYTES} bytes came without an end of line"
+        self._came.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Note the end of the connection; what arrived before it can still be taken."""
+        self.error = self.error or (str(error) if error is not None else "the connection was closed")
+        self._came.set()
+
+    def discard(self) -> None:
+        """Forget what has arrived."""
+        self.lines.clear()
+        self.rest.clear()
+
+    async def wait(self) -> None:
+        """Wait until a line is there; raise DeviceFault when the connection ends before."""
+        while not self.lines:
+            if self.error:
+                raise DeviceFault(f"the connection broke: {self.error}", found=self.heard())
+            self._came.clear()
+            await self._came.wait()
+
+    def heard(self) -> str:
+        """Return what came without an end of line, in words."""
+        return f"{bytes(self.rest[-64:])!r} without an end of line" if self.rest else "nothing"
+
+
+class LineLink:
+    """An open connection that speaks in lines."""
+
+    def __init__(self, settings: Hashable, inbox: LineInbox) -> None:
+        self.settings = settings
+        self.inbox = inbox
+        self._is_closed = False
+        self._transport: asyncio.Transport | None = None
+        self._port: serial.Serial | None = None
+
+    @classmethod
+    async def open(cls, settings: Any, *, after_fault: bool = False) -> Self:
+        """Open ``(line, tcp, end, host, port)`` or ``(line, serial, end, path, baudrate, bits, parity, stop)``.
+
+        Raises DeviceUnreachable, or MissingExtra where pyserial is needed and not installed.
+        """
+        link = cls(settings, LineInbox(settings[2]))
+        try:
+            if settings[1] == "tcp":
+                await link._open_tcp(*settings[3:])
+            else:
+                link._open_serial(*settings[3:])
+            if after_fault:
+                await link._let_pass()
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    async def _open_tcp(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._transport, _ = await loop.create_connection(lambda: self.inbox, host, port)
+        except OSError as error:
+            raise DeviceUnreachable(f"nobody answers at {host}:{port}", found=str(error)) from error
+
+    def _open_serial(self, path: str, baudrate: int, bits: int, parity: str, stop_bits: int) -> None:
+        try:
+            import serial
+        except ImportError as error:
+            raise MissingExtra(
+                "devices on a serial port need pyserial", next_step="pip install 'gapless[serial]'"
+            ) from error
+        try:
+            self._port = serial.Serial(
+                path, baudrate, bits, parity, stop_bits, timeout=0, write_timeout=0, exclusive=True
+            )
+            self._port.reset_input_buffer()
+            asyncio.get_running_loop().add_reader(self._port.fileno(), self._take)
+        except (OSError, ValueError) as error:
+            raise DeviceUnreachable(f"{path} cannot be opened", found=str(error)) from error
+
+    def _take(self) -> None:
+        assert self._port is not None
+        try:
+            data = self._port.read(_READ_BYTES)
+        except OSError as error:
+            self._leave_loop()
+            self.inbox.connection_lost(error)
+            return
+        if data:
+            self.inbox.data_received(data)
+
+    def _leave_loop(self) -> None:
+        if self._port is not None and self._port.is_open:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._port.fileno())
+            loop.remove_writer(self._port.fileno())
+
+    async def _let_pass(self) -> None:
+        """Throw away what comes in until the line has been silent for a moment."""
+        self.inbox.heard_s = time.monotonic()
+        while (left_s := self.inbox.heard_s + _QUIET_S - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
+        self.inbox.discard()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the connection is closed, by whomever."""
+        return self._is_closed or bool(self.inbox.error)
+
+    async def close(self) -> None:
+        """Close; closing twice changes nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.inbox.connection_lost(None)
+        if self._transport is not None:
+            self._transport.abort()
+            await asyncio.sleep(0)  # the socket is closed in the loop's next turn
+        if self._port is not None:
+            self._leave_loop()
+            self._port.close()
+
+    # -- lines ---------------------------------------------------------------------------------
+
+    async def send(self, data: bytes) -> None:
+        """Send all bytes; the device may take its time within the caller's limit."""
+        if self._transport is not None:
+            self._transport.write(data)
+            return
+        assert self._port is not None
+        while data:
+            data = data[self._write(data) :]
+            if data:
+                await self._writable()
+
+    def _write(self, data: bytes) -> int:
+        assert self._port is not None
+        return self._port.write(data) or 0
+
+    async def _writable(self) -> None:
+        assert self._port is not None
+        loop = asyncio.get_running_loop()
+        room: asyncio.Future[None] = loop.create_future()
+        fd = self._port.fileno()
+        loop.add_writer(fd, lambda: room.done() or room.set_result(None))
+        try:
+            await room
+        finally:
+            loop.remove_writer(fd)
+
+    async def line(self) -> tuple[bytes, int]:
+        """Return the next line without its end, and its stamp; raise DeviceFault at the connection's end."""
+        await self.inbox.wait()
+        return self.inbox.lines.popleft()
+
+
+__all__ = ["LineInbox", "LineLink"]
