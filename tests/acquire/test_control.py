@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import random
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -25,6 +26,7 @@ from gapless.errors import ControlFailed, NotFound
 from .small_run import SmallRun, block, event, reading
 
 DEADLINE_S = 30.0
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "control.md"
 
 
 @pytest.fixture
@@ -149,6 +151,13 @@ def test_a_fault_of_the_run_is_an_answer(
     with pytest.raises(ControlFailed, match="ZeroDivisionError: a defect"):
         client.status()
     client.note("still here", by="ada")
+
+
+def test_the_page_shows_requests_that_are_understood() -> None:
+    """The documentation shows each verb once, and each line is a request."""
+    [shown] = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    kinds = {type(messages.decode_request(line.encode())) for line in shown.splitlines()}
+    assert kinds == set(get_args(messages.Request))
 
 
 # -- bad input -------------------------------------------------------------------------------------

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from gapless.acquire.procedure.method import iter_batch, load_method
+from gapless.acquire.procedure.steps import AnyStepSpec
 from gapless.acquire.procedure.timeline import timeline
 from gapless.errors import NotFound, RigRefused
 from gapless.model.metadata import canonical_json
 
 from .stage import SmallRig, method_of
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 
 TEXT = """
 [method]
@@ -214,6 +218,23 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """A missing file is told as such."""
     with pytest.raises(NotFound, match="no such method file"):
         load_method(tmp_path / "m.toml", SmallRig())
+
+
+def test_the_page_shows_methods_that_load(tmp_path: Path) -> None:
+    """Every method file in the documentation is accepted on a rig with its channels and setpoints."""
+    shown = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    loaded = [load_method(written(tmp_path, text), SmallRig()) for text in shown]
+    assert [len(list(iter_batch(method))) for method in loaded] == [1, 3]
+
+
+def test_the_page_names_every_field_of_every_step() -> None:
+    """The table of steps has a row for each kind with all of its fields."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE.read_text(encoding="utf-8"), re.M))
+    kinds = {get_args(spec.model_fields["kind"].annotation)[0]: spec for spec in get_args(AnyStepSpec)}
+    assert rows.keys() == kinds.keys()
+    for kind, spec in kinds.items():
+        names = {field.alias or name for name, field in spec.model_fields.items()} - {"kind"}
+        assert names == set(re.findall(r"`(\w+)(?: = [^`]*)?`", rows[kind]))
 
 
 def test_one_method_is_a_batch_of_one(tmp_path: Path) -> None:

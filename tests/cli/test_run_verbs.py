@@ -7,19 +7,19 @@ import os
 import pty
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from tests.acquire.small_run import SmallRun, event
 
 import gapless
 from gapless.acquire.command import Command
 from gapless.acquire.control.server import ControlServer
-from tests.acquire.small_run import SmallRun, event
 
 from .conftest import Cli, environment
 
@@ -193,7 +193,6 @@ def test_watching_prints_events_and_ends_with_the_run(tmp_path: Path, recording:
     watcher = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    ended = threading.Event()
     try:
         deadline_s = time.monotonic() + DEADLINE_S
         while not recording.run.feeds:
@@ -207,7 +206,6 @@ def test_watching_prints_events_and_ends_with_the_run(tmp_path: Path, recording:
             assert lines[-1], "the watcher ended"
         recording.run.end()
         recording.end()
-        ended.set()
         out, err = watcher.communicate(timeout=DEADLINE_S)
     finally:
         if watcher.poll() is None:
@@ -219,8 +217,8 @@ def test_watching_prints_events_and_ends_with_the_run(tmp_path: Path, recording:
 
 def test_a_run_that_loses_its_socket_is_still_followed(cli: Cli, recording: Recording) -> None:
     """Without the socket the watcher reads what is durable, as with any recording."""
-    with recording.sequence.topic_create("t", schema={"a": "float64"}) as topic:
-        topic.push_row(1, 2.0)
+    topic = recording.sequence.topic_create("t", schema=pa.schema([("a", pa.float64())]))
+    topic.push_row(None, 2.0)
     recording.sequence.flush()
     recording.server.close()
     known = json.loads(cli("watch", "oven-1", "--for", "100ms", "--json").stdout)

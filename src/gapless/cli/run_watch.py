@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 
 
 class RunWatch:
-    """A watcher of the run that records a bundle; ``problem`` says why it has no run to ask."""
+    """A watcher of the run that records a bundle, if one does and can be asked."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.problem: ControlFailed | NotFound | None = None
-        self._client = self._connect(bundle)
+    def __init__(self, bundle: Bundle | None) -> None:
+        self._client = None if bundle is None else self._connect(bundle)
 
     def _connect(self, bundle: Bundle) -> ControlClient | None:
         from gapless.acquire.control.client import ControlClient
 
         try:
             client = ControlClient.connect(bundle)
+        except (ControlFailed, NotFound):
+            return None
+        try:
             client.subscribe(channels=[])
-        except (ControlFailed, NotFound) as error:
-            self.problem = error
+        except ControlFailed:
+            client.close()
             return None
         return client
 
@@ -38,8 +40,8 @@ class RunWatch:
             return None
         try:
             return self._client.status()
-        except ControlFailed as error:
-            self._lost(error)
+        except ControlFailed:
+            self.close()
             return None
 
     def events(self, length_s: float) -> Iterator[dict[str, Any]]:
@@ -50,13 +52,9 @@ class RunWatch:
                 for message in self._client.updates(length_s):
                     if message["stream"] == "event":
                         yield message
-            except ControlFailed as error:
-                self._lost(error)
+            except ControlFailed:
+                self.close()
         time.sleep(max(0.0, end_s - time.monotonic()))
-
-    def _lost(self, error: ControlFailed) -> None:
-        self.problem = error
-        self.close()
 
     def close(self) -> None:
         """Leave the run."""

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     painter = _Painter(live=output.is_terminal(sys.stdout))
     follower = _Follower(bundle)
     begin_s = time.monotonic()
-    with RunWatch(bundle) as watched:
+    with RunWatch(bundle if row.state == "open" else None) as watched:
         while row.state == "open":
             look_s = time.monotonic()
             alive = PLATFORM.is_locked(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from gapless.acquire.adapter import DeviceField
 from gapless.acquire.device_config import Strict
@@ -19,13 +19,29 @@ from gapless.errors import DeviceFault, UsageError
 
 _FLOAT = re.compile(r"[+-]? *(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _INT = re.compile(r"[+-]? *\d+", re.ASCII)
+_PARAMETER = re.compile(r"<<(\w+)>>")
 _SHOWN = 80
 
 Value = float | int | bool | str
 Dtype = Literal["float64", "int64", "bool", "string"]
 
 
-class ReplyField(Strict):
+class _Exact(Strict):
+    """Text is kept as it stands: a blank or a carriage return at its end means something."""
+
+    model_config = ConfigDict(str_strip_whitespace=False)
+
+
+class SerialSettings(_Exact):
+    """How a serial port is set where the device's own table does not say."""
+
+    baudrate: int = Field(default=9600, gt=0)
+    bytesize: Literal[5, 6, 7, 8] = 8
+    parity: Literal["N", "E", "O", "M", "S"] = "N"
+    stopbits: Literal[1, 2] = 1
+
+
+class ReplyField(_Exact):
     """One value in a reply.
 
     ``choices`` maps the words of the device to values; ``missing`` are words that stand for no value. A
@@ -46,10 +62,14 @@ class ReplyField(Strict):
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
         if self.dtype == "bool" and not self.choices:
-            raise ValueError(f"field {self.name!r}: a bool has choices that say which words are true and false")
+            raise ValueError(
+                f"field {self.name!r}: a bool has choices that say which words are true and false"
+            )
         kinds = {"float64": (int, float), "int64": int, "bool": bool, "string": str}
         for word, value in self.choices.items():
-            if not isinstance(value, kinds[self.dtype]) or (isinstance(value, bool) != (self.dtype == "bool")):
+            if not isinstance(value, kinds[self.dtype]) or (
+                isinstance(value, bool) != (self.dtype == "bool")
+            ):
                 raise ValueError(f"field {self.name!r}: choice {word!r} is no {self.dtype}")
         return self
 
@@ -71,7 +91,7 @@ class ReplyField(Strict):
         return int(digits) if self.dtype == "int64" else float(digits)
 
 
-class Reply(Strict):
+class Reply(_Exact):
     """How a line that the device sends is taken apart.
 
     Either ``pattern``, a regular expression that the whole line must match with a named group for each
@@ -118,9 +138,7 @@ class Reply(Strict):
             if len(texts) != len(self.fields):
                 return None
             return {field.name: text for field, text in zip(self.fields, texts, strict=True)}
-        pattern = self.pattern or ""
-        for name, value in parameters.items():
-            pattern = pattern.replace(f"<<{name}>>", re.escape(value))
+        pattern = _PARAMETER.sub(lambda found: re.escape(parameters[found[1]]), self.pattern or "")
         match = re.fullmatch(pattern, line, re.ASCII)
         return None if match is None else {name: text or "" for name, text in match.groupdict().items()}
 
@@ -129,13 +147,15 @@ class Reply(Strict):
         texts = self.matches(line, parameters)
         if texts is None:
             raise DeviceFault(
-                "the device's reply is not what its table says", found=repr(line[:_SHOWN]), expected=self.words()
+                "the device's reply is not what its table says",
+                found=repr(line[:_SHOWN]),
+                expected=self.words(),
             )
         return {field.name: field.parse(texts[field.name]) for field in self.fields}
 
     def words(self) -> str:
         """Return what a line must look like."""
-        return self.pattern if self.split is None else f"{len(self.fields)} fields between {self.split!r}"  # type: ignore[return-value]
+        return self.pattern or f"{len(self.fields)} fields between {self.split!r}"
 
 
 class Query(Reply):
@@ -145,7 +165,7 @@ class Query(Reply):
     every: int = Field(default=1, ge=1, le=1_000_000)
 
 
-class Argument(Strict):
+class Argument(_Exact):
     """One argument of a command; ``low`` and ``high`` bound a number; ``choices`` maps values to words."""
 
     dtype: Dtype = "float64"
@@ -178,7 +198,7 @@ class Argument(Strict):
         return value  # type: ignore[no-any-return]
 
 
-class Confirmation(Strict):
+class Confirmation(_Exact):
     """A field of a command's reply that must equal one of its arguments within ``tolerance``."""
 
     field: str
@@ -187,9 +207,13 @@ class Confirmation(Strict):
 
 
 class LineCommand(Reply):
-    """A command: a template with its arguments in braces, and the reply, if the device gives one."""
+    """A command: a template with its arguments in braces, and the reply, if the device gives one.
+
+    ``timeout_s``: how long the reply may take; left out, as long as any other.
+    """
 
     send: str
+    timeout_s: float | None = Field(default=None, gt=0)
     arguments: dict[str, Argument] = Field(default_factory=dict)
     confirm: Confirmation | None = None
 
@@ -218,7 +242,9 @@ class LineCommand(Reply):
         if self.confirm is not None:
             said, asked = found[self.confirm.field], values[self.confirm.argument]
             if not _same(said, asked, self.confirm.tolerance):
-                raise DeviceFault(f"the device does not confirm {self.confirm.argument}", found=said, expected=asked)
+                raise DeviceFault(
+                    f"the device does not confirm {self.confirm.argument}", found=said, expected=asked
+                )
         return next(iter(found.values())) if len(found) == 1 else found or None
 
 
@@ -228,7 +254,7 @@ def _same(said: Any, asked: Any, tolerance: float) -> bool:
     return bool(said == asked)
 
 
-class LineTable(Strict):
+class LineTable(_Exact):
     """A device that speaks in lines of ASCII.
 
     ``parameters`` stand as ``{name}`` in what is sent and as ``<<name>>`` in patterns; a device's table may
@@ -243,8 +269,7 @@ class LineTable(Strict):
     queries: tuple[Query, ...] = ()
     stream: Reply | None = None
     commands: dict[str, LineCommand] = Field(default_factory=dict)
-
-    model_config = {"str_strip_whitespace": False}
+    serial: SerialSettings = SerialSettings()
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -253,7 +278,9 @@ class LineTable(Strict):
         names = [field.name for field in self.fields]
         if not names or len(set(names)) != len(names):
             raise ValueError("a table has fields, each with a name of its own")
-        if any(not query.is_expected for query in (*self.queries, *([self.identity] if self.identity else ()))):
+        if any(
+            not query.is_expected for query in (*self.queries, *([self.identity] if self.identity else ()))
+        ):
             raise ValueError("a query has a pattern or a split for its reply")
         if self.queries and all(query.every > 1 for query in self.queries):
             raise ValueError("one query at least is asked at every poll")
@@ -261,7 +288,15 @@ class LineTable(Strict):
             unknown = _placeholders(send) - known
             if unknown:
                 raise ValueError(f"{send!r} names {', '.join(sorted(unknown))}, which nothing sets")
+        for pattern in self._patterns():
+            unknown = set(_PARAMETER.findall(pattern)) - set(self.parameters)
+            if unknown:
+                raise ValueError(f"{pattern!r} names {', '.join(sorted(unknown))}, which nothing sets")
         return self
+
+    def _patterns(self) -> list[str]:
+        replies: list[Reply | None] = [self.identity, self.stream, *self.queries, *self.commands.values()]
+        return [reply.pattern for reply in replies if reply is not None and reply.pattern is not None]
 
     def _templates(self) -> list[tuple[str, set[str]]]:
         known = set(self.parameters)

@@ -7,6 +7,7 @@ anything but a whole answer the connection is not used again.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -17,18 +18,28 @@ from gapless.errors import DeviceFault, DeviceUnreachable, MissingExtra
 if TYPE_CHECKING:
     import serial
 
+try:
+    from termios import error as TermiosError  # noqa: N812 - a class, whatever the system calls it
+except ImportError:
+    TermiosError = OSError  # type: ignore[assignment,misc]  # no such system, no such error
+
 _QUIET_S = 0.1  # a line that was silent for so long carries no late answer
 _MOST_BYTES = 1 << 20
+_MOST_LINES = 16_384
 _READ_BYTES = 65_536
 
 
 class LineInbox(asyncio.Protocol):
-    """Cuts what arrives into lines. ``stamp`` is asked when the end of a line arrives."""
+    """Cuts what arrives into lines. ``stamp`` is asked when the end of a line arrives.
+
+    Lines that nobody takes are dropped, oldest first, and counted in ``lost``.
+    """
 
     def __init__(self, line_end: bytes) -> None:
         self.line_end = line_end
         self.stamp: Callable[[], int] = time.monotonic_ns
         self.lines: deque[tuple[bytes, int]] = deque()
+        self.lost = 0
         self.rest = bytearray()
         self.error: str = ""
         self.heard_s = time.monotonic()
@@ -40,6 +51,9 @@ class LineInbox(asyncio.Protocol):
         *ended, rest = (bytes(self.rest) + data).split(self.line_end)
         stamp = self.stamp() if ended else 0
         self.lines.extend((line, stamp) for line in ended)
+        while len(self.lines) > _MOST_LINES:
+            self.lines.popleft()
+            self.lost += 1
         self.rest[:] = rest
         if len(self.rest) > _MOST_BYTES:
             self.connection_lost(None)
@@ -53,12 +67,21 @@ class LineInbox(asyncio.Protocol):
 
     def discard(self) -> None:
         """Forget what has arrived."""
-        self.lines.clear()
+        self.discard_lines()
         self.rest.clear()
 
-    async def wait(self) -> None:
-        """Wait until a line is there; raise DeviceFault when the connection ends before."""
-        while not self.lines:
+    def discard_lines(self) -> None:
+        """Forget the whole lines that have arrived."""
+        self.lines.clear()
+        self.lost = 0
+
+    def wake(self) -> None:
+        """Let who waits look again whether it is over."""
+        self._came.set()
+
+    async def wait(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Wait until a line is there or it is over; raise DeviceFault when the connection ends before."""
+        while not self.lines and not is_over():
             if self.error:
                 raise DeviceFault(f"the connection broke: {self.error}", found=self.heard())
             self._came.clear()
@@ -118,7 +141,7 @@ class LineLink:
             )
             self._port.reset_input_buffer()
             asyncio.get_running_loop().add_reader(self._port.fileno(), self._take)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError, TermiosError) as error:
             raise DeviceUnreachable(f"{path} cannot be opened", found=str(error)) from error
 
     def _take(self) -> None:
@@ -150,18 +173,30 @@ class LineLink:
         """Whether the connection is closed, by whomever."""
         return self._is_closed or bool(self.inbox.error)
 
+    def spoil(self, why: str) -> None:
+        """Let nobody use the connection again: what comes on it may be meant for somebody else."""
+        self.inbox.error = self.inbox.error or why
+
     async def close(self) -> None:
         """Close; closing twice changes nothing."""
         if self._is_closed:
             return
         self._is_closed = True
-        self.inbox.connection_lost(None)
         if self._transport is not None:
             self._transport.abort()
             await asyncio.sleep(0)  # the socket is closed in the loop's next turn
         if self._port is not None:
-            self._leave_loop()
-            self._port.close()
+            self._close_port(self._port)
+        self.inbox.connection_lost(None)
+
+    def _close_port(self, port: serial.Serial) -> None:
+        self._leave_loop()
+        try:
+            if self.inbox.error:
+                port.reset_output_buffer()  # closing would wait for a device that takes nothing more
+            port.close()
+        except (OSError, TermiosError) as error:
+            self.inbox.error = str(error)
 
     # -- lines ---------------------------------------------------------------------------------
 
@@ -178,7 +213,10 @@ class LineLink:
 
     def _write(self, data: bytes) -> int:
         assert self._port is not None
-        return self._port.write(data) or 0
+        try:
+            return os.write(self._port.fileno(), data)
+        except BlockingIOError:
+            return 0
 
     async def _writable(self) -> None:
         assert self._port is not None
