@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 import pytest
 
+from gapless.acquire.problem import RigProblems
 from gapless.acquire.procedure.method import iter_batch, load_method
 from gapless.acquire.procedure.steps import AnyStepSpec
 from gapless.acquire.procedure.timeline import timeline
-from gapless.errors import NotFound, RigRefused
+from gapless.errors import RigRefused
 from gapless.model.metadata import canonical_json
 
 from .stage import SmallRig, method_of
@@ -95,69 +96,69 @@ WAIT = {"kind": "wait", "until": "flow > 1", "timeout_s": 1}
 @pytest.mark.parametrize(
     ("step", "place", "words"),
     [
-        ({"kind": "dance"}, "steps[0]", "dance"),
-        ({"duration_s": 1}, "steps[0]", "kind"),
-        ({"kind": "hold"}, "steps[0]", "duration_s or until"),
-        ({"kind": "hold", "duration_s": 1, "until": "flow > 1", "timeout_s": 1}, "steps[0]", "not both"),
-        ({"kind": "hold", "duration_s": 1, "timeout_s": 1}, "steps[0]", "no effect"),
-        ({"kind": "hold", "duration_s": 1, "on_timeout": "warn"}, "steps[0]", "no effect"),
-        ({"kind": "hold", "until": "flow > 1"}, "steps[0]", "needs timeout_s"),
-        ({"kind": "hold", "duration_s": -1}, "steps[0].duration_s", "greater than 0"),
-        ({"kind": "hold", "duration_s": 1, "colour": "red"}, "steps[0].colour", "not permitted"),
-        ({"kind": "wait", "until": "flow > 1"}, "steps[0].timeout_s", "required"),
-        ({**WAIT, "until": "flow > 1 bar"}, "steps[0].until", "different things"),
-        ({**WAIT, "until": "pressure > 1"}, "steps[0].until", "no channel"),
-        ({**WAIT, "on_timeout": "pray"}, "steps[0].on_timeout", "warn"),
-        ({"kind": "setpoint", "setpoint": "cooler", "to": 1}, "steps[0].setpoint", "no such setpoint"),
-        ({"kind": "setpoint", "setpoint": "heater", "to": "1 bar"}, "steps[0].to", "different things"),
-        ({"kind": "setpoint", "setpoint": "heater", "to": "1000 degC"}, "steps[0].to", "may not be set"),
-        ({"kind": "setpoint", "setpoint": "heater", "to": "250 K"}, "steps[0].to", "may not be set"),
-        ({"kind": "ramp", "setpoint": "heater", "to": 5, "duration_s": 1}, "steps[0].from", "nobody knows"),
-        ({"kind": "ramp", "setpoint": "heater", "from": 1, "to": 5}, "steps[0]", "rate or duration_s"),
+        ({"kind": "dance"}, "steps.0", "dance"),
+        ({"duration_s": 1}, "steps.0", "kind"),
+        ({"kind": "hold"}, "steps.0", "duration_s or until"),
+        ({"kind": "hold", "duration_s": 1, "until": "flow > 1", "timeout_s": 1}, "steps.0", "not both"),
+        ({"kind": "hold", "duration_s": 1, "timeout_s": 1}, "steps.0", "no effect"),
+        ({"kind": "hold", "duration_s": 1, "on_timeout": "warn"}, "steps.0", "no effect"),
+        ({"kind": "hold", "until": "flow > 1"}, "steps.0", "needs timeout_s"),
+        ({"kind": "hold", "duration_s": -1}, "steps.0.duration_s", "greater than 0"),
+        ({"kind": "hold", "duration_s": 1, "colour": "red"}, "steps.0.colour", "not permitted"),
+        ({"kind": "wait", "until": "flow > 1"}, "steps.0.timeout_s", "required"),
+        ({**WAIT, "until": "flow > 1 bar"}, "steps.0.until", "different things"),
+        ({**WAIT, "until": "pressure > 1"}, "steps.0.until", "no channel"),
+        ({**WAIT, "on_timeout": "pray"}, "steps.0.on_timeout", "warn"),
+        ({"kind": "setpoint", "setpoint": "cooler", "to": 1}, "steps.0.setpoint", "no such setpoint"),
+        ({"kind": "setpoint", "setpoint": "heater", "to": "1 bar"}, "steps.0.to", "different things"),
+        ({"kind": "setpoint", "setpoint": "heater", "to": "1000 degC"}, "steps.0.to", "may not be set"),
+        ({"kind": "setpoint", "setpoint": "heater", "to": "250 K"}, "steps.0.to", "may not be set"),
+        ({"kind": "ramp", "setpoint": "heater", "to": 5, "duration_s": 1}, "steps.0.from", "nobody knows"),
+        ({"kind": "ramp", "setpoint": "heater", "from": 1, "to": 5}, "steps.0", "rate or duration_s"),
         (
             {"kind": "ramp", "setpoint": "heater", "from": 1, "to": 5, "rate": "3 degC"},
-            "steps[0].rate",
+            "steps.0.rate",
             "no rate",
         ),
         (
             {"kind": "ramp", "setpoint": "heater", "from": 1, "to": 5, "rate": "0 degC/s"},
-            "steps[0].rate",
+            "steps.0.rate",
             "moves",
         ),
         (
             {"kind": "ramp", "setpoint": "heater", "from": 1, "to": 5, "rate": "3 bar/s"},
-            "steps[0].rate",
+            "steps.0.rate",
             "different",
         ),
         (
             {"kind": "ramp", "setpoint": "heater", "from": -5, "to": 5, "duration_s": 1},
-            "steps[0].from",
+            "steps.0.from",
             "may not",
         ),
-        ({"kind": "prompt", "text": "go?"}, "steps[0]", "timeout_s or wait"),
-        ({"kind": "prompt", "text": "go?", "timeout_s": 0}, "steps[0].timeout_s", "greater than 0"),
-        ({"kind": "prompt", "text": "go?", "wait": "forever", "on_timeout": "warn"}, "steps[0]", "no effect"),
+        ({"kind": "prompt", "text": "go?"}, "steps.0", "timeout_s or wait"),
+        ({"kind": "prompt", "text": "go?", "timeout_s": 0}, "steps.0.timeout_s", "greater than 0"),
+        ({"kind": "prompt", "text": "go?", "wait": "forever", "on_timeout": "warn"}, "steps.0", "no effect"),
         (
             {"kind": "prompt", "text": "go?", "wait": "forever", "abort_on": ["no"]},
-            "steps[0]",
+            "steps.0",
             "not in choices",
         ),
         (
             {"kind": "prompt", "text": "go?", "wait": "forever", "choices": ["a", "a"]},
-            "steps[0]",
+            "steps.0",
             "stands once",
         ),
-        ({"kind": "acquire"}, "steps[0]", "duration_s or rows"),
-        ({"kind": "acquire", "rows": 3, "timeout_s": 1}, "steps[0]", "both or neither"),
-        ({"kind": "acquire", "rows": 3, "channel": "flow"}, "steps[0]", "needs timeout_s"),
+        ({"kind": "acquire"}, "steps.0", "duration_s or rows"),
+        ({"kind": "acquire", "rows": 3, "timeout_s": 1}, "steps.0", "both or neither"),
+        ({"kind": "acquire", "rows": 3, "channel": "flow"}, "steps.0", "needs timeout_s"),
         (
             {"kind": "acquire", "rows": 3, "channel": "x", "timeout_s": 1},
-            "steps[0].channel",
+            "steps.0.channel",
             "no such channel",
         ),
-        ({"kind": "custom", "function": "no_such_module:f"}, "steps[0].function", "cannot be imported"),
-        ({"kind": "custom", "function": "json"}, "steps[0].function", "cannot be imported"),
-        ({"kind": "custom", "function": "json:dumps"}, "steps[0].function", "async"),
+        ({"kind": "custom", "function": "no_such_module:f"}, "steps.0.function", "cannot be imported"),
+        ({"kind": "custom", "function": "json"}, "steps.0.function", "cannot be imported"),
+        ({"kind": "custom", "function": "json:dumps"}, "steps.0.function", "async"),
     ],
 )
 def test_what_cannot_run_is_refused_with_its_place(step: dict[str, Any], place: str, words: str) -> None:
@@ -168,13 +169,41 @@ def test_what_cannot_run_is_refused_with_its_place(step: dict[str, Any], place: 
     assert words in caught.value.message
 
 
+def test_problems_have_their_lines(tmp_path: Path) -> None:
+    """Each problem says where it stands, also in the two files of a batch, and what kind it is."""
+    text = TEXT.replace('to = "${target}"', 'to = "${target}"\nspeed = 3', 1).replace(
+        "soak_s = 60", "soak_s = 60\nx = 1"
+    )
+    with pytest.raises(RigProblems) as caught:
+        load_method(written(tmp_path, text), SmallRig())
+    lines = text.splitlines()
+    assert [(p.code, p.path, lines[(p.line or 0) - 1]) for p in caught.value.problems] == [
+        ("R004", ("parameters", "x"), "x = 1"),
+        ("R002", ("steps", 1, "speed"), "speed = 3"),
+    ]
+    written(tmp_path, TEXT)
+    batch = 'method = "m.toml"\n[[runs]]\n[[runs]]\nparameters = {target = "5000 degC"}\n'
+    with pytest.raises(RigProblems) as caught:
+        load_method(written(tmp_path, batch, "batch.toml"), SmallRig())
+    assert {(Path(p.file or "").name, p.line, p.code) for p in caught.value.problems} == {
+        ("batch.toml", 3, "R005")
+    }
+    for step, code in [
+        ({"kind": "setpoint", "setpoint": "x", "to": 1}, "R003"),
+        ({**WAIT, "until": "flow > 1 bar"}, "R005"),
+    ]:
+        with pytest.raises(RigProblems) as caught:
+            method_of(step)
+        assert [p.code for p in caught.value.problems] == [code]
+
+
 def test_all_faults_are_told_at_once() -> None:
     """One look at the message shows every step that is wrong."""
     with pytest.raises(RigRefused) as caught:
         method_of({**WAIT, "until": "x > 1"}, {"kind": "hold", "duration_s": 1}, {**WAIT, "until": "y > 1"})
-    assert "steps[0].until" in caught.value.message
-    assert "steps[2].until" in caught.value.message
-    assert "steps[1]" not in caught.value.message
+    assert "steps.0.until" in caught.value.message
+    assert "steps.2.until" in caught.value.message
+    assert "steps.1" not in caught.value.message
 
 
 def test_nothing_comes_after_safe_shutdown() -> None:
@@ -196,15 +225,15 @@ def test_arguments_of_a_custom_step_must_fit(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (TEXT.replace("${target}", "${goal}"), "no parameter 'goal'"),
+        (TEXT.replace("${target}", "${goal}"), "no 'goal' in"),
         (TEXT.replace("soak_s = 60", "soak_s = 60\nspare = 1"), "parameters.spare: no step uses"),
-        (TEXT + "\n[batch]\ncooldown_s = 1\n", "batch: has no effect"),
-        (TEXT + "\n[[runs]]\nparameters = {goal = 1}\n", "runs[0].parameters.goal"),
-        (TEXT + '\n[[runs]]\nparameters = {target = "5000 degC"}\n', "runs[0].steps[1].to"),
+        (TEXT + "\n[batch]\ncooldown_s = 1\n", "batch: [batch] has no effect"),
+        (TEXT + "\n[[runs]]\nparameters = {goal = 1}\n", "runs.0.parameters.goal"),
+        (TEXT + '\n[[runs]]\nparameters = {target = "5000 degC"}\n', "runs.0.steps.1.to"),
         (TEXT + "\n[batch]\ncooldown_s = -1\n[[runs]]\n", "batch.cooldown_s"),
         ("[method]\nname = 'x'\n", "steps"),
         ("[[steps]]\nkind = 'hold'\nduration_s = 1\n", "method"),
-        ("[method\n", "no TOML"),
+        ("[method\n", "m.toml: Expected"),
     ],
 )
 def test_files_and_batches_are_checked_as_a_whole(tmp_path: Path, text: str, words: str) -> None:
@@ -216,7 +245,7 @@ def test_files_and_batches_are_checked_as_a_whole(tmp_path: Path, text: str, wor
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """A missing file is told as such."""
-    with pytest.raises(NotFound, match="no such method file"):
+    with pytest.raises(RigProblems, match="No such file"):
         load_method(tmp_path / "m.toml", SmallRig())
 
 

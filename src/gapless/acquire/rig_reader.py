@@ -82,7 +82,7 @@ class RigReader:
             return value
 
         def fill(found: re.Match[str]) -> str:
-            given = self._environ.get(found[1], found[2])
+            given: str | None = self._environ.get(found[1], found[2])
             if given is None:
                 self._say("R007", f"the environment variable {found[1]} is not set", *path)
             return given or ""

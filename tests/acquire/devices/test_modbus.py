@@ -78,7 +78,7 @@ class ModbusContract(AdapterContract):
         self.server.set(9, 40)
         return [
             Question(order("read", point="level"), 21.0),
-            Question(order("read", point="pump"), False),
+            Question(order("read", point="pump"), answer=False),
             Question(order("write", point="sp", value=21.5), None),
         ]
 
@@ -325,7 +325,7 @@ class TestFaults:
 
             async def use(device: Any) -> list[Any]:
                 server.faults.delay_s = 0.5
-                with pytest.raises(DeviceFault, match="no answer within 0.45 s"):
+                with pytest.raises(DeviceFault, match=r"no answer within 0\.45 s"):
                     await device.read()
                 server.faults.delay_s = 0.0
                 return await values(device)
@@ -411,7 +411,7 @@ class TestSharing:
                     device.share(bus)
                 await first.open()
                 try:
-                    with pytest.raises(ResourceConflict, match="open serial:.* differently"):
+                    with pytest.raises(ResourceConflict, match=r"open serial:.* differently"):
                         await second.open()
                 finally:
                     await first.close()

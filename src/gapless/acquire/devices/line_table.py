@@ -65,7 +65,7 @@ class ReplyField(_Exact):
             raise ValueError(
                 f"field {self.name!r}: a bool has choices that say which words are true and false"
             )
-        kinds = {"float64": (int, float), "int64": int, "bool": bool, "string": str}
+        kinds: dict[str, Any] = {"float64": (int, float), "int64": int, "bool": bool, "string": str}
         for word, value in self.choices.items():
             if not isinstance(value, kinds[self.dtype]) or (
                 isinstance(value, bool) != (self.dtype == "bool")
@@ -181,9 +181,8 @@ class Argument(_Exact):
                 raise UsageError(f"{name} has no such choice", found=value, expected=", ".join(self.choices))
             return self.choices[str(value)]
         if self.dtype in ("bool", "string"):
-            kind = bool if self.dtype == "bool" else str
-            plain = isinstance(value, kind) and (kind is bool or (value.isascii() and value.isprintable()))
-            if not plain:
+            is_text = isinstance(value, str) and value.isascii() and value.isprintable()
+            if not (isinstance(value, bool) if self.dtype == "bool" else is_text):
                 raise UsageError(f"{name} is no plain {self.dtype}", found=value)
             return value
         return self._number(name, value)

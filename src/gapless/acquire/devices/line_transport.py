@@ -1,7 +1,8 @@
 """Lines of bytes over TCP or a serial port, with what is needed to trust them.
 
-A line comes with the moment its last byte arrived. What came before a question is thrown away, and after
-anything but a whole answer the connection is not used again.
+A line comes with the moment its last byte arrived. What came before a question is thrown away. After
+anything but a whole answer the connection is not used again, and the next one waits until the time in which
+the answer was due is over.
 """
 
 from __future__ import annotations
@@ -11,12 +12,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from gapless.errors import DeviceFault, DeviceUnreachable, MissingExtra
-
-if TYPE_CHECKING:
-    import serial
 
 try:
     from termios import error as TermiosError  # noqa: N812 - a class, whatever the system calls it
@@ -98,12 +96,13 @@ class LineLink:
     def __init__(self, settings: Hashable, inbox: LineInbox) -> None:
         self.settings = settings
         self.inbox = inbox
+        self.late_until_s = 0.0
         self._is_closed = False
         self._transport: asyncio.Transport | None = None
-        self._port: serial.Serial | None = None
+        self._port: Any = None  # serial.Serial, which publishes no types
 
     @classmethod
-    async def open(cls, settings: Any, *, after_fault: bool = False) -> Self:
+    async def open(cls, settings: Any, late_until_s: float = 0.0) -> Self:
         """Open ``(line, tcp, end, host, port)`` or ``(line, serial, end, path, baudrate, bits, parity, stop)``.
 
         Raises DeviceUnreachable, or MissingExtra where pyserial is needed and not installed.
@@ -114,8 +113,8 @@ class LineLink:
                 await link._open_tcp(*settings[3:])
             else:
                 link._open_serial(*settings[3:])
-            if after_fault:
-                await link._let_pass()
+            if late_until_s:
+                await link._let_pass(late_until_s)
         except BaseException:
             await link.close()
             raise
@@ -130,7 +129,7 @@ class LineLink:
 
     def _open_serial(self, path: str, baudrate: int, bits: int, parity: str, stop_bits: int) -> None:
         try:
-            import serial
+            import serial  # type: ignore[import-untyped]
         except ImportError as error:
             raise MissingExtra(
                 "devices on a serial port need pyserial", next_step="pip install 'gapless[serial]'"
@@ -145,7 +144,6 @@ class LineLink:
             raise DeviceUnreachable(f"{path} cannot be opened", found=str(error)) from error
 
     def _take(self) -> None:
-        assert self._port is not None
         try:
             data = self._port.read(_READ_BYTES)
         except OSError as error:
@@ -161,10 +159,10 @@ class LineLink:
             loop.remove_reader(self._port.fileno())
             loop.remove_writer(self._port.fileno())
 
-    async def _let_pass(self) -> None:
-        """Throw away what comes in until the line has been silent for a moment."""
+    async def _let_pass(self, late_until_s: float) -> None:
+        """Throw away what comes until then, and until the line has been silent for a moment."""
         self.inbox.heard_s = time.monotonic()
-        while (left_s := self.inbox.heard_s + _QUIET_S - time.monotonic()) > 0:
+        while (left_s := max(late_until_s, self.inbox.heard_s + _QUIET_S) - time.monotonic()) > 0:
             await asyncio.sleep(left_s)
         self.inbox.discard()
 
@@ -173,8 +171,9 @@ class LineLink:
         """Whether the connection is closed, by whomever."""
         return self._is_closed or bool(self.inbox.error)
 
-    def spoil(self, why: str) -> None:
-        """Let nobody use the connection again: what comes on it may be meant for somebody else."""
+    def spoil(self, why: str, late_until_s: float = 0.0) -> None:
+        """Let nobody use the connection again; until then a reply may come that nobody waits for."""
+        self.late_until_s = late_until_s
         self.inbox.error = self.inbox.error or why
 
     async def close(self) -> None:
@@ -189,7 +188,7 @@ class LineLink:
             self._close_port(self._port)
         self.inbox.connection_lost(None)
 
-    def _close_port(self, port: serial.Serial) -> None:
+    def _close_port(self, port: Any) -> None:
         self._leave_loop()
         try:
             if self.inbox.error:
@@ -205,25 +204,22 @@ class LineLink:
         if self._transport is not None:
             self._transport.write(data)
             return
-        assert self._port is not None
         while data:
             data = data[self._write(data) :]
             if data:
                 await self._writable()
 
     def _write(self, data: bytes) -> int:
-        assert self._port is not None
         try:
             return os.write(self._port.fileno(), data)
         except BlockingIOError:
             return 0
 
     async def _writable(self) -> None:
-        assert self._port is not None
         loop = asyncio.get_running_loop()
         room: asyncio.Future[None] = loop.create_future()
         fd = self._port.fileno()
-        loop.add_writer(fd, lambda: room.done() or room.set_result(None))
+        loop.add_writer(fd, _settle, room)
         try:
             await room
         finally:
@@ -233,6 +229,11 @@ class LineLink:
         """Return the next line without its end, and its stamp; raise DeviceFault at the connection's end."""
         await self.inbox.wait()
         return self.inbox.lines.popleft()
+
+
+def _settle(room: asyncio.Future[None]) -> None:
+    if not room.done():
+        room.set_result(None)
 
 
 __all__ = ["LineInbox", "LineLink"]

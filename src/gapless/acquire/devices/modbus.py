@@ -112,9 +112,9 @@ class ModbusDevice(LinkedDevice):
         """Return a column for each point."""
         return [point.column() for point in self.points.values()]
 
-    async def connect_link(self, *, after_fault: bool) -> ModbusLink:
+    async def connect_link(self, late_until_s: float) -> ModbusLink:
         """Open the TCP connection or the serial port."""
-        return await ModbusLink.open(self.settings, after_fault=after_fault)
+        return await ModbusLink.open(self.settings, late_until_s)
 
     async def probe(self) -> None:
         """Read the first block, so that a unit that is not there is known when it is opened."""

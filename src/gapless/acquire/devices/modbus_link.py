@@ -1,7 +1,8 @@
 """One Modbus connection: whole answers to one's own requests, or DeviceFault with what was heard.
 
-After anything but a whole answer, a cancelled request included, the connection is closed: what the device
-may still send is never taken for the answer to another request.
+After anything but a whole answer, a cancelled request included, the connection is closed. On a serial line,
+where an answer does not name its request, the next connection waits until the time in which the answer was
+due is over: it is never taken for the answer to another request.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ logging.getLogger("pymodbus").addHandler(logging.NullHandler())
 class ModbusLink:
     """An open connection; ``is_broken`` once it is closed, by whomever."""
 
-    def __init__(self, settings: Hashable) -> None:
-        self.settings = settings
+    def __init__(self, settings: Any) -> None:
+        self.settings: Hashable = settings
+        self._is_serial = settings[1] == "rtu"
         self.is_broken = False
+        self.late_until_s = 0.0
         self._client: Client | None = None
         self._heard = bytearray()
         self._heard_s = 0.0
@@ -49,7 +52,7 @@ class ModbusLink:
         self._asked = False
 
     @classmethod
-    async def open(cls, settings: Any, *, after_fault: bool = False) -> Self:
+    async def open(cls, settings: Any, late_until_s: float = 0.0) -> Self:
         """Open a connection: ``(modbus, tcp, host, port)`` or ``(modbus, rtu, path, baudrate, parity, stopbits)``.
 
         Raises DeviceUnreachable, or MissingExtra where pymodbus is not installed.
@@ -60,8 +63,8 @@ class ModbusLink:
             if not await client.connect():
                 raise DeviceUnreachable("nobody answers", found=":".join(map(str, settings[1:4])))
             await asyncio.sleep(0)  # a serial port takes its place in the loop in the turn after
-            if after_fault and settings[1] == "rtu":
-                await link._let_pass()
+            if late_until_s:
+                await link._let_pass(late_until_s)
         except BaseException:
             await link.close()
             raise
@@ -103,11 +106,11 @@ class ModbusLink:
         if self._asked and answer is not None and not answer.done():
             answer.set_exception(ConnectionResetError("the connection was closed"))
 
-    async def _let_pass(self) -> None:
-        """Throw away what comes in until the line has been silent for a moment."""
+    async def _let_pass(self, late_until_s: float) -> None:
+        """Throw away what comes until then, and until the line has been silent for a moment."""
         self._discards = True
         self._heard_s = time.monotonic()
-        while (left_s := self._heard_s + _QUIET_S - time.monotonic()) > 0:
+        while (left_s := max(late_until_s, self._heard_s + _QUIET_S) - time.monotonic()) > 0:
             await asyncio.sleep(left_s)
         self._discards = False
 
@@ -167,6 +170,8 @@ class ModbusLink:
 
         self._heard.clear()
         self._asked = True
+        if self._is_serial:  # over TCP each answer names its request
+            self.late_until_s = time.monotonic() + limit_s
         try:
             async with asyncio.timeout(limit_s):
                 reply = await call(self._client)
@@ -179,6 +184,7 @@ class ModbusLink:
             raise
         finally:
             self._asked = False
+        self.late_until_s = 0.0
         if reply.isError():
             raise DeviceFault("the device refuses the request", found=_exception_words(reply))
         if reply.function_code != function:

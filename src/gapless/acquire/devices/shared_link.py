@@ -17,10 +17,19 @@ def serial_resource(port: str) -> str:
 
 
 class Link(Protocol):
-    """An open connection. ``settings``: how it was opened, the same for all who share it."""
+    """An open connection; its settings are the same for all who share it."""
 
-    settings: Hashable
-    is_broken: bool  # closed, or an answer may still be on its way: no request may use it
+    @property
+    def settings(self) -> Hashable:
+        """How the connection was opened."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Closed, or an answer may still be on its way: no request may use it."""
+
+    @property
+    def late_until_s(self) -> float:
+        """Until when, on the monotonic clock, an answer that nobody waits for may still come; 0: never."""
 
     async def close(self) -> None:
         """Close; closing twice changes nothing."""
@@ -44,8 +53,8 @@ class LinkedDevice(PolledDevice):
         """How the connection is to be opened."""
 
     @abstractmethod
-    async def connect_link(self, *, after_fault: bool) -> Link:
-        """Open a connection; after a fault first let pass what a device may still be sending."""
+    async def connect_link(self, late_until_s: float) -> Link:
+        """Open a connection; answers to given-up requests that come until then are let pass first."""
 
     @abstractmethod
     async def probe(self) -> None:
@@ -81,8 +90,8 @@ class LinkedDevice(PolledDevice):
                 found=f"{self.settings} and {link.settings}",
             )
         if link is None or link.is_broken:
-            after_fault = link is not None
-            link = self.bus.connection = await self.connect_link(after_fault=after_fault)
+            late_until_s = 0.0 if link is None else link.late_until_s
+            link = self.bus.connection = await self.connect_link(late_until_s)
         return link
 
 

@@ -6,23 +6,26 @@ channels, setpoints and functions that are not there. Every run of a batch is ch
 
 from __future__ import annotations
 
-import tomllib
+import os
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from gapless.acquire.device_config import Strict
+from gapless.acquire.problem import ConfigProblem, RigProblems
 from gapless.acquire.procedure.context import MethodRig
+from gapless.acquire.procedure.method_file import REFUSAL, read_method_file
 from gapless.acquire.procedure.parameters import references, substitute
-from gapless.acquire.procedure.planning import Problems, try_plan
+from gapless.acquire.procedure.planning import try_plan
 from gapless.acquire.procedure.steps import AnyStepSpec
-from gapless.errors import NotFound, RigRefused
 
 ParameterValue = str | bool | int | FiniteFloat
+
+_FIX = "see docs/methods.md"
 
 _STEP: TypeAdapter[AnyStepSpec] = TypeAdapter(Annotated[AnyStepSpec, Field(discriminator="kind")])
 
@@ -77,22 +80,29 @@ class Method:
         }
 
     @classmethod
-    def of(cls, mapping: Mapping[str, Any], rig: MethodRig, *, source: str = "method") -> Method:
-        """Return the method that a mapping of a file's shape describes, or raise RigRefused."""
+    def of(
+        cls,
+        mapping: Mapping[str, Any],
+        rig: MethodRig,
+        *,
+        locate: Callable[[ConfigProblem], ConfigProblem] = lambda problem: problem,
+    ) -> Method:
+        """Return the method that a mapping of a file's shape describes, or raise RigProblems.
+
+        ``locate`` gives a problem its file and line.
+        """
         try:
             document = MethodDocument.model_validate(mapping)
         except ValidationError as error:
-            raise _refused(source, [_placed(problem, mapping) for problem in _details(error)]) from error
+            raise RigProblems(map(locate, _schema_problems(error, mapping)), REFUSAL) from error
         problems = [*_parameter_problems(document), *_batch_problems(document)]
         steps, wrong = _checked(document, {}, rig)
         problems += wrong
         for index, run in enumerate(document.runs):
             _, mine = _checked(document, run.parameters, rig)
-            problems += [
-                (("runs", index, *path), words) for path, words in mine if (path, words) not in wrong
-            ]
+            problems += [_below(problem, "runs", index) for problem in mine if problem not in wrong]
         if problems:
-            raise _refused(source, problems)
+            raise RigProblems(map(locate, problems), REFUSAL)
         return cls(document.method.name, steps, document.parameters, document)
 
 
@@ -106,16 +116,14 @@ class MethodRun:
     cooldown_s: float = 0.0
 
 
-def load_method(path: Path, rig: MethodRig) -> Method:
-    """Return the method of a file, or raise RigRefused naming all that is wrong with it; NotFound.
+def load_method(path: str | os.PathLike[str], rig: MethodRig) -> Method:
+    """Return the method of a file, or raise RigProblems naming all that is wrong with it.
 
     A file whose ``method`` is the path of another file is a batch of that method: its ``[batch]`` and
     ``[[runs]]`` are used. The path is relative to the file that names it.
     """
-    tables = _read(path)
-    if isinstance(tables.get("method"), str):
-        tables = _joined(path, tables)
-    return Method.of(tables, rig, source=str(path))
+    found = read_method_file(Path(path))
+    return Method.of(found.tables, rig, locate=found.locate)
 
 
 def iter_batch(method: Method, *, batch_id: str | None = None) -> Iterator[MethodRun]:
@@ -143,87 +151,56 @@ def _metadata(method: Method) -> dict[str, Any]:
     return {**known, "parameters": dict(method.parameters)} if method.parameters else known
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFound(
-            "there is no such method file", found=str(path), next_step="correct the path"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RigRefused("the method file is no TOML", found=f"{path}: {error}") from error
-
-
-def _joined(path: Path, tables: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables of a batch file with those of the method that it names."""
-    base = _read(path.parent / tables["method"])
-    strange = sorted(tables.keys() - {"method", "batch", "runs"})
-    if strange or "runs" in base or "batch" in base or "runs" not in tables:
-        raise RigRefused(
-            "a batch file has method, batch and [[runs]], and the method it names has no runs of its own",
-            found=f"{path}: {', '.join(strange) or 'runs in both or none'}",
-        )
-    return {**base, **{key: value for key, value in tables.items() if key != "method"}}
-
-
 def _checked(
     document: MethodDocument, own: Mapping[str, ParameterValue], rig: MethodRig
-) -> tuple[tuple[AnyStepSpec, ...], Problems]:
+) -> tuple[tuple[AnyStepSpec, ...], list[ConfigProblem]]:
     """Return the steps with a run's own parameters, and all that is wrong with them on this rig."""
     steps, problems = _steps(document, {**document.parameters, **own})
-    if problems:
-        return steps, problems
-    return steps, try_plan(steps, rig)[1]
+    return steps, problems or try_plan(steps, rig)[1]
 
 
 def _steps(
     document: MethodDocument, parameters: Mapping[str, ParameterValue]
-) -> tuple[tuple[AnyStepSpec, ...], Problems]:
+) -> tuple[tuple[AnyStepSpec, ...], list[ConfigProblem]]:
     steps: list[AnyStepSpec] = []
-    problems: Problems = []
+    problems: list[ConfigProblem] = []
     for index, table in enumerate(document.steps):
         given = substitute(table, parameters)
         try:
             steps.append(_STEP.validate_python(given))
         except ValidationError as error:
-            found = (_placed(problem, given) for problem in _details(error))
-            problems += dict.fromkeys((("steps", index, *path), words) for path, words in found)
+            problems += [_below(problem, "steps", index) for problem in _schema_problems(error, given)]
     return tuple(steps), problems
 
 
-def _parameter_problems(document: MethodDocument) -> Problems:
+def _parameter_problems(document: MethodDocument) -> list[ConfigProblem]:
     used = {name: path for path, name in references(document.steps, ("steps",))}
-    problems: Problems = [
-        (path, f"there is no parameter {name!r} in [parameters]")
-        for name, path in used.items()
-        if name not in document.parameters
-    ]
-    problems += [
-        (("parameters", name), "no step uses this parameter")
-        for name in document.parameters
-        if name not in used
-    ]
+    unknown = [(path, name) for name, path in used.items() if name not in document.parameters]
     for index, run in enumerate(document.runs):
-        problems += [
-            (("runs", index, "parameters", name), "there is no such parameter in [parameters]")
-            for name in run.parameters
-            if name not in document.parameters
-        ]
-    return problems
+        names = (name for name in run.parameters if name not in document.parameters)
+        unknown += [(("runs", index, "parameters", name), name) for name in names]
+    idle = [name for name in document.parameters if name not in used]
+    return [
+        *(ConfigProblem("R003", f"there is no {name!r} in [parameters]", path) for path, name in unknown),
+        *(ConfigProblem("R004", "no step uses this parameter", ("parameters", name)) for name in idle),
+    ]
 
 
-def _batch_problems(document: MethodDocument) -> Problems:
+def _batch_problems(document: MethodDocument) -> list[ConfigProblem]:
     if document.batch is not None and not document.runs:
-        return [(("batch",), "has no effect without [[runs]]")]
+        return [ConfigProblem("R004", "[batch] has no effect without [[runs]]", ("batch",))]
     return []
 
 
-def _details(error: ValidationError) -> list[Any]:
-    return list(error.errors(include_url=False, include_input=False))
+def _schema_problems(error: ValidationError, table: Mapping[str, Any]) -> list[ConfigProblem]:
+    found = (
+        _schema_problem(problem, table) for problem in error.errors(include_url=False, include_input=False)
+    )
+    return list(dict.fromkeys(found))
 
 
-def _placed(problem: Any, table: Mapping[str, Any]) -> tuple[tuple[str | int, ...], str]:
-    """Return place and words of one finding of pydantic; the place holds only what the file could hold."""
+def _schema_problem(problem: Any, table: Mapping[str, Any]) -> ConfigProblem:
+    """Return a finding of pydantic; its place holds only what the file could hold."""
     location = list(problem["loc"])
     if location and location[0] == table.get("kind"):
         location.pop(0)
@@ -237,14 +214,8 @@ def _placed(problem: Any, table: Mapping[str, Any]) -> tuple[tuple[str | int, ..
         else:
             break
         place.append(part)
-    return tuple(place), problem["msg"].removeprefix("Value error, ")
+    return ConfigProblem("R002", problem["msg"].removeprefix("Value error, "), tuple(place), fix=_FIX)
 
 
-def _refused(source: str, problems: Problems) -> RigRefused:
-    lines = [f"{_path_text(path)}: {words}" if path else words for path, words in problems]
-    return RigRefused(f"{source} cannot run: " + "; ".join(lines))
-
-
-def _path_text(path: tuple[str | int, ...]) -> str:
-    """Return ``steps[2].until`` for a place in the file."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+def _below(problem: ConfigProblem, *path: str | int) -> ConfigProblem:
+    return replace(problem, path=(*path, *problem.path))

@@ -7,8 +7,10 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from gapless.acquire.problem import ConfigProblem, RigProblems
 from gapless.acquire.procedure.condition import Condition, parse_condition
 from gapless.acquire.procedure.context import MethodRig
+from gapless.acquire.procedure.method_file import REFUSAL
 from gapless.acquire.procedure.planned import (
     Ask,
     CallFunction,
@@ -37,31 +39,34 @@ from gapless.errors import GaplessError, RigRefused
 
 T = TypeVar("T")
 
-Problems = list[tuple[tuple[str | int, ...], str]]
+_NAMES = ("setpoint", "channel", "function")  # fields that name something else
 
 
 def plan(steps: Iterable[AnyStepSpec], rig: MethodRig) -> tuple[PlannedStep, ...]:
-    """Return the steps ready to be performed, or raise RigRefused naming all that is wrong."""
+    """Return the steps ready to be performed, or raise RigProblems naming all that is wrong."""
     planned, problems = try_plan(steps, rig)
     if problems:
-        raise RigRefused("; ".join(f"{'.'.join(map(str, path))}: {words}" for path, words in problems))
+        raise RigProblems(problems, REFUSAL)
     return planned
 
 
-def try_plan(steps: Iterable[AnyStepSpec], rig: MethodRig) -> tuple[tuple[PlannedStep, ...], Problems]:
-    """Return the steps that are right, and what is wrong with each of the others by its place."""
+def try_plan(
+    steps: Iterable[AnyStepSpec], rig: MethodRig
+) -> tuple[tuple[PlannedStep, ...], list[ConfigProblem]]:
+    """Return the steps that are right, and what is wrong with each of the others."""
     planner = _Planner(rig)
     planned: list[PlannedStep] = []
-    problems: Problems = []
+    problems: list[ConfigProblem] = []
     ended = False
     for index, spec in enumerate(steps):
         if ended:
-            problems.append((("steps", index), "no step comes after safe_shutdown: it would not be safe"))
+            words = "no step comes after safe_shutdown: it would not be safe"
+            problems.append(ConfigProblem("R005", words, ("steps", index)))
         ended = ended or isinstance(spec, SafeShutdownSpec)
         try:
             planned.append(planner.plan(spec))
         except GaplessError as error:
-            problems.append((("steps", index, *_field(error)), _words(error)))
+            problems.append(_problem(error, index))
     return tuple(planned), problems
 
 
@@ -193,13 +198,16 @@ def _in_field(name: str, make: Callable[[], T]) -> T:
         raise
 
 
-def _field(error: GaplessError) -> tuple[str, ...]:
-    return () if error.field is None else (error.field,)
-
-
-def _words(error: GaplessError) -> str:
+def _problem(error: GaplessError, index: int) -> ConfigProblem:
+    """Return what a step was refused for, with its evidence."""
     found = "" if error.found is None else f"; found {error.found}"
-    return f"{error.message}{found}" + ("" if error.expected is None else f"; expected {error.expected}")
+    expected = "" if error.expected is None else f"; expected {error.expected}"
+    path: tuple[str | int, ...] = ("steps", index)
+    if error.field is not None:
+        path = (*path, error.field)
+    code = "R003" if error.field in _NAMES else "R005"
+    fix = "" if error.advice == type(error).next_step else error.advice
+    return ConfigProblem(code, f"{error.message}{found}{expected}", path, fix=fix)
 
 
 def _seconds(length_s: float | None) -> str:
