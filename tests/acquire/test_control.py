@@ -262,6 +262,8 @@ def test_too_many_requests_are_refused_but_no_emergency(server: ControlServer, r
         assert raw.read()["id"] == 103
         run.held.set()
         assert {raw.read()["id"] for _ in range(calls.MAX_CALLS)} == set(range(calls.MAX_CALLS))
+        other.say(b'{"id": 104, "verb": "status"}\n')
+        assert "ok" in other.read()
 
 
 def test_a_hung_run_gives_an_error_and_lets_the_server_close(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -137,10 +138,13 @@ class Run:
     def _open_control(self) -> None:
         from gapless.acquire.control.server import ControlServer
 
-        server = ControlServer(self)
-        server.start()
-        self._closers.append(server.close)
-        self.sequence.announce({"pid": os.getpid(), "control": str(server.path)})
+        words = {"pid": os.getpid(), "host": socket.gethostname()}
+        if hasattr(socket, "AF_UNIX"):
+            server = ControlServer(self)
+            server.start()
+            self._closers.append(server.close)
+            words["control"] = str(server.path)
+        self.sequence.announce(words)
 
     def _keep_configuration(self) -> None:
         """Seal the rig, the curves and the method with the data, as they were used."""

@@ -34,9 +34,8 @@ class AlicatModel:
         """Return the next frame."""
         self.frames += 1
         flow = 0.0 if self.is_held else self.setpoint
-        pressure = self.frames / 100
-        held = " HLD" if self.is_held else ""
-        return f"{self.unit_id} +{pressure:06.2f} +025.00 +{flow:06.2f} +{flow:06.2f} {self.setpoint:06.2f}     Air{held}"
+        numbers = f"+{self.frames / 100:06.2f} +025.00 +{flow:06.2f} +{flow:06.2f} {self.setpoint:06.2f}"
+        return f"{self.unit_id} {numbers}     Air{' HLD' if self.is_held else ''}"
 
 
 class SartoriusModel:

@@ -163,8 +163,10 @@ class LineSimulator:
             if data:
                 self._hear(fd, data)
             if not data or fd not in self._buffers:
-                selector.unregister(self._peers.pop(fd))
+                peer = self._peers.pop(fd)
                 self._buffers.pop(fd, None)
+                selector.unregister(peer)
+                peer.close()
 
         def run() -> None:
             self._loop(selector, ready)

@@ -15,6 +15,7 @@ from gapless.errors import ControlFailed
 
 MAX_PATH_BYTES = 104 - 1  # the shortest limit of the systems we know, with its closing zero
 _FOLDER_MODE = 0o700
+_LONE_PREFIX, _LONE_NAME = "gapless-lone-", "control.sock"
 _PROBE_S = 0.2
 _NEW_S = 60.0
 
@@ -29,7 +30,7 @@ def new_socket_path() -> Path:
         if len(os.fsencode(path)) <= MAX_PATH_BYTES and _is_ours(folder):
             _sweep(folder)
             return path
-    path = Path(tempfile.mkdtemp(prefix="gapless-")) / "control.sock"
+    path = Path(tempfile.mkdtemp(prefix=_LONE_PREFIX)) / _LONE_NAME
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         path.parent.rmdir()
         raise ControlFailed(
@@ -44,7 +45,7 @@ def new_socket_path() -> Path:
 def release(path: Path) -> None:
     """Take a socket away, and its folder where it had one of its own."""
     path.unlink(missing_ok=True)
-    if path.name == "control.sock":
+    if path.name == _LONE_NAME and path.parent.name.startswith(_LONE_PREFIX):
         path.parent.rmdir()
 
 

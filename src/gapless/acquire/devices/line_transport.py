@@ -160,9 +160,13 @@ class LineLink:
             loop.remove_writer(self._port.fileno())
 
     async def _let_pass(self, late_until_s: float) -> None:
-        """Throw away what comes until then, and until the line has been silent for a moment."""
+        """Throw away what comes until then, and until the line has been silent for a moment, if it ever is."""
         self.inbox.heard_s = time.monotonic()
-        while (left_s := max(late_until_s, self.inbox.heard_s + _QUIET_S) - time.monotonic()) > 0:
+        late_until_s = max(late_until_s, self.inbox.heard_s + _QUIET_S)
+        longest_s = late_until_s + 5 * _QUIET_S
+        while (
+            left_s := min(max(late_until_s, self.inbox.heard_s + _QUIET_S), longest_s) - time.monotonic()
+        ) > 0:
             await asyncio.sleep(left_s)
         self.inbox.discard()
 

@@ -107,10 +107,12 @@ class ModbusLink:
             answer.set_exception(ConnectionResetError("the connection was closed"))
 
     async def _let_pass(self, late_until_s: float) -> None:
-        """Throw away what comes until then, and until the line has been silent for a moment."""
+        """Throw away what comes until then, and until the line has been silent for a moment, if it ever is."""
         self._discards = True
         self._heard_s = time.monotonic()
-        while (left_s := max(late_until_s, self._heard_s + _QUIET_S) - time.monotonic()) > 0:
+        late_until_s = max(late_until_s, self._heard_s + _QUIET_S)
+        longest_s = late_until_s + 5 * _QUIET_S
+        while (left_s := min(max(late_until_s, self._heard_s + _QUIET_S), longest_s) - time.monotonic()) > 0:
             await asyncio.sleep(left_s)
         self._discards = False
 
@@ -134,6 +136,7 @@ class ModbusLink:
         expected = (count + 7) // 8 * 8 if kind.is_bit else count
         if len(values) != expected:
             await self._fail("an answer of another length", found=len(values), expected=expected)
+        self.late_until_s = 0.0
         return [int(value) for value in values[:count]]
 
     async def write(
@@ -162,6 +165,7 @@ class ModbusLink:
                 found=(reply.address, confirmed),
                 expected=(address, expected),
             )
+        self.late_until_s = 0.0
 
     async def _ask(
         self, call: Callable[[Any], Awaitable[ModbusPDU]], function: int, limit_s: float
@@ -184,8 +188,8 @@ class ModbusLink:
             raise
         finally:
             self._asked = False
-        self.late_until_s = 0.0
         if reply.isError():
+            self.late_until_s = 0.0
             raise DeviceFault("the device refuses the request", found=_exception_words(reply))
         if reply.function_code != function:
             await self._fail("an answer to another request", found=reply.function_code, expected=function)

@@ -90,7 +90,10 @@ class LinkedDevice(PolledDevice):
                 found=f"{self.settings} and {link.settings}",
             )
         if link is None or link.is_broken:
-            late_until_s = 0.0 if link is None else link.late_until_s
+            late_until_s = 0.0
+            if link is not None:
+                late_until_s = link.late_until_s
+                await link.close()
             link = self.bus.connection = await self.connect_link(late_until_s)
         return link
 
