@@ -138,7 +138,7 @@ class Run:
     def _open_control(self) -> None:
         from gapless.acquire.control.server import ControlServer
 
-        words = {"pid": os.getpid(), "host": socket.gethostname()}
+        words: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
         if hasattr(socket, "AF_UNIX"):
             server = ControlServer(self)
             server.start()
