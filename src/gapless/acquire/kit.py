@@ -232,7 +232,8 @@ class PolledDevice(Device):
         while not await self.pause(due_s - loop.time()):
             began_ns = clock.now_ns()
             try:
-                async with asyncio.timeout(self.config.read_timeout_s), self.bus.lock:
+                async with self.bus.lock, asyncio.timeout(self.config.read_timeout_s):
+                    began_ns = clock.now_ns()  # a neighbour's turn on the bus is not this device's slowness
                     if not self.is_open:
                         await self.open()
                     values = await self.read()

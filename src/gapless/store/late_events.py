@@ -79,8 +79,18 @@ def _append(path: Path, lines: bytes, platform: Platform) -> None:
     platform.sync_directory(path.parent)
 
 
-def take_late_events(bundle: Bundle, sealer: Sealer, platform: Platform) -> None:
-    """Give the sealer the events that were left, as rows behind all others of ``_events``.
+def last_words_event(closing: dict[str, Any] | None) -> list[LateEvent]:
+    """Return the event of a writer that failed, from the words it left in the space reserved for them."""
+    if closing is None or "timestamp_ns" not in closing:
+        return []
+    words = str(closing.get("cause"))
+    return [LateEvent(closing["timestamp_ns"], "error", "recording_failed", "writer", words)]
+
+
+def take_late_events(
+    bundle: Bundle, sealer: Sealer, platform: Platform, also: Iterable[LateEvent] = ()
+) -> None:
+    """Give the sealer the events that were left, and ``also``, as rows behind all others of ``_events``.
 
     A line that is torn or no event becomes a note of damage. Doing it again after a crash gives the same
     rows, and each once.
@@ -88,7 +98,8 @@ def take_late_events(bundle: Bundle, sealer: Sealer, platform: Platform) -> None
     frames = bundle.journal / _FRAMES
     if not frames.exists():
         _close_door(bundle, platform)
-    events, damage = _parse(bundle.journal / LATE_EVENTS)
+    left, damage = _parse(bundle.journal / LATE_EVENTS)
+    events = [*left, *also]
     sealer.damage += [note for note in damage if note not in sealer.damage]
     if not events:
         return

@@ -10,7 +10,7 @@ from gapless.errors import IntegrityError, NotFound, StorageFailed
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.frame import Frame, Kind, read_payload, scan
-from gapless.store.late_events import take_late_events
+from gapless.store.late_events import last_words_event, take_late_events
 from gapless.store.layout import CUTS, Bundle, Cuts, segment_name
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.seal import clear_journal, seal
@@ -76,7 +76,8 @@ def recover(
         for segment in segment_paths(bundle):
             rows += sealer.read_segment(segment)
         sealer.take(rows)
-        take_late_events(bundle, sealer, platform)
+        words = last_words_event(journal.read_closing(bundle))
+        take_late_events(bundle, sealer, platform, also=words)
         for damage in sealer.damage:
             _keep_damaged(bundle, damage, platform)
         lost = _lost_durable(bundle)

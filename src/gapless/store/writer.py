@@ -549,6 +549,7 @@ class BundleWriter:
             self.failure = failure
         self.refuse(lambda: failure)
         words = {"cause": str(failure), "code": failure.code, "outcome": "failed"} | self.last_words()
+        words["timestamp_ns"] = self.now_ns()
         journal.write_closing(self.bundle, json.dumps(words).encode(), self.platform)
         self.hand_over.wake_all()
         for command in [*self._commands, *self._late]:

@@ -179,12 +179,24 @@ class AdapterContract:
                 adapter = self.make_adapter()
                 adapter.share(Bus())
                 try:
-                    return await scenario(adapter)
-                finally:
-                    await adapter.close()
-                    await self.until(lambda: len(asyncio.all_tasks()) == 1, "every task of the device ends")
+                    result = await scenario(adapter)
+                except BaseException:
+                    await self._abandon(adapter)
+                    raise
+                await adapter.close()
+                await self.until(lambda: len(asyncio.all_tasks()) == 1, "every task of the device ends")
+                return result
 
         return asyncio.run(main())
+
+    async def _abandon(self, adapter: Adapter) -> None:
+        """Close a device whose test failed or was skipped in the middle of a run."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.deadline_s)
+        await adapter.close()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until a condition holds, or fail naming it."""

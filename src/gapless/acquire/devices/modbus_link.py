@@ -73,9 +73,12 @@ class ModbusLink:
     def _make(self, settings: Any) -> Client:
         try:
             from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+
+            if self._is_serial:
+                import serial  # type: ignore[import-untyped] # noqa: F401 - pymodbus needs it and says so too late
         except ImportError as error:
             raise MissingExtra(
-                "Modbus devices need pymodbus", next_step="pip install 'gapless[modbus]'"
+                f"a Modbus device needs {error.name}", next_step="pip install 'gapless[modbus,serial]'"
             ) from error
         shared: dict[str, Any] = {
             "timeout": _LONGEST_S,
