@@ -23,13 +23,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import threading
 import time
 import unittest
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -40,79 +37,21 @@ from gapless.acquire.command import Command, CommandResult, CommandStatus
 from gapless.acquire.emission import (
     ChannelSample,
     DeviceEvent,
-    Emission,
     FrameReceipt,
     GapReport,
     SampleBlock,
     SourceRecord,
 )
 from gapless.errors import DeviceUnreachable
+from gapless.testing.adapter_run import FarClock, Observed, Question, held_now, is_more, order
 
 T = TypeVar("T")
 _NUMERIC = ("float", "int", "uint", "bool")
 _POLL_S = 0.01
 
 
-@dataclass(frozen=True)
-class Question:
-    """A command and the value that its answer must have."""
-
-    command: Command
-    answer: Any
-
-
-def order(name: str, timeout_s: float = 5.0, /, **arguments: Any) -> Command:
-    """Return a command that a person confirmed."""
-    return Command(name=name, arguments=arguments, confirmed_by="contract", timeout_s=timeout_s)
-
-
 def _not_given(method: str) -> NoReturn:
     raise unittest.SkipTest(f"the contract's subclass gives no {method}()")
-
-
-class _FarClock:
-    """A run's clock far from every other one of the machine: a stamp that is not its own stands out."""
-
-    def now_ns(self) -> int:
-        """Return a monotonic time in the year 2065."""
-        return 3_000_000_000_000_000_000 + time.monotonic_ns()
-
-    def utc_ns(self) -> int:
-        """Return the wall clock."""
-        return time.time_ns()
-
-
-class Observed:
-    """One run of a device: everything that it streamed, in order."""
-
-    def __init__(self, adapter: Adapter, context: StartContext) -> None:
-        self.adapter = adapter
-        self.context = context
-        self.emissions: list[Emission] = []
-        self.began_ns = context.clock.now_ns()
-        self.task = asyncio.get_running_loop().create_task(self._collect())
-
-    async def _collect(self) -> None:
-        async for emission in self.adapter.stream():
-            self.emissions.append(emission)
-
-    def of(self, *kinds: type[Any]) -> list[Any]:
-        """Return the emissions of some kinds."""
-        return [emission for emission in self.emissions if isinstance(emission, kinds)]
-
-    @property
-    def records(self) -> list[SourceRecord]:
-        """The records so far."""
-        return self.of(SourceRecord)
-
-    @property
-    def count(self) -> int:
-        """How many records or frames came so far."""
-        return len(self.of(SourceRecord, FrameReceipt))
-
-    def events(self, kind: str) -> list[DeviceEvent]:
-        """Return the events of one kind."""
-        return [event for event in self.of(DeviceEvent) if event.kind == kind]
 
 
 class AdapterContract:
@@ -207,7 +146,7 @@ class AdapterContract:
 
     async def begin(self, adapter: Adapter) -> Observed:
         """Start a run with a channel on each numeric field and collect what it streams."""
-        clock = _FarClock()
+        clock = FarClock()
         files = self.run_files()
         context = StartContext(clock, "contract", files is not None, self._binder(adapter), files)
         await adapter.start(context)
@@ -439,13 +378,13 @@ class AdapterContract:
             await self.one_run(adapter)
 
         self.run(scenario)
-        before = _held()
+        before = held_now()
         for _ in range(3):
             self.run(scenario)
         deadline_s = time.monotonic() + self.deadline_s
-        while _more(_held(), before) and time.monotonic() < deadline_s:
+        while is_more(held_now(), before) and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
-        assert not _more(_held(), before), f"(descriptors, threads) {before} before, {_held()} after"
+        assert not is_more(held_now(), before), f"(descriptors, threads) {before} before, {held_now()} after"
 
     # -- commands ------------------------------------------------------------------------------
 
@@ -643,18 +582,6 @@ def _check_answer(result: CommandResult, question: Question) -> None:
     assert result.command_id == question.command.command_id
     assert result.status is CommandStatus.DONE, result
     assert result.value == question.answer
-
-
-def _held() -> tuple[int, int]:
-    """Return the numbers of open file descriptors (0 where they cannot be counted) and of threads."""
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        if os.path.isdir(folder):
-            return len(os.listdir(folder)), threading.active_count()
-    return 0, threading.active_count()
-
-
-def _more(now: tuple[int, int], before: tuple[int, int]) -> bool:
-    return any(number > earlier for number, earlier in zip(now, before, strict=True))
 
 
 __all__ = ["AdapterContract", "Observed", "Question", "order"]

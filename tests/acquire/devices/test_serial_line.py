@@ -175,6 +175,11 @@ class TestContractSartorius(LineContract):
         """Return the balance, without the parity that a pseudo-terminal does not have."""
         return LineDevice("b", over_serial(self.simulator, "sartorius", parity="N"))
 
+    def make_unreachable(self) -> Adapter:
+        """Return one that is switched off."""
+        self.simulator.faults.silent = True
+        return self.make_adapter()
+
     def questions(self) -> Sequence[Question]:
         """Return orders that it follows without a word."""
         return [Question(order("tare"), None), Question(order("zero"), None)]
@@ -350,6 +355,19 @@ class TestFaults:
             result = with_device(device, lambda d: d.command(order("setpoint", value=2.0)))
         assert result.status is CommandStatus.FAILED
         assert "does not confirm value" in result.message
+
+    def test_a_lost_device_obeys_and_is_closed(self) -> None:
+        """A command makes the connection that a failed poll dropped, and closing ends that one too."""
+        with LineSimulator(AlicatModel(), terminator="\r") as simulator:
+            device = LineDevice("a", over_tcp(simulator, "alicat"))
+
+            async def use(device: LineDevice) -> Any:
+                await device.close()
+                return await device.command(order("setpoint", value=1.5))
+
+            assert with_device(device, use).status is CommandStatus.DONE
+            assert simulator.connections == 2
+        assert (device.bus.users, device.bus.connection) == (0, None)
 
     @pytest.mark.parametrize("value", [-1.0, float("inf"), "2", True, None])
     def test_an_argument_out_of_range_is_refused(self, value: Any) -> None:

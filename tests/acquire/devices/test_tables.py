@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gapless.acquire.command import CommandStatus
+from gapless.acquire.devices.line_config import LineConfig
 from gapless.acquire.devices.line_table import Argument, LineTable, ReplyField, render
 from gapless.acquire.devices.modbus import ModbusConfig, ModbusDevice
 from gapless.acquire.devices.table_file import read_table, shipped_tables
@@ -230,6 +233,18 @@ class TestStrictness:
         for text in ("a\rHC", "é", "\x1b"):
             with pytest.raises(UsageError, match="no plain string"):
                 Argument(dtype="string").check("v", text)
+
+    def test_the_page_shows_tables_that_are_read(self) -> None:
+        """Every table and device of docs/devices.md is one."""
+        page = (Path(__file__).parents[3] / "docs" / "devices.md").read_text(encoding="utf-8")
+        shown = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+        kinds: dict[str, type[BaseModel]] = {"modbus": ModbusConfig, "serial_line": LineConfig}
+        for block in shown:
+            if block.pop("kind", None) == "line":
+                LineTable.model_validate(block)
+            for device in block.get("devices", {}).values():
+                kinds[device["adapter"]].model_validate(device)
+        assert len(shown) == 5
 
     def test_devices_cost_nothing_until_they_are_used(self) -> None:
         """Reading a configuration imports neither pymodbus nor pyserial."""

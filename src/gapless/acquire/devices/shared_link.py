@@ -62,9 +62,6 @@ class LinkedDevice(PolledDevice):
 
     async def connect(self) -> None:
         """Join the connection, making it if need be, and see that the device answers."""
-        if not self._is_user:
-            self._is_user = True
-            self.bus.users += 1
         try:
             await self.probe()
         except BaseException:
@@ -81,8 +78,17 @@ class LinkedDevice(PolledDevice):
             self.bus.connection = link if link.is_broken else None
             await link.close()
 
+    async def close(self) -> None:
+        """Leave the connection, also one that a command joined while the device counted as lost."""
+        await super().close()
+        if self._is_user:
+            await self.disconnect()
+
     async def live_link(self) -> Any:
-        """Return a connection that works, a new one if the last is broken."""
+        """Join and return a connection that works, a new one if the last is broken."""
+        if not self._is_user:
+            self._is_user = True
+            self.bus.users += 1
         link = self.bus.connection
         if link is not None and link.settings != self.settings:
             raise ResourceConflict(
