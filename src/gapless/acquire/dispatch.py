@@ -15,7 +15,7 @@ from gapless.errors import GaplessError
 if TYPE_CHECKING:
     from gapless.acquire.event_log import EventLog
 
-_SEVERITY = {CommandStatus.DONE: "info", CommandStatus.FAILED: "error", CommandStatus.REFUSED: "warning"}
+_SEVERITY = {CommandStatus.FAILED: "error", CommandStatus.REFUSED: "warning"}
 _GRACE_S = 2.0  # beyond the command's own time-out: the hops, and a bus that is in use
 
 
@@ -79,7 +79,7 @@ class ConductorDispatcher:
             return refused(command, "neither the run nor a person stands behind the command")
         worker = self._pool.worker_for(device)
         issued = self._events.record(
-            "info",
+            _routine(command),
             "command_issued",
             f"{command.name} to {device}",
             source=device,
@@ -116,13 +116,19 @@ class ConductorDispatcher:
         }
         if result.status is CommandStatus.REFUSED:
             data |= _words_of(command)
+        is_done = result.status is CommandStatus.DONE
         self._events.record(
-            _SEVERITY[result.status],
+            _routine(command) if is_done else _SEVERITY[result.status],
             f"command_{result.status}",
             f"{command.name} to {device}" + (f": {result.message}" if result.message else ""),
             source=device,
             data=data,
         )
+
+
+def _routine(command: Command) -> str:
+    """Return the severity of what goes well: a ramp's ten commands a second are no news, a person's are."""
+    return "info" if command.confirmed_by else "debug"
 
 
 def _words_of(command: Command) -> dict[str, Any]:

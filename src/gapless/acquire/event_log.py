@@ -74,12 +74,16 @@ class EventLog:
         data: dict[str, Any] | None = None,
         timestamp_ns: int | None = None,
     ) -> Future[None]:
-        """Take an event; the future is done when it is durable and fails when the disk refused it."""
+        """Take an event; the future is done when it is durable and fails when the disk refused it.
+
+        Watchers are not told of severity ``debug``.
+        """
         stamp = self._now_ns() if timestamp_ns is None else timestamp_ns
         entry = Entry(severity, kind, message, source, data, stamp)
-        self.last.append(entry)
-        for watcher in list(self.watchers):
-            watcher(entry)
+        if severity != "debug":
+            self.last.append(entry)
+            for watcher in list(self.watchers):
+                watcher(entry)
         return self._put(_Job(lambda: self._write(entry), entry=entry))
 
     def _write(self, entry: Entry) -> None:

@@ -28,7 +28,7 @@ import unittest
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from gapless.acquire.adapter import Adapter, Bus, DeviceField, DeviceSnapshot, RunFiles, StartContext
 from gapless.acquire.binding import ChannelBinder
@@ -36,7 +36,6 @@ from gapless.acquire.channel import ChannelSpec
 from gapless.acquire.command import Command, CommandResult, CommandStatus
 from gapless.acquire.emission import (
     ChannelSample,
-    DeviceEvent,
     FrameReceipt,
     GapReport,
     SampleBlock,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("gapless.testing.adapter_contract")
+if "gapless.testing.adapter_contract" not in sys.modules:
+    pytest.register_assert_rewrite("gapless.testing.adapter_contract")
 
 _WAIT_S = 30.0
 
