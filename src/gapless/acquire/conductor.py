@@ -234,7 +234,7 @@ class Conductor:
         """Return when the run is over: procedure done, time over, stopped, or every stream at its end."""
         loop = asyncio.get_running_loop()
         assert self._over is not None
-        waits = [loop.create_task(self._over.wait())]
+        waits: list[asyncio.Task[Any]] = [loop.create_task(self._over.wait())]
         if self._procedure is not None:
             waits.append(loop.create_task(self._procedure(self), name="procedure"))
         elif self._length_s is not None:

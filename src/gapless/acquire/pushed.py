@@ -133,7 +133,9 @@ class BlockDevice(Device):
         rate = self.sample_rate
         index = np.arange(first_index, first_index + count, dtype=np.int64)
         whole, rest = np.divmod(index, rate.numerator)  # keeps the product below 2^63 at any index
-        return t0_ns + whole * rate.denominator * 10**9 + rest * rate.denominator * 10**9 // rate.numerator
+        per_second_ns = rate.denominator * 10**9
+        stamps: np.ndarray = t0_ns + whole * per_second_ns + rest * per_second_ns // rate.numerator
+        return stamps
 
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield blocks until stopped or at the source's end."""

@@ -170,7 +170,7 @@ class Recorder:
         samples = reading.samples
         if samples:
             if type(samples[0]) is SampleBlock:
-                self._blocks(record.n, samples)  # type: ignore[arg-type]  # one kind in each reading
+                self._blocks(record.n, samples)
             elif len(rows.groups) == 1 and not self._derives:
                 self._row(rows.groups[0], record.n, samples)  # type: ignore[arg-type]
             else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.cli import description, options, output
 from gapless.cli.host_recorder import free_name
-from gapless.cli.live_view import LiveScreen
+from gapless.cli.run_screen import LiveScreen
 from gapless.cli.show import ending_lines
 from gapless.cli.stopping import StopSignals
 from gapless.errors import UsageError
