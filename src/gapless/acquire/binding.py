@@ -25,7 +25,7 @@ from gapless.acquire.calibration.resolution import (
 )
 from gapless.acquire.channel import ChannelSpec, device_of
 from gapless.acquire.derivation import Derivation, inputs_first
-from gapless.acquire.emission import ChannelSample, SampleBlock, SampleStatus, SourceRecord
+from gapless.acquire.emission import ABSENT, ChannelSample, SampleBlock, SampleStatus, SourceRecord
 from gapless.errors import DeviceFault, RigRefused
 from gapless.model.metadata import INT64_MAX, INT64_MIN
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _INVALID, _STALE = int(SampleStatus.DEVICE_INVALID), int(SampleStatus.STALE)
 _NUMPY = {"float64": np.float64, "int64": np.int64, "bool": np.bool_}
 
-Sampler = Callable[[Sequence[Any], int, str, int], ChannelSample]  # values, time, record id, wall clock
+# Of values, time, record id and wall clock; None where the record does not have the field.
+Sampler = Callable[[Sequence[Any], int, str, int], ChannelSample | None]
 
 
 def _number(raw: Any) -> float | None:
@@ -75,9 +76,11 @@ def _number_sampler(spec: ChannelSpec, get: Callable[[Sequence[Any]], Any]) -> S
     channel, unit, keep_raw = spec.name, spec.unit, spec.keep_raw
     apply = calibration_of(spec).compiled()
 
-    def sample(values: Sequence[Any], timestamp_ns: int, record: str, t_utc_ns: int) -> ChannelSample:
+    def sample(values: Sequence[Any], timestamp_ns: int, record: str, t_utc_ns: int) -> ChannelSample | None:
         raw = get(values)
         if raw.__class__ is not float:
+            if raw is ABSENT:
+                return None
             raw = _number(raw)
             if raw is None:
                 return ChannelSample(
@@ -94,8 +97,11 @@ def _number_sampler(spec: ChannelSpec, get: Callable[[Sequence[Any]], Any]) -> S
 def _kept_sampler(spec: ChannelSpec, get: Callable[[Sequence[Any]], Any]) -> Sampler:
     channel, unit, kept = spec.name, spec.unit, _KEPT[spec.dtype]
 
-    def sample(values: Sequence[Any], timestamp_ns: int, record: str, t_utc_ns: int) -> ChannelSample:
-        value = kept(get(values))
+    def sample(values: Sequence[Any], timestamp_ns: int, record: str, t_utc_ns: int) -> ChannelSample | None:
+        raw = get(values)
+        if raw is ABSENT:
+            return None
+        value = kept(raw)
         status = _INVALID if value is None else 0
         return ChannelSample(channel, timestamp_ns, value, unit, record, None, status, None, t_utc_ns)
 
@@ -187,17 +193,21 @@ class ChannelBinder:
 
     @property
     def sample_count(self) -> int:
-        """How many samples each record gives."""
+        """How many samples a record gives that has all fields."""
         return len(self.channel_names)
 
     def bind(self, record: SourceRecord) -> list[ChannelSample]:
-        """Return the samples of one record; a value that the record lacks is None, DEVICE_INVALID."""
+        """Return the samples of one record; a value that is None or no number is None, DEVICE_INVALID.
+
+        Channels of an ABSENT field, and those derived from them, get no sample.
+        """
         values, timestamp_ns, t_utc_ns = record.values, record.timestamp_ns, record.t_utc_ns
         source_id = f"{self._prefix}{record.n}"
         samples = [sample(values, timestamp_ns, source_id, t_utc_ns) for sample in self._samplers]
         for derivation, inputs in zip(self._derivations, self._inputs, strict=True):
-            samples.append(derivation.sample([samples[n] for n in inputs]))
-        return samples
+            held = [found for n in inputs if (found := samples[n]) is not None]
+            samples.append(derivation.sample(held) if len(held) == len(inputs) else None)
+        return [sample for sample in samples if sample is not None]
 
     def bind_block(
         self, record: SourceRecord, timestamps_ns: np.ndarray, columns: Mapping[str, Any]

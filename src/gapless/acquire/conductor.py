@@ -137,7 +137,7 @@ class Conductor:
         self._streaming = {name for worker in workers for name in worker.adapters}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
-        self._drains = Drains(self._accept, self._spread, self._drain_failed)
+        self._drains = Drains(self._accept_now, self._accept, self._spread, self._other, self._drain_failed)
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- from other threads --------------------------------------------------------------------
@@ -251,41 +251,53 @@ class Conductor:
 
     # -- fan-out -------------------------------------------------------------------------------
 
-    async def _accept(self, item: Any) -> None:
-        """Make a crossing durable's business: the bounded hand-over has it when this returns."""
+    def _accept_now(self, reading: Reading) -> bool:
+        """Hand a reading to the writer if there is room for it at once."""
         recorder = self.recorder
-        if type(item) is Reading:
-            size_bytes = recorder.size_of(item)
-            if not recorder.has_room(size_bytes):
-                await recorder.room(size_bytes)
-            recorder.accept(item)
-        elif type(item) is FrameReceipt:
-            await recorder.room(64)
-            recorder.accept_receipt(item)
+        if not recorder.has_room(recorder.size_of(reading)):
+            return False
+        recorder.accept(reading)
+        return True
 
-    async def _spread(self, item: Any) -> None:
+    async def _accept(self, reading: Reading) -> None:
+        """Hand a reading to the writer when there is room for it."""
+        await self.recorder.room(self.recorder.size_of(reading))
+        self.recorder.accept(reading)
+
+    async def _spread(self, readings: Sequence[Reading]) -> None:
         """Tell what was accepted: the monitors, the bus, then whoever watches."""
-        if type(item) is not Reading:
-            self._other(item)
-            return
-        record = item.record
-        self.readings[record.device] = self.readings.get(record.device, 0) + 1
-        self.last_ns[record.device] = time.monotonic_ns()
-        self._observer.observe(item)
-        await self.bus.publish_burst((record, *item.samples))
+        now_ns = time.monotonic_ns()
+        items: list[Any] = []
+        counts, observe = self.readings, self._observer.observe
+        whole = self.bus.listens_beyond_channels
+        for reading in readings:
+            record = reading.record
+            counts[record.device] = counts.get(record.device, 0) + 1
+            self.last_ns[record.device] = now_ns
+            observe(reading)
+            if whole:
+                items.append(record)
+            items += reading.samples
+        await self.bus.publish_burst(items)
         if self.feeds:
-            self._mirror(item)
+            self._mirror(readings)
+
+    async def _other(self, item: Any) -> None:
+        if type(item) is FrameReceipt:
+            await self.recorder.room(64)
+            self.recorder.accept_receipt(item)
+        self._tell(item)
 
     def _drain_failed(self, error: BaseException) -> None:
         self.stop(Outcome.FAILED if _is_storage(error) else Outcome.CRASHED, _words(error), error)
 
-    def _other(self, item: Any) -> None:
+    def _tell(self, item: Any) -> None:
         kind = type(item)
         if kind is FrameReceipt:
             self.last_ns[item.camera] = time.monotonic_ns()
             self.readings[item.camera] = self.readings.get(item.camera, 0) + 1
             self._observer.heard(item.camera)
-            self._mirror(item)
+            self._mirror((item,))
         elif kind is DeviceEvent:
             self.events.record(
                 item.severity,
@@ -297,14 +309,14 @@ class Conductor:
             )
         elif kind is GapReport:
             self._tell_gap(item)
-            self._mirror(item)
+            self._mirror((item,))
         elif kind is StreamEnded:
             self._stream_ended(item)
 
-    def _mirror(self, item: Any) -> None:
+    def _mirror(self, items: Sequence[Any]) -> None:
         for feed in list(self.feeds):
             try:
-                feed.put_nowait(item)
+                feed.put_burst(items)
             except BridgeClosed:  # its watcher went away
                 self.feeds.remove(feed)
 
@@ -323,14 +335,14 @@ class Conductor:
     async def emit_derived(self, item: ChannelSample | SampleBlock | DeviceEvent) -> None:
         """Take what an analyzer made: a sample goes the way of every sample, an event to the events."""
         if isinstance(item, DeviceEvent):
-            self._other(item)
+            self._tell(item)
             return
         await self.recorder.room(64 * len(item.values) if isinstance(item, SampleBlock) else 128)
         self.recorder.accept_derived(item)
         if isinstance(item, ChannelSample):
             self._observer.observe_sample(item)
         await self.bus.publish(item)
-        self._mirror(item)
+        self._mirror((item,))
 
     async def _analyze(self, analyzer: Task) -> None:
         """Run one analyzer; its failure is an event and never another reader's trouble."""

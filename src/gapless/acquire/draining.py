@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from gapless.acquire.emission import GapReport, Reading, SampleBlock
 from gapless.flow.bridge import ThreadBridge
 
 _CANCEL_S = 2.0
+_STRETCH = 64  # readings accepted before they are told further
 
 
 class Drains:
-    """Takes every bridge to its end. ``accept`` makes a crossing the recorder's, ``spread`` tells it further.
+    """Takes every bridge to its end: ``accept`` makes a reading the recorder's, ``spread`` tells it further.
 
-    A crossing is in hand until it is accepted, so that a drain that is cancelled loses none uncounted. What
-    ``accept`` or ``spread`` raises goes to ``failed``; the drain then takes the rest and counts it, so that
-    no device waits for a disk that is gone.
+    ``accept_now`` does so without waiting, or returns False and did nothing; ``accept`` waits for room.
+    ``other`` takes what crosses besides readings. A crossing is in hand until it is accepted, so that a
+    drain that is cancelled loses none uncounted; what was accepted before a failure is told all the same.
+    What any of them raises goes to ``failed``; the drain then takes the rest and counts it, so that no
+    device waits for a disk that is gone.
     """
 
     def __init__(
         self,
-        accept: Callable[[Any], Awaitable[None]],
-        spread: Callable[[Any], Awaitable[None]],
+        accept_now: Callable[[Reading], bool],
+        accept: Callable[[Reading], Awaitable[None]],
+        spread: Callable[[Sequence[Reading]], Awaitable[None]],
+        other: Callable[[Any], Awaitable[None]],
         failed: Callable[[BaseException], None],
     ) -> None:
+        self._accept_now = accept_now
         self._accept = accept
         self._spread = spread
+        self._other = other
         self._failed = failed
         self._tasks: list[asyncio.Task[None]] = []
         self._bridges: list[ThreadBridge[Any]] = []
@@ -49,10 +56,7 @@ class Drains:
             while burst := await bridge.get_burst():
                 in_hand.extend(burst)
                 while in_hand:
-                    crossing = in_hand[0]
-                    await self._accept(crossing)
-                    in_hand.popleft()
-                    await self._spread(crossing)
+                    await self._stretch(in_hand)
             return
         except asyncio.CancelledError:
             raise
@@ -61,6 +65,24 @@ class Drains:
         self._discard(in_hand)
         while burst := await bridge.get_burst():
             self._discard(burst)
+
+    async def _stretch(self, in_hand: deque[Any]) -> None:
+        """Accept some readings, then tell them further; or take one crossing of another kind."""
+        if type(in_hand[0]) is not Reading:
+            await self._other(in_hand[0])
+            in_hand.popleft()
+            return
+        accepted: list[Reading] = []
+        try:
+            while in_hand and len(accepted) < _STRETCH and type(in_hand[0]) is Reading:
+                if not self._accept_now(in_hand[0]):
+                    if accepted:
+                        break
+                    await self._accept(in_hand[0])
+                accepted.append(in_hand.popleft())
+        finally:
+            if accepted:
+                await self._spread(accepted)
 
     def _discard(self, crossings: Any) -> None:
         self.lost_readings += sum(type(item) is Reading for item in crossings)

@@ -11,11 +11,23 @@ put on the worker's bridge, for latency figures only.
 
 from __future__ import annotations
 
-from enum import IntFlag
-from typing import Any
+from enum import Enum, IntFlag
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+
+
+class Absent(Enum):
+    """The kind of :data:`ABSENT`, which is its only member."""
+
+    ABSENT = "absent"
+
+
+#: Stands for a field that one record does not have: its column is null and its channels get no sample, so
+#: that their last values stand. A field that the record has, but without a value, is None: it gives samples
+#: without value, DEVICE_INVALID.
+ABSENT: Final = Absent.ABSENT
 
 
 class SampleStatus(IntFlag):

@@ -12,10 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import msgspec
+
 from gapless.acquire.adapter import Bus, DeviceField, DeviceSnapshot, StartContext
 from gapless.acquire.command import Command, CommandResult, done, failed, refused
 from gapless.acquire.device_config import DeviceConfig, PolledConfig
-from gapless.acquire.emission import DeviceEvent, Emission, GapReport, SourceRecord
+from gapless.acquire.emission import ABSENT, Absent, DeviceEvent, Emission, GapReport, SourceRecord
 from gapless.errors import DeviceFault, DeviceUnreachable, UsageError
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -160,7 +162,7 @@ class Device(ABC):
         return True
 
     def record(self, values: Sequence[Any], timestamp_ns: int) -> list[Emission]:
-        """Return the next record and the samples made from it."""
+        """Return the next record and the samples made from it; a value that is ABSENT becomes None."""
         context = self.context
         binder = context.binder
         count = binder.sample_count if binder is not None else 0
@@ -168,9 +170,11 @@ class Device(ABC):
             self.family, self.name, self._n, timestamp_ns, context.clock.utc_ns(), tuple(values), count
         )
         self._n += 1
-        if binder is None:
-            return [record]
-        return [record, *binder.bind(record)]
+        samples = binder.bind(record) if binder is not None else []
+        if Absent in map(type, record.values):
+            known = tuple(None if value is ABSENT else value for value in record.values)
+            record = msgspec.structs.replace(record, values=known, sample_count=len(samples))
+        return [record, *samples]
 
     def event(self, severity: str, kind: str, message: str, **data: Any) -> DeviceEvent:
         """Return an event of this device, stamped now."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gapless.errors import NameTaken, UsageError
 from gapless.store.media.decode import Decoder
 from gapless.store.media.packets import packets
-from gapless.store.media.remux import VideoFile, write_mp4
+from gapless.store.media.remux import VideoFile, write_container
 from gapless.store.reader import TopicReader
 
 
@@ -24,7 +24,8 @@ def frames(
     stream: str | None = None
     for packet in packets(reader, start_ns, end_ns, skip_undecodable=skip_undecodable):
         if decoder is None or packet.stream != stream:
-            decoder, stream = Decoder(packet.encoding), packet.stream
+            decoder = Decoder(packet.encoding, packet.width, packet.height)
+            stream = packet.stream
         pixels = decoder.decode(packet.data, packet.pixels)
         if packet.wanted:
             yield packet.timestamp_ns, pixels
@@ -38,11 +39,11 @@ def write_video(
     *,
     skip_undecodable: bool,
 ) -> VideoFile:
-    """Write the pictures of ``[start_ns, end_ns)``, from the keyframe at or before it, as an MP4 file."""
+    """Write the pictures of ``[start_ns, end_ns)``, from the keyframe at or before it, as an MP4 or Matroska file."""
     target = Path(path)
     if target.exists():
         raise NameTaken(f"{target} exists", topic=reader.name, next_step="choose another path")
-    return write_mp4(packets(reader, start_ns, end_ns, skip_undecodable=skip_undecodable), target)
+    return write_container(packets(reader, start_ns, end_ns, skip_undecodable=skip_undecodable), target)
 
 
 def write_images(

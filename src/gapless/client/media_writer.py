@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 def media_of(media: Media | str, ontology_type: Any, topic: str) -> Media:
     """Return how the topic is encoded, or raise UsageError, SchemaRefused or MissingExtra."""
     if media not in tuple(Media):
-        raise UsageError("unknown media", topic=topic, field="media", found=media, expected="png or mp4")
+        raise UsageError(
+            "unknown media", topic=topic, field="media", found=media, expected=", ".join(Media)
+        )
     if ontology_type is not Image:
         raise SchemaRefused(
             "only topics of plain images can be encoded",
@@ -192,7 +194,8 @@ class MediaTopicWriter(TopicWriter):
         return cls(sequence, state, on_error, media, thread)
 
     def push_image(self, timestamp_ns: int | None, array: Any, *, seq: int | None = None) -> None:
-        """Record one picture given as an array: uint8 ``[h, w, 3]`` (RGB) or ``[h, w]``; png also uint16 ``[h, w]``.
+        """Record one picture given as an array: uint8 ``[h, w, 3]`` (RGB) or ``[h, w]``; png also uint16 ``[h, w]``,
+        which is all that ffv1 takes.
 
         The array is copied once, or kept without a copy if it is read-only. Waits for room when
         ``max_pending_frames`` pictures wait for the encoder.

@@ -142,7 +142,7 @@ class TopicHandler(TableView):
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield time and pixels of each picture of a media topic, in the order they were pushed.
 
-        Colour comes as RGB ``[h, w, 3]``, grey as ``[h, w]``; png exactly as pushed. A window begins to decode
+        Colour comes as RGB ``[h, w, 3]``, grey as ``[h, w]``; png and ffv1 exactly as pushed. A window begins to decode
         at the keyframe before it. A picture that builds upon a lost one raises IntegrityError, or is left out.
         """
         from gapless.client.media_reader import frames
@@ -157,7 +157,7 @@ class TopicHandler(TableView):
         *,
         skip_undecodable: bool = False,
     ) -> VideoFile:
-        """Write a media="mp4" topic as an MP4 file without encoding again; the file is complete or absent.
+        """Write video as a file without encoding again, MP4 or (ffv1) Matroska; it is complete or absent.
 
         It begins at the keyframe at or before ``start_ns``. Raises NameTaken if the file exists.
         """

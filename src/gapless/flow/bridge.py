@@ -96,6 +96,24 @@ class ThreadBridge(AsyncIterator[T]):
         self._report(dropped)
         return is_in
 
+    def put_burst(self, items: Iterable[T]) -> None:
+        """Put items in their order without waiting, under one lock and with one wake-up.
+
+        For the policies that drop; UsageError under BLOCK. Raises BridgeClosed after ``close``.
+        """
+        if self.policy is BackpressurePolicy.BLOCK:
+            raise UsageError("a burst is put without waiting", found="block", next_step="use put_many")
+        offer = self._line.offer
+        with self._lock:
+            if self._closed:
+                raise self._closed_error()
+            for item in items:
+                offer(item)
+            parties = self._readers.gather() if self._readers.waiting else []
+            dropped = self._line.take_dropped() if self._line.dropped_items else []
+        self._readers.ring(parties)
+        self._report(dropped)
+
     async def put(self, item: T, timeout_s: float | None = None) -> bool:
         """Put an item, waiting for room where the policy is BLOCK; return False when it was dropped.
 

@@ -72,6 +72,11 @@ class DataBus(Generic[T]):
         """Everyone who listens now, in the order in which they came."""
         return tuple(self._subscriptions.values())
 
+    @property
+    def listens_beyond_channels(self) -> bool:
+        """Whether anyone listens to items that belong to no channel: by device, by a predicate, or to all."""
+        return bool(self._by_device or self._by_predicate or self._all)
+
     def last_value(self, channel: str) -> T | None:
         """Return the latest item of the channel, None when there was none."""
         return self._last.get(channel)

@@ -189,7 +189,10 @@ Getter = Callable[[Sequence[Any]], Any]
 
 
 def getter_of(n: int, parts: tuple[Part, ...]) -> Getter:
-    """Return the function that takes a path's value out of a record's values; None where there is none."""
+    """Return the function that takes a path's value out of a record's values; None where there is none.
+
+    ABSENT where the record does not have the field.
+    """
     if not parts:
         return lambda values: values[n]
 
@@ -199,7 +202,7 @@ def getter_of(n: int, parts: tuple[Part, ...]) -> Getter:
             try:
                 found = found[part]
             except (KeyError, IndexError, TypeError):
-                return None
+                return ABSENT if found is ABSENT else None
         return found
 
     return get

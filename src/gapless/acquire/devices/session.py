@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from itertools import chain, repeat
 from typing import Any
 
-from gapless.acquire.adapter import StartContext
+from gapless.acquire.adapter import Bus, StartContext
 from gapless.acquire.devices.outage import Outage
 from gapless.acquire.emission import Emission
 from gapless.acquire.kit import TROUBLE
 from gapless.acquire.pushed import PushedDevice
+from gapless.errors import DeviceFault
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_CANCELLATIONS = 5
 
 
 class SessionDevice(PushedDevice):
@@ -29,6 +32,12 @@ class SessionDevice(PushedDevice):
         self._keeper: asyncio.Task[None] | None = None
         self._is_joined = False
         self._is_sampling = False
+        self._asking = asyncio.Lock()
+
+    def share(self, bus: Bus) -> None:
+        """Use the resource's bus, and the loop that it belongs to, from now on."""
+        super().share(bus)
+        self._asking = asyncio.Lock()  # a lock belongs to the loop it was first waited on
 
     # -- what a subclass says ------------------------------------------------------------------
 
@@ -59,6 +68,11 @@ class SessionDevice(PushedDevice):
         """Whether there is a session, as far as anybody knows."""
         return self._is_joined
 
+    @property
+    def is_sampling(self) -> bool:
+        """Whether a run takes what is delivered."""
+        return self._is_sampling
+
     async def connect(self) -> None:
         """Make the first session and begin to keep it."""
         await self.join()
@@ -70,23 +84,31 @@ class SessionDevice(PushedDevice):
         """Keep the session no longer, and leave it."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait({keeper})
+            await self._end(keeper)
         self._is_joined = False
         await self.leave()
+
+    async def _end(self, keeper: asyncio.Task[None]) -> None:
+        """Cancel the keeper, again where a client library takes the cancellation for its own."""
+        for _ in range(_CANCELLATIONS):
+            keeper.cancel()
+            await asyncio.wait({keeper}, timeout=self.config.open_timeout_s)
+            if keeper.done():
+                return
+        raise DeviceFault(f"the session of {self.name!r} does not end")
 
     async def _keep(self) -> None:
         while True:
             try:
-                if self._is_sampling:
-                    await self.subscribe()
-                self.outage.end()
                 await self.serve()
             except TROUBLE as error:
                 self.outage.begin(error, self.silent_since_ns(error))
-            self._is_joined = False
-            await self.leave()
+            await self._part()
             await self._rejoin()
+
+    async def _part(self) -> None:
+        self._is_joined = False
+        await self.leave()
 
     def silent_since_ns(self, error: BaseException) -> int | None:
         """Return since when nothing may have come before ``error`` was noticed; None: since it was."""
@@ -94,19 +116,25 @@ class SessionDevice(PushedDevice):
         return None
 
     async def _rejoin(self) -> None:
-        """Try until there is a session again."""
-        tries = 0
-        while True:
-            await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
-            tries += 1
+        """Try until there is a session again that gives what the run asks for."""
+        for pause_s in chain(_BACKOFF_S, repeat(_BACKOFF_S[-1])):
+            await asyncio.sleep(pause_s)
             try:
                 async with asyncio.timeout(self.config.open_timeout_s):
                     await self.join()
+                    self._is_joined = True
+                    await self._ask()
             except TROUBLE as error:
                 self.outage.begin(error)
+                await self._part()
                 continue
-            self._is_joined = True
+            self.outage.end()
             return
+
+    async def _ask(self) -> None:
+        async with self._asking:
+            if self._is_sampling and self._is_joined:
+                await self.subscribe()
 
     def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
         """End the stream of a run whose session nobody keeps any more."""
@@ -120,17 +148,18 @@ class SessionDevice(PushedDevice):
         await super().start(context)
         self.outage.run_began()
         self._is_sampling = True
-        if self._is_joined:
-            await self.subscribe()
+        await self._ask()
 
     async def stop(self) -> None:
         """Take no more; an outage that lasts leaves its gap."""
-        if self._is_sampling:
-            self._is_sampling = False
+        was_sampling, self._is_sampling = self._is_sampling, False
+        if was_sampling:
             self.outage.run_ends()
-            if self._is_joined:
-                await self.unsubscribe()
         await super().stop()
+        if was_sampling:
+            async with self._asking:
+                if self._is_joined:
+                    await self.unsubscribe()
 
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield what is delivered until stopped; raise the defect that ended the keeping of the session."""

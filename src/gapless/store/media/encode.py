@@ -16,6 +16,8 @@ from gapless.store.media.rows import Media
 GOP = 30  # pictures from keyframe to keyframe: what a reader decodes at most to show one of them
 _AV_NAMES = {"rgb8": "rgb24", "bgr8": "bgr24", "mono8": "gray", "mono16": "gray16be"}
 _BT601, _LIMITED = 6, 1  # written into the stream, so that every player turns it into the same colours
+# Version 1 repeats the header in every keyframe, and needs this coder above 8 bits.
+FFV1_OPTIONS = {"level": "1", "coder": "1"}
 _RATE = Fraction(30, 1)  # only the rate control sees it; the times of pictures are in their rows
 
 
@@ -38,7 +40,7 @@ class Encoder(Protocol):
 
 def make_encoder(media: Media) -> Encoder:
     """Return an encoder, or raise MissingExtra."""
-    return PngEncoder() if media is Media.PNG else H264Encoder()
+    return _ENCODERS[media]()
 
 
 class PngEncoder:
@@ -105,6 +107,31 @@ class H264Encoder:
         except TypeError:  # an older PyAV, which has no threads for it and no word for them
             return options
         return options | {"threads": 1}
+
+
+class Ffv1Encoder:
+    """FFV1 without loss. Each frame carries its own header, so that any one can be decoded alone."""
+
+    encoding = "ffv1"
+
+    def __init__(self) -> None:
+        self._av = load_av("ffv1")
+        self._context: Any = None
+        self._count = 0
+
+    def encode(self, array: npt.NDArray[Any], pixels: str) -> Encoded:
+        """Return one frame; ``pixels`` are mono16."""
+        if self._context is None:
+            self._context = _context(self._av, "ffv1", array, "gray16le")
+            self._context.gop_size = 1
+            self._context.options = dict(FFV1_OPTIONS)
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(array, "<u2"), format="gray16le")
+        frame.pts = self._count
+        self._count += 1
+        return Encoded(*_only(self._context.encode(frame)))
+
+
+_ENCODERS = {Media.PNG: PngEncoder, Media.MP4: H264Encoder, Media.FFV1: Ffv1Encoder}
 
 
 def _context(av: Any, codec: str, array: npt.NDArray[Any], pixel_format: str) -> Any:

@@ -70,7 +70,7 @@ def packets(
             topic=reader.name,
             found=reader.ontology.get("tag"),
             expected=TAG,
-            next_step="create it with media='png' or media='mp4'; scan() reads any topic",
+            next_step="create it with media='png', 'mp4' or 'ffv1'; scan() reads any topic",
         )
     for plan in _plans(reader, start_ns, end_ns):
         for packet in _in_order(reader, plan):

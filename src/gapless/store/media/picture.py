@@ -18,7 +18,11 @@ _FORMATS: dict[str, tuple[int, str]] = {  # channels and NumPy type of one
     "mono8": (1, "u1"),
     "mono16": (1, "u2"),
 }
-_TAKES = {Media.PNG: ("rgb8", "bgr8", "mono8", "mono16"), Media.MP4: ("rgb8", "bgr8", "mono8")}
+_TAKES = {
+    Media.PNG: ("rgb8", "bgr8", "mono8", "mono16"),
+    Media.MP4: ("rgb8", "bgr8", "mono8"),
+    Media.FFV1: ("mono16",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class PictureReader:
         self.media = media
 
     def of_array(self, array: Any) -> Picture:
-        """Return uint8 ``[h, w]`` or ``[h, w, 3]`` (RGB), or for png uint16 ``[h, w]``, as a picture."""
+        """Return uint8 ``[h, w]`` or ``[h, w, 3]`` (RGB), or for png and ffv1 uint16 ``[h, w]``, as a picture."""
         if not isinstance(array, np.ndarray) or array.dtype not in (np.uint8, np.uint16):
             found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise self._refuse("an image must be an array of uint8 or uint16", "data", found, "uint8 array")

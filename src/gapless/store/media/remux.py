@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from gapless.errors import MediaFailed, NotFound, UsageError
+from gapless.store.media.encode import FFV1_OPTIONS
 from gapless.store.media.packets import Packet
 from gapless.store.media.pyav import load_av
 from gapless.store.platform import PLATFORM, Platform
 
 TICKS_PER_S = 90_000  # of MPEG; a picture's time is at most 5.6 µs off, and the error does not add up
+MATROSKA_TICKS_PER_S = 1_000  # all that FFmpeg writes: a picture's time is at most 0.5 ms off
 _NS = 1_000_000_000
 
 
@@ -29,13 +32,13 @@ class VideoFile:
     moved: int
 
 
-def write_mp4(packets: Iterable[Packet], path: Path, platform: Platform = PLATFORM) -> VideoFile:
-    """Write H.264 packets as MP4 without encoding them again; the file is complete or absent.
+def write_container(packets: Iterable[Packet], path: Path, platform: Platform = PLATFORM) -> VideoFile:
+    """Write H.264 packets as MP4, FFV1 as Matroska, without encoding again; the file is complete or absent.
 
     Players need times that rise: a picture that is not later than the one before gets the next tick and is
     counted in ``moved``. Raises NotFound if there are no packets, UsageError for pictures that are not video.
     """
-    av = load_av("h264")
+    av = load_av()
     partial = path.with_name(f".{path.name}.partial")
     try:
         written = _write(av, iter(packets), partial, path)
@@ -57,29 +60,51 @@ def _write(av: Any, packets: Any, partial: Path, path: Path) -> VideoFile:
     first: Packet | None = next(packets, None)
     if first is None:
         raise NotFound("there are no pictures to write", next_step="choose another window")
-    if first.encoding != "h264":
+    if first.encoding not in _OPEN:
         raise UsageError(
             "the pictures are single images, not video",
             found=first.encoding,
-            expected="h264",
+            expected=" or ".join(_OPEN),
             next_step="write_images() writes one file each",
         )
     frames, moved, last_tick, end_ns = 0, 0, -1, first.timestamp_ns
-    with (
-        av.open(io.BytesIO(first.data), format="h264") as probe,
-        av.open(
-            str(partial), "w", format="mp4", options={"video_track_timescale": str(TICKS_PER_S)}
-        ) as container,
-    ):
-        track = container.add_stream_from_template(probe.streams.video[0])
-        track.time_base = Fraction(1, TICKS_PER_S)
+    with _OPEN[first.encoding](av, first, partial) as (container, track):
+        ticks_per_s = int(1 / track.time_base)
         for packet in _chain(first, packets):
-            tick = ((packet.timestamp_ns - first.timestamp_ns) * TICKS_PER_S + _NS // 2) // _NS
+            tick = ((packet.timestamp_ns - first.timestamp_ns) * ticks_per_s + _NS // 2) // _NS
             if tick <= last_tick:
                 tick, moved = last_tick + 1, moved + 1
             container.mux(_muxable(av, packet, tick, track))
             frames, last_tick, end_ns = frames + 1, tick, max(end_ns, packet.timestamp_ns)
     return VideoFile(path, frames, first.timestamp_ns, end_ns, moved)
+
+
+@contextmanager
+def _mp4(av: Any, first: Packet, partial: Path) -> Iterator[tuple[Any, Any]]:
+    """Open an MP4 file whose track is described by the parameter sets in the first packet."""
+    options = {"video_track_timescale": str(TICKS_PER_S)}
+    with (
+        av.open(io.BytesIO(first.data), format="h264") as probe,
+        av.open(str(partial), "w", format="mp4", options=options) as container,
+    ):
+        track = container.add_stream_from_template(probe.streams.video[0])
+        track.time_base = Fraction(1, TICKS_PER_S)
+        yield container, track
+
+
+@contextmanager
+def _matroska(av: Any, first: Packet, partial: Path) -> Iterator[tuple[Any, Any]]:
+    """Open a Matroska file whose track needs no description but its size: each packet has its header."""
+    load_av("ffv1")
+    with av.open(str(partial), "w", format="matroska") as container:
+        track = container.add_stream("ffv1", options=dict(FFV1_OPTIONS))
+        track.width, track.height, track.pix_fmt = first.width, first.height, "gray16le"
+        track.codec_context.gop_size = track.codec_context.thread_count = 1
+        track.time_base = Fraction(1, MATROSKA_TICKS_PER_S)
+        yield container, track
+
+
+_OPEN = {"h264": _mp4, "ffv1": _matroska}
 
 
 def _chain(first: Packet, rest: Iterable[Packet]) -> Iterable[Packet]:
