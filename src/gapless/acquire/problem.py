@@ -10,23 +10,22 @@ from gapless.errors import RigRefused
 
 #: Explained by `gapless explain CODE`.
 FINDINGS = {
-    "R001": (
-        "the file is not TOML, or cannot be read",
-        "mend the line that is named; a TOML editor shows it",
-    ),
-    "R002": ("a key is unknown, missing, or has a value of the wrong type or range", "see docs/rig.md"),
-    "R003": ("a name refers to something that the rig does not have", "correct the name, or declare it"),
-    "R004": (
-        "a setting has no effect as the rig stands, so it would promise what nobody enforces",
-        "remove it",
-    ),
-    "R005": ("units, names, groups or limits do not fit together", "correct the lines that are named"),
-    "R006": (
-        "two devices claim one port, bus or camera",
-        "give each its own, or use an adapter that shares it",
-    ),
-    "R007": ("an environment variable that the rig uses is not set", "set it, or write ${NAME:-default}"),
-    "R008": ("a device did not answer", "check power, cable and address"),
+    "R001": "The file is not TOML, or cannot be read.",
+    "R002": "A key is unknown or missing, or its value has the wrong type or range.",
+    "R003": "A name refers to something that the rig does not have.",
+    "R004": "A setting has no effect as the rig stands, so it would promise what nobody enforces.",
+    "R005": "Units, names, groups or limits do not fit together.",
+    "R006": "Two devices claim one port, bus or camera.",
+    "R007": "An environment variable that the rig uses is not set.",
+}
+_FIXES = {
+    "R001": "mend the line that is named",
+    "R002": "see docs/rig.md for the keys of each table",
+    "R003": "correct the name, or declare what it means",
+    "R004": "remove it, or add what makes it work",
+    "R005": "correct the lines that are named",
+    "R006": "give each its own, or use an adapter that shares it",
+    "R007": "set the variable, or write ${NAME:-default}",
 }
 
 
@@ -49,7 +48,7 @@ class ConfigProblem:
 
     def to_json(self) -> dict[str, Any]:
         """Return the problem as JSON values."""
-        return {**asdict(self), "path": list(self.path), "fix": self.fix or FINDINGS[self.code][1]}
+        return {**asdict(self), "path": list(self.path), "fix": self.fix or _FIXES[self.code]}
 
 
 class RigProblems(RigRefused):

@@ -17,11 +17,14 @@ from gapless import errors
 from gapless.cli import options, output
 from gapless.errors import GaplessError, NotFound
 
+_RIG = "gapless devices check RIG.toml"
+
 #: Modules whose FINDINGS tables are explained, and the verb that reports them.
 FINDING_MODULES = (
     ("gapless.store.verify", "gapless verify"),
     ("gapless.store.quality", "gapless check"),
     ("gapless.cli.findings", "gapless doctor"),
+    ("gapless.acquire.problem", _RIG),
 )
 
 
@@ -53,7 +56,7 @@ def explanations() -> dict[str, Explanation]:
         )
     for module_name, verb in FINDING_MODULES:
         findings: dict[str, str] = importlib.import_module(module_name).FINDINGS
-        exit_code = 4 if verb == "gapless verify" else 1
+        exit_code = {"gapless verify": 4, _RIG: 2}.get(verb, 1)
         for code, meaning in findings.items():
             known[code] = Explanation(code, verb, "finding", meaning, _next_step(verb), exit_code)
     return known
@@ -71,6 +74,8 @@ def _next_step(verb: str) -> str:
         return "the finding names the file and the rows; other parts of the sequence can still be read"
     if verb == "gapless check":
         return "`gapless show REF --plot` and the `_gaps` and `_events` topics show where"
+    if verb == _RIG:
+        return "the problem names the file and the line; docs/rig.md tells every key"
     return "`gapless doctor` says what it measured"
 
 

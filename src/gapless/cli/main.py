@@ -35,6 +35,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "watch": ("watch", "follow an open sequence: rates, last values, lag"),
     "label": ("label", "put a named label on a time span of a sequence"),
     "recalibrate": ("recalibrate", "put new calibration curves over a sequence, as a layer"),
+    "devices": ("devices", "list adapters and ports, or try the devices of a rig"),
     "run": ("run_", "ask and steer a run that is going on: status, note, command, stop"),
     "check": ("check", "report the quality of the data: gaps, jitter, drops, dead columns"),
     "verify": ("verify", "compare the bytes on disk with the manifest"),

@@ -1,70 +1,63 @@
-"""Files that belong to a sequence: copied into the bundle, or named by URI."""
+"""Files that belong to a sequence: copied into the bundle, written there by others, or named by URI."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from gapless.errors import NameTaken, NotFound
-from gapless.model.names import to_component
-from gapless.store.layout import Bundle
-from gapless.store.platform import Platform
-
-_CHUNK_BYTES = 1 << 20
-
-
-def artifact_entry(
-    bundle: Bundle,
-    path_or_uri: str | os.PathLike[str],
-    name: str | None,
-    media_type: str,
-    platform: Platform,
-    sequence: str,
-) -> dict[str, Any]:
-    """Return the entry of an artifact; a local file is copied and synced first."""
-    text = os.fspath(path_or_uri)
-    if "://" in text and not text.startswith("file://"):
-        return {
-            "name": name or text.rsplit("/", 1)[-1] or text,
-            "media_type": media_type,
-            "uri": text,
-            "bytes": None,
-            "sha256": None,
-        }
-    source = Path(text.removeprefix("file://"))
-    if not source.is_file():
-        raise NotFound("there is no such file to add", sequence=sequence, found=str(source))
-    name = name or source.name
-    target = bundle.artifacts / to_component(name)
-    bundle.artifacts.mkdir(exist_ok=True)
-    platform.sync_directory(bundle.path)
-    if target.exists():
-        raise NameTaken("the sequence has an artifact of that name", sequence=sequence, found=name)
-    digest, size = _copy(source, target, platform)
-    return {
-        "name": name,
-        "media_type": media_type,
-        "path": target.relative_to(bundle.path).as_posix(),
-        "bytes": size,
-        "sha256": digest,
-    }
+from gapless.model.names import fold, to_component
+from gapless.store.frame import Kind
+from gapless.store.growing import copy_file, growing_entry
+from gapless.store.writer import BundleWriter
 
 
-def _copy(source: Path, target: Path, platform: Platform) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    partial = target.with_name(f"{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    fd = platform.create(partial)
-    try:
-        with source.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                size += platform.write(fd, [chunk])
-        platform.data_sync(fd)
-    finally:
-        platform.close(fd)
-    platform.replace(partial, target)
-    platform.sync_directory(target.parent)
-    return digest.hexdigest(), size
+class Artifacts:
+    """The artifacts of one sequence that is being recorded. The caller holds the sequence's lock."""
+
+    def __init__(self) -> None:
+        self._growing: set[str] = set()  # folded names of files that may not exist yet
+
+    def add(
+        self, writer: BundleWriter, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str
+    ) -> str:
+        """Copy a file in, or note an address; return the artifact's name, durable."""
+        text = os.fspath(path_or_uri)
+        if "://" in text and not text.startswith("file://"):
+            name = name or text.rsplit("/", 1)[-1] or text
+            entry: dict[str, Any] = {"media_type": media_type, "uri": text, "bytes": None, "sha256": None}
+        else:
+            source = Path(text.removeprefix("file://"))
+            if not source.is_file():
+                raise NotFound(
+                    "there is no such file to add", sequence=writer.header["name"], found=str(source)
+                )
+            name = name or source.name
+            target = self._free(writer, name)
+            digest, size = copy_file(source, target, writer.platform)
+            path = target.relative_to(writer.bundle.path).as_posix()
+            entry = {"media_type": media_type, "path": path, "bytes": size, "sha256": digest}
+        writer.note(Kind.ARTIFACT, {"name": name, **entry})
+        return name
+
+    def grow(self, writer: BundleWriter, name: str, media_type: str) -> Path:
+        """Note a file that somebody else writes from now on, durably, and return where it belongs."""
+        target = self._free(writer, name)
+        path = target.relative_to(writer.bundle.path).as_posix()
+        writer.note(Kind.ARTIFACT, {"name": name, **growing_entry(media_type, path)})
+        self._growing.add(fold(name))
+        return target
+
+    def _free(self, writer: BundleWriter, name: str) -> Path:
+        """Return the path of a new artifact in its folder, or raise NameTaken."""
+        bundle = writer.bundle
+        target = bundle.artifacts / to_component(name)
+        if not bundle.artifacts.exists():
+            bundle.artifacts.mkdir()
+            writer.platform.sync_directory(bundle.path)
+        if target.exists() or fold(name) in self._growing:
+            raise NameTaken(
+                "the sequence has an artifact of that name", sequence=writer.header["name"], found=name
+            )
+        return target

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 def media_of(media: Media | str, ontology_type: Any, topic: str) -> Media:
     """Return how the topic is encoded, or raise UsageError, SchemaRefused or MissingExtra."""
     if media not in tuple(Media):
-        raise UsageError(
-            "unknown media", topic=topic, field="media", found=media, expected=", ".join(Media)
-        )
+        raise UsageError("unknown media", topic=topic, field="media", found=media, expected=", ".join(Media))
     if ontology_type is not Image:
         raise SchemaRefused(
             "only topics of plain images can be encoded",
@@ -242,9 +240,22 @@ class EncoderThreads:
     def __init__(self) -> None:
         self._threads: list[EncoderThread] = []
 
-    def add(self, topic: MediaTopicWriter) -> None:
-        """Take charge of a topic's encoder."""
+    def start(
+        self,
+        sequence: SequenceWriter,
+        state: TopicState,
+        on_error: TopicErrorPolicy,
+        media: Media,
+        *,
+        on_full: OverflowPolicy,
+        max_pending: int = MAX_PENDING,
+    ) -> MediaTopicWriter:
+        """Start the encoder of a new topic and return the first writer into it."""
+        topic = MediaTopicWriter.start(
+            sequence, state, on_error, media, on_full=on_full, max_pending=max_pending
+        )
         self._threads.append(topic._thread)
+        return topic
 
     def drain(self, timeout_s: float) -> MediaFailed | None:
         """Wait until all that was pushed before is encoded; return the first encoder's failure not told of yet."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import pyarrow as pa
 
-from gapless.client.artifact import artifact_entry
+from gapless.client.artifact import Artifacts
 from gapless.client.ending import describe, keep_pending, tombstone
 from gapless.client.logged import check_unit, logged_schema, logged_values
 from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
@@ -88,6 +88,7 @@ class SequenceWriter:
         self._reserved = ReservedRows(self._check_active)
         self._next_index = _FIRST_INDEX
         self._encoders = EncoderThreads()
+        self._artifacts = Artifacts()
         self._manifest: dict[str, Any] | None = None
 
     # -- the block -----------------------------------------------------------------------------
@@ -263,7 +264,7 @@ class SequenceWriter:
         on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
         on_full: OverflowPolicy | str = OverflowPolicy.BLOCK,
         producer_seq: bool = False,
-        media: Media | Literal["png", "mp4"],
+        media: Media | Literal["png", "mp4", "ffv1"],
         max_pending_frames: int = MAX_PENDING,
     ) -> MediaTopicWriter: ...
 
@@ -299,7 +300,7 @@ class SequenceWriter:
         Either ``ontology_type`` (a class) or ``schema`` (any Arrow schema; the time column may be left
         out) says what a row is. ``producer_seq``: the producer numbers its messages and holes become
         gaps. ``on_full``: what happens when the disk falls behind by more than max_unsynced_bytes.
-        ``media``: "png" or "mp4" encodes an Image topic on a thread of its own; returns a MediaTopicWriter,
+        ``media``: "png", "mp4" or "ffv1" encodes an Image topic on a thread of its own; returns a MediaTopicWriter,
         for which ``on_full`` speaks of ``max_pending_frames`` pictures that wait for the encoder.
         Raises NameTaken, NameRefused, SchemaRefused, OntologyConflict, MetadataRefused, MissingExtra.
         """
@@ -340,21 +341,11 @@ class SequenceWriter:
             if media is None:
                 topic = TopicWriter(self, self._writer.declare(declaration, overflow), ontology_type, policy)
             else:
-                topic = self._media_topic(declaration, policy, Media(media), overflow, max_pending_frames)
+                state = self._writer.declare(declaration)  # the queue of pictures overflows, never encoded ones
+                topic = self._encoders.start(
+                    self, state, policy, Media(media), on_full=overflow, max_pending=max_pending_frames
+                )
             self._topics[name] = topic
-        return topic
-
-    def _media_topic(
-        self,
-        declaration: TopicDeclaration,
-        policy: TopicErrorPolicy,
-        media: Media,
-        overflow: OverflowPolicy,
-        max_pending: int,
-    ) -> TopicWriter:
-        state = self._writer.declare(declaration)  # the queue of pictures overflows, never encoded ones
-        topic = MediaTopicWriter.start(self, state, policy, media, on_full=overflow, max_pending=max_pending)
-        self._encoders.add(topic)
         return topic
 
     def _check_base(self, name: str, schema: pa.Schema) -> None:
@@ -526,12 +517,17 @@ class SequenceWriter:
 
         Returns the artifact's name (default: the file's). Raises NotFound, NameTaken, NameRefused.
         """
-        writer = self._check_active()
-        assert self._bundle is not None
         with self._lock:
-            entry = artifact_entry(self._bundle, path_or_uri, name, media_type, writer.platform, self.name)
-            writer.note(Kind.ARTIFACT, entry)
-        return str(entry["name"])
+            return self._artifacts.add(self._check_active(), path_or_uri, name, media_type)
+
+    def growing_artifact(self, name: str, media_type: str = "application/octet-stream") -> Path:
+        """Return a path inside the bundle for a file that another program writes while this recording lasts.
+
+        Noted durably when the call returns; the seal, or recovery, adds the file's size and digest.
+        Raises NameTaken, NameRefused.
+        """
+        with self._lock:
+            return self._artifacts.grow(self._check_active(), name, media_type)
 
     @property
     def progress(self) -> Progress:

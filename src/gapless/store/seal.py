@@ -4,7 +4,7 @@ The steps, in order; what a crash leaves behind each is put right by doing them 
 
 1. every topic's rows are in synced parts (``topics/``);
 2. the gap rows are in a synced part; the ledger balances, or the seal stops here;
-3. pyramids and provenance are synced;
+3. files that others wrote are synced and digested; pyramids and provenance are synced;
 4. ``SHA256SUMS`` is synced;
 5. ``manifest.json`` is renamed into place and its directory synced: **the commit point**;
 6. the journal is deleted.
@@ -24,6 +24,7 @@ from gapless.model.metadata import canonical_json
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
+from gapless.store.growing import settle
 from gapless.store.layout import FORMAT, Bundle
 from gapless.store.parquet import sha256_file
 from gapless.store.part import PartWriter
@@ -82,6 +83,7 @@ def seal(
         header,
         sealer,
         entries,
+        settle(bundle, sealer.artifacts, platform, owner_gone=not complete),
         platform,
         outcome=chosen,
         cause=cause or (closing or {}).get("cause"),
@@ -166,6 +168,7 @@ def _manifest(
     header: dict[str, Any],
     sealer: Sealer,
     entries: dict[str, dict[str, Any]],
+    artifacts: dict[str, dict[str, Any]],
     platform: Platform,
     *,
     outcome: Outcome,
@@ -183,7 +186,7 @@ def _manifest(
         "metadata": header["metadata"],
         "base": header["base"],
         "topics": entries,
-        "artifacts": sealer.artifacts,
+        "artifacts": artifacts,
         "ledger": total.to_json(),
     }
     platform.write_atomically(bundle.provenance, canonical_json(provenance(header)))

@@ -40,6 +40,7 @@ FINDINGS = {
     "V014": "The sequence is open and its owner is gone; `gapless recover` seals it.",
     "V015": "A damaged span was met when the sequence was sealed; gap rows stand for what was in it.",
     "V016": "The journal has no readable header: nothing can be recovered from it automatically.",
+    "V017": "A file that a device announced was not there when the sequence was sealed.",
 }
 
 
@@ -116,6 +117,11 @@ def _verify_one(bundle: Bundle, deep: bool, platform: Platform) -> Iterator[Find
             f"{damage['reason']}{place}{rows}",
             f"journal/{damage['segment']}",
         )
+    for name, artifact in content["artifacts"].items():
+        if "missing" in artifact:
+            yield Finding(
+                "V017", "warning", f"the device never made the file of artifact {name!r}", artifact["missing"]
+            )
     yield from _files(bundle, manifest)
     for name, topic in _topics(manifest):
         yield from _topic(bundle, name, topic, deep)

@@ -119,7 +119,9 @@ class OpcUaDevice(SessionDevice):
             source_ns, status = _beside(node.name)
             columns += [
                 DeviceField(node.name, node.dtype, node.unit, node.description or node.node),
-                DeviceField(source_ns, "int64", "ns", f"UTC at which the source of {node.name} had the value"),
+                DeviceField(
+                    source_ns, "int64", "ns", f"UTC at which the source of {node.name} had the value"
+                ),
                 DeviceField(status, "uint32", None, f"OPC UA status code of {node.name}; 0 is good"),
             ]
         return columns
@@ -139,7 +141,9 @@ class OpcUaDevice(SessionDevice):
                 await client.set_security_string(config.security)
             await client.connect()
         except (ua.UaError, ValueError) as error:
-            raise DeviceUnreachable(f"no session of {self.name!r} with {config.url}", found=str(error)) from error
+            raise DeviceUnreachable(
+                f"no session of {self.name!r} with {config.url}", found=str(error)
+            ) from error
         except BaseException:
             _drop_connection(client)
             raise
@@ -147,7 +151,9 @@ class OpcUaDevice(SessionDevice):
         self._end_of_session = asyncio.get_running_loop().create_future()
 
     async def _connection_lost(self, error: Exception) -> None:
-        self._break(DeviceFault(f"the session of {self.name!r} broke", found=f"{type(error).__name__}: {error}"))
+        self._break(
+            DeviceFault(f"the session of {self.name!r} broke", found=f"{type(error).__name__}: {error}")
+        )
 
     def _break(self, error: BaseException) -> None:
         if self._end_of_session is not None and not self._end_of_session.done():
@@ -174,7 +180,9 @@ class OpcUaDevice(SessionDevice):
         for node, answer in zip(self.config.nodes, answers, strict=True):
             if isinstance(answer, ua.StatusCode):
                 raise DeviceFault(
-                    f"the server refuses {self.name!r} a node", field=node.name, found=f"{node.node}: {answer.name}"
+                    f"the server refuses {self.name!r} a node",
+                    field=node.name,
+                    found=f"{node.node}: {answer.name}",
                 )
 
     async def unsubscribe(self) -> None:
@@ -227,7 +235,9 @@ class OpcUaDevice(SessionDevice):
         place = self._place_of[node.nodeid]
         now_ns = self.context.clock.now_ns()
         if _code(found) & _OVERFLOW == _OVERFLOW:
-            self.report(GapReport(self.name, "server_queue_full", self._heard_ns[place], now_ns, records=None))
+            self.report(
+                GapReport(self.name, "server_queue_full", self._heard_ns[place], now_ns, records=None)
+            )
         self._heard_ns[place] = now_ns
         values: list[Any] = [ABSENT] * (_COLUMNS * len(self._nodes))
         values[_COLUMNS * place : _COLUMNS * (place + 1)] = self._columns(self.config.nodes[place], found)

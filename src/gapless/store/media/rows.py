@@ -21,7 +21,9 @@ class Media(StrEnum):
 class EncodedImage(Ontology, tag=TAG):
     """One picture as an encoder made it. The bytes of a keyframe can be decoded alone."""
 
-    data: LargeBytes = field(description="a PNG file, one H.264 access unit in Annex B form, or one FFV1 frame")
+    data: LargeBytes = field(
+        description="a PNG file, one H.264 access unit in Annex B form, or one FFV1 frame"
+    )
     encoding: str = field(description="png, h264 or ffv1")
     keyframe: bool = field(description="true if no earlier picture is needed; SPS and PPS are in its bytes")
     width: Int32 = field(unit="px")
