@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gapless.cli.host_source import HostSource
+from gapless.acquire.devices.host_figures import HostSource
 from gapless.cli.imu_source import KNOCK_EVERY, KNOCK_THRESHOLD, ImuSource
 
 

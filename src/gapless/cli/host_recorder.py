@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import options
-from gapless.cli.host_source import HostSource
+from gapless.acquire.devices.host_figures import HostSource
 from gapless.model.names import fold
 
 if TYPE_CHECKING:

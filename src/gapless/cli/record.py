@@ -130,7 +130,7 @@ def _status(recorder: Any, elapsed_s: float) -> str:
 
 
 def _dry_run(args: argparse.Namespace, root: Path, name: str) -> int:
-    from gapless.cli.host_source import HostSource
+    from gapless.acquire.devices.host_figures import HostSource
 
     length = f"for {args.length:g} s" if args.length is not None else "until stopped"
     folder = root.absolute()
