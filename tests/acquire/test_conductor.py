@@ -261,9 +261,7 @@ class TestEndings:
             device.go.set()
 
         device = ScriptedDevice(limit=LIMIT, waits=True)
-        _, result = record(
-            client, device, during=subscribe, saturation_deadline_s=1.0, drain_deadline_s=1.0
-        )
+        _, result = record(client, device, during=subscribe, saturation_deadline_s=1.0, drain_deadline_s=1.0)
         assert (result.outcome, result.exit_code) == (Outcome.CRASHED_BUT_SEALED, 6)
         assert "saturation_deadline" in [event["kind"] for event in events(client)]
         ledger = client.sequence_handler("x").reader.topic("channels/d").ledger
@@ -394,9 +392,7 @@ class TestAnalyzers:
 
     def test_its_failure_is_its_own(self, client: Client) -> None:
         """An analyzer that raises becomes an event; the recording is whole."""
-        _, result = record(
-            client, ScriptedDevice(limit=100, ends=True), analyzers=(f"{__name__}:breaking",)
-        )
+        _, result = record(client, ScriptedDevice(limit=100, ends=True), analyzers=(f"{__name__}:breaking",))
         assert result.outcome is Outcome.COMPLETED
         assert len(rows(client, "channels/d")) == 100
         assert [event["kind"] for event in events(client)] == ["analyzer_failed"]

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gapless.acquire.adapter import Bus, DeviceField, DeviceSnapshot, StartContext
+from gapless.acquire.clock import SimulatedClock
 from gapless.acquire.command import Command, CommandResult, done, failed, refused
 from gapless.acquire.device_config import DeviceConfig, PolledConfig
 from gapless.acquire.emission import ABSENT, Absent, DeviceEvent, Emission, GapReport, SourceRecord
@@ -167,7 +168,7 @@ class Device(ABC):
         binder = context.binder
         count = binder.sample_count if binder is not None else 0
         record = SourceRecord(
-            self.family, self.name, self._n, timestamp_ns, context.clock.utc_ns(), tuple(values), count
+            self.family, self.name, self._n, timestamp_ns, self._wall_ns(timestamp_ns), tuple(values), count
         )
         self._n += 1
         samples = binder.bind(record) if binder is not None else []
@@ -175,6 +176,11 @@ class Device(ABC):
             known = tuple(None if value is ABSENT else value for value in record.values)
             record = msgspec.structs.replace(record, values=known, sample_count=len(samples))
         return [record, *samples]
+
+    def _wall_ns(self, timestamp_ns: int) -> int:
+        """Return the wall clock; in simulated time, which others move as well, the record's own stamp."""
+        clock = self.context.clock
+        return timestamp_ns if isinstance(clock, SimulatedClock) else clock.utc_ns()
 
     def event(self, severity: str, kind: str, message: str, **data: Any) -> DeviceEvent:
         """Return an event of this device, stamped now."""

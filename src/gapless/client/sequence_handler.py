@@ -169,7 +169,7 @@ class SequenceHandler:
         return {name: dict(entry) for name, (_, entry) in self._artifacts().items()}
 
     def artifact_path(self, name: str) -> Path:
-        """Return the file of an artifact; NotFound if there is none, or if it lies outside the store."""
+        """Return the file of an artifact; NotFound if there is none, or it lies elsewhere, or was never made."""
         known = self._artifacts()
         if name not in known:
             raise NotFound(
@@ -179,6 +179,12 @@ class SequenceHandler:
                 next_step="`gapless show NAME` lists the artifacts",
             )
         folder, entry = known[name]
+        if "missing" in entry:
+            raise NotFound(
+                f"the file of the artifact {name!r} was not there when the sequence was sealed",
+                sequence=self.name,
+                found=str(entry["missing"]),
+            )
         if "path" not in entry:
             raise NotFound(
                 f"the artifact {name!r} lies outside the store",

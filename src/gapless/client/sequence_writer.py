@@ -341,7 +341,9 @@ class SequenceWriter:
             if media is None:
                 topic = TopicWriter(self, self._writer.declare(declaration, overflow), ontology_type, policy)
             else:
-                state = self._writer.declare(declaration)  # the queue of pictures overflows, never encoded ones
+                state = self._writer.declare(
+                    declaration
+                )  # the queue of pictures overflows, never encoded ones
                 topic = self._encoders.start(
                     self, state, policy, Media(media), on_full=overflow, max_pending=max_pending_frames
                 )

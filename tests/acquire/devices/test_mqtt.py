@@ -155,7 +155,9 @@ class Bench(AdapterContract):
         return self.adapter
 
 
-def bench(adapter: MqttDevice, scenario: Callable[[Bench, Observed], Awaitable[None]]) -> list[dict[str, Any]]:
+def bench(
+    adapter: MqttDevice, scenario: Callable[[Bench, Observed], Awaitable[None]]
+) -> list[dict[str, Any]]:
     """Open a device, run a scenario in one run of it, and return its records by column."""
     waits = Bench(adapter)
 
@@ -226,7 +228,9 @@ def test_a_payload_that_is_refused_is_kept(broker: Broker, publisher: Publisher)
     assert {"on", "rpm"}.isdisjoint(records[6])
 
 
-def test_a_field_without_value_differs_from_one_that_is_not_there(broker: Broker, publisher: Publisher) -> None:
+def test_a_field_without_value_differs_from_one_that_is_not_there(
+    broker: Broker, publisher: Publisher
+) -> None:
     """Null, and a payload that is refused, give a sample without value; what is not in a message gives none."""
     adapter = device(broker)
 
@@ -237,7 +241,11 @@ def test_a_field_without_value_differs_from_one_that_is_not_there(broker: Broker
         await waits.end(observed)
         names = [field.name for field in adapter.fields()]
         given = [
-            [(names[int(s.channel[1:])], s.value, s.status) for s in observed.of(ChannelSample) if s.source_record_id == r.source_record_id]
+            [
+                (names[int(s.channel[1:])], s.value, s.status)
+                for s in observed.of(ChannelSample)
+                if s.source_record_id == r.source_record_id
+            ]
             for r in observed.records
         ]
         frame = [("retained", 0.0, 0), ("qos", 1.0, 0)]

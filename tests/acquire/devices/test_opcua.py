@@ -291,7 +291,10 @@ def test_a_node_that_the_server_does_not_have_stops_the_start(server: ServerProc
         ({"url": "http://here"}, "url"),
         ({"nodes": []}, "at least 1"),
         ({"nodes": [{"name": "a", "node": "sausage"}]}, "no node id"),
-        ({"nodes": [{"name": "a", "node": "i=1"}, {"name": "a_status", "node": "i=2"}]}, "columns are called"),
+        (
+            {"nodes": [{"name": "a", "node": "i=1"}, {"name": "a_status", "node": "i=2"}]},
+            "columns are called",
+        ),
         ({"password": "x"}, "needs a username"),
     ],
 )

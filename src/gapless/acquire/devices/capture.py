@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
 from gapless.flow.bridge import ThreadBridge
@@ -60,7 +60,7 @@ class Capture(Generic[T]):
         """Ask the work to end; what it still gives is streamed."""
         self._stopping.set()
 
-    async def stream(self) -> AsyncIterator[T]:
+    async def stream(self) -> AsyncGenerator[T, None]:
         """Start the thread and yield what it gives, until its work has ended."""
         self._thread.start()
         try:

@@ -104,7 +104,9 @@ class EpicsDevice(PushedDevice):
             columns += [
                 DeviceField(pv.name, pv.dtype, pv.unit, pv.description or pv.pv, shape),
                 DeviceField(ioc_ns, "int64", "ns", f"UTC at which the server stamped {pv.name}"),
-                DeviceField(severity, "uint8", None, f"alarm of {pv.name}: 0 none, 1 minor, 2 major, 3 invalid"),
+                DeviceField(
+                    severity, "uint8", None, f"alarm of {pv.name}: 0 none, 1 minor, 2 major, 3 invalid"
+                ),
                 DeviceField(status, "uint8", None, f"alarm status of {pv.name}, as in EPICS' alarm.h"),
             ]
         return columns
@@ -173,7 +175,9 @@ class EpicsDevice(PushedDevice):
 
     def _monitor(self, pv: PvField) -> Any:
         variable = self._pvs[pv.name]
-        is_text = variable.channel is not None and variable.channel.native_data_type is caproto.ChannelType.CHAR
+        is_text = (
+            variable.channel is not None and variable.channel.native_data_type is caproto.ChannelType.CHAR
+        )
         kind = caproto.ChannelType.TIME_STRING if pv.dtype == "string" and not is_text else "time"
         return variable.subscribe(data_type=kind)
 
@@ -184,7 +188,9 @@ class EpicsDevice(PushedDevice):
                 return
             place = self._place_of[monitor.pv.name]
             values: list[Any] = [ABSENT] * (_COLUMNS * len(self.config.pvs))
-            values[_COLUMNS * place : _COLUMNS * (place + 1)] = self._columns(self.config.pvs[place], response)
+            values[_COLUMNS * place : _COLUMNS * (place + 1)] = self._columns(
+                self.config.pvs[place], response
+            )
             self.deliver(values)
 
     def _columns(self, pv: PvField, response: Any) -> tuple[Any, int, int, int]:
@@ -214,7 +220,9 @@ class EpicsDevice(PushedDevice):
 
     def _variable(self, pv: str) -> Any:
         if all(known.name != pv for known in self.config.pvs):
-            raise UsageError("no such variable", found=pv, expected=", ".join(p.name for p in self.config.pvs))
+            raise UsageError(
+                "no such variable", found=pv, expected=", ".join(p.name for p in self.config.pvs)
+            )
         variable = self._pvs.get(pv)
         if variable is None or not variable.connected:
             raise DeviceFault(f"variable {pv!r} of {self.name!r} is not connected")
@@ -224,7 +232,9 @@ class EpicsDevice(PushedDevice):
         variable = self._variable(pv)
         field = next(field for field in self.config.pvs if field.name == pv)
         kind = self._monitor(field).data_type
-        return _value(field, await _answer(lambda call: variable.read(wait=False, callback=call, data_type=kind)))
+        return _value(
+            field, await _answer(lambda call: variable.read(wait=False, callback=call, data_type=kind))
+        )
 
     async def _put(self, pv: str, value: Any) -> None:
         variable = self._variable(pv)

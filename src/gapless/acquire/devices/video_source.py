@@ -46,7 +46,7 @@ class SourceConfig(DeviceConfig):
         if self.format == "lavfi":
             return "lavfi"
         scheme = urlsplit(self.url).scheme
-        if scheme:
+        if len(scheme) > 1:  # a single letter is a drive
             return scheme
         return "camera" if self.url.startswith("/dev/") or self.format is not None else "file"
 
