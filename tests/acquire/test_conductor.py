@@ -21,7 +21,7 @@ from gapless.acquire.ending import OutcomeLatch, RunResult
 from gapless.acquire.pool import WorkerPool
 from gapless.acquire.run import Run
 from gapless.client.client import Client
-from gapless.errors import NotFound, PreflightFailed, StorageFailed
+from gapless.errors import ControlFailed, NotFound, PreflightFailed, StorageFailed
 from gapless.flow.policy import BackpressurePolicy
 from gapless.model.outcome import Outcome
 
@@ -435,3 +435,21 @@ def test_health_tells_the_hops(client: Client) -> None:
 def test_channel_names_of_the_small_rig() -> None:
     """The rig of these tests gives each device one channel."""
     assert channel("d")["name"] == "d_value"
+
+
+def test_a_start_that_fails_leaves_nothing_behind(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the control socket cannot be opened: raised, sealed as crashed, devices closed, threads ended."""
+    from gapless.acquire.control.server import ControlServer
+
+    def refuse(_server: ControlServer) -> None:
+        raise ControlFailed("the control socket cannot be opened")
+
+    monkeypatch.setattr(ControlServer, "start", refuse)
+    before = set(threading.enumerate())
+    device = ScriptedDevice()
+    run = Run(SmallRig([device]), client, name="x")  # type: ignore[arg-type]
+    with pytest.raises(ControlFailed):
+        run.start()
+    assert device.closed == 1
+    assert [event["kind"] for event in events(client)] == ["run_crashed"]
+    until(lambda: not (set(threading.enumerate()) - before))

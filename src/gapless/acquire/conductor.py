@@ -318,7 +318,11 @@ class Conductor:
             try:
                 feed.put_burst(items)
             except BridgeClosed:  # its watcher went away
-                self.feeds.remove(feed)
+                self.forget(feed)
+
+    def forget(self, feed: UIBridge) -> None:
+        """Mirror to a watcher no more; from any thread, any number of times."""
+        self.feeds = [other for other in self.feeds if other is not feed]
 
     def _stream_ended(self, ended: StreamEnded) -> None:
         self._streaming.discard(ended.device)
@@ -366,13 +370,18 @@ class Conductor:
         for problem in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(problem, BaseException):
                 self.latch.propose(Outcome.CRASHED, f"stop: {_words(problem)}", problem)
+        for worker in self._workers:
+            for device in worker.adapters:  # one whose stream was cancelled cannot say that it ended
+                self._observer.ended(device)
         undrained = await self._drains.end(self._drain_deadline_s)
         for worker in self._workers:
             undrained += worker.take_undelivered()
         for gap in gaps_of(undrained, "drain_deadline"):
             self._tell_gap(gap)
-        self.bus.close()
+        for subscription in self.bus.subscriptions:  # analyzers read what is left, and may still emit
+            subscription.close()
         await _end_tasks([*self._tasks, *self.in_flight])
+        self.bus.close()
         freeing.cancel()
         for feed in list(self.feeds):
             feed.close()

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from gapless.client.sequence_writer import SequenceWriter
-from gapless.errors import DeadlinePassed, GaplessError
+from gapless.errors import DeadlinePassed, GaplessError, WriterClosed
 
 _KEPT = 20  # last events that a live view shows
 _BATCH = 256
@@ -61,6 +61,8 @@ class EventLog:
         self.unwritten: list[Entry] = []
         self.failure: GaplessError | None = None
         self.watchers: list[Callable[[Entry], None]] = []
+        self._closing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="gapless-events", daemon=True)
         self._thread.start()
 
@@ -102,12 +104,19 @@ class EventLog:
         return self._put(_Job(write))
 
     def _put(self, job: _Job) -> Future[None]:
-        self._jobs.put(job)
+        with self._closing:
+            if not self._closed:
+                self._jobs.put(job)
+                return job.done
+        self._failed(job, WriterClosed("the run is over", sequence=self._sequence.name))
         return job.done
 
     def close(self, timeout_s: float) -> None:
         """Write what is left and end the thread, or raise DeadlinePassed."""
-        self._jobs.put(None)
+        with self._closing:
+            if not self._closed:
+                self._jobs.put(None)
+            self._closed = True
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             raise DeadlinePassed(

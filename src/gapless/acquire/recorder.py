@@ -139,8 +139,8 @@ class Recorder:
         began_ns = 0
         try:
             while (free := self._sequence.progress.headroom_bytes // 2) < size_bytes:
-                if not began_ns:
-                    began_ns = self.blocked_since_ns = time.monotonic_ns()
+                began_ns = began_ns or time.monotonic_ns()
+                self.blocked_since_ns = self.blocked_since_ns or began_ns  # drains wait side by side
                 await asyncio.sleep(_LOOK_S)
                 if self._sequence.progress.idle:  # larger than half of all room: alone it fits
                     break

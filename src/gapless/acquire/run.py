@@ -132,8 +132,23 @@ class Run:
             self.watchdog.start()
             self._open_control()
         except BaseException as error:
-            self.sequence.__exit__(type(error), error, error.__traceback__)
+            self._take_back(error)
             raise
+
+    def _take_back(self, error: BaseException) -> None:
+        """End what a start that failed had begun; the sequence is sealed as crashed, or kept as pending."""
+        self.latch.propose(Outcome.CRASHED, f"the start failed: {error}", error)
+        if hasattr(self, "watchdog"):
+            self._closers.append(self.watchdog.close)
+        self._release(pool=False)
+        try:
+            if hasattr(self, "events"):
+                self._tell_outcome()
+                self.events.close(self.rig.run.seal_deadline_s)
+            self.sequence.end(*self.latch.freeze())
+        except (GaplessError, OSError) as problem:
+            error.add_note(f"and the sequence could not be sealed: {problem}")
+            self.sequence.__exit__(type(error), error, error.__traceback__)
 
     def _open_control(self) -> None:
         from gapless.acquire.control.server import ControlServer
@@ -258,7 +273,7 @@ class Run:
         if outcome is not None and outcome is not Outcome.COMPLETED:
             severity = "info" if outcome is Outcome.ABORTED else "error"
             self.events.record(severity, f"run_{outcome}", cause or str(outcome), source="run")
-        if self.conductor.lost_readings:
+        if hasattr(self, "conductor") and self.conductor.lost_readings:
             self.events.record(
                 "error",
                 "readings_lost",
@@ -274,9 +289,9 @@ class Run:
         except (GaplessError, OSError) as second:
             problem.add_note(f"and it could not be kept as pending: {second}")
 
-    def _release(self) -> None:
-        """Let guard, control socket and devices go; each is tried, and what fails is told at the end."""
-        for close in [*self._closers, *([self._pool.close] if self._own_pool else [])]:
+    def _release(self, *, pool: bool = True) -> None:
+        """Let control socket and devices go; each is tried, and what fails is told at the end."""
+        for close in [*self._closers, *([self._pool.close] if pool and self._own_pool else [])]:
             try:
                 close()
             except (GaplessError, OSError, RuntimeError, TimeoutError) as problem:
@@ -356,7 +371,7 @@ class Run:
             try:
                 bridge.put_nowait(event)
             except BridgeClosed:
-                self.conductor.feeds.remove(bridge)
+                self.conductor.forget(bridge)
 
 
 def run_rig(

@@ -64,6 +64,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._undelivered: list[Crossing] = []
+        self.unheard: BaseException | None = None
         self._streams: list[asyncio.Task[None]] = []
         self._inflight: set[asyncio.Task[CommandResult]] = set()
 
@@ -220,9 +221,14 @@ class Worker:
             self.is_barred = False
 
     async def _stop_all(self, grace_s: float) -> None:
-        await asyncio.wait_for(
-            asyncio.gather(*(adapter.stop() for adapter in self.adapters.values())), grace_s
-        )
+        stops = (adapter.stop() for adapter in self.adapters.values())
+        problems = await asyncio.wait_for(asyncio.gather(*stops, return_exceptions=True), grace_s)
+        await self._end_streams(grace_s)
+        for problem in problems:
+            if isinstance(problem, BaseException):
+                raise problem
+
+    async def _end_streams(self, grace_s: float) -> None:
         if not self._streams:
             return
         _, late = await asyncio.wait(self._streams, timeout=grace_s)
@@ -249,7 +255,10 @@ class Worker:
             raise
         except BaseException as problem:  # noqa: BLE001 - the task's boundary: the conductor decides what it means
             error = problem
-        await bridge.put(StreamEnded(adapter.name, error))
+        try:
+            await bridge.put(StreamEnded(adapter.name, error))
+        except BridgeClosed as closed:  # the run ended first and did not wait for this stream
+            self.unheard = error or closed
 
     async def _cross(self, adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
         """Join each record with its samples and put them on the bridge as one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ def jpeg(k: int) -> bytes:
     """Return the picture k as a JPEG file."""
     context: Any = av.CodecContext.create("mjpeg", "w")
     context.height, context.width, context.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
-    context.time_base = "1/30"
+    context.time_base = Fraction(1, 30)
     frame = av.VideoFrame.from_ndarray(numbered(k), format="rgb24").reformat(format="yuvj420p")
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
@@ -62,18 +63,21 @@ def write_video(path: Path, numbers: Iterable[int], rate: int = 50) -> None:
 class IpCamera:
     """Serves ``/video``, pictures 0, 1, 2… as parts of one answer, to anybody, until stopped.
 
-    ``served``: the numbers of each connection, written in whole. :meth:`stop` breaks every connection;
-    :meth:`start` serves on the same port again.
+    ``served``: the numbers of each connection, written in whole. ``credentials``: what clients must show.
+    :meth:`stop` breaks every connection; :meth:`start` serves on the same port again. While ``silent`` is
+    set, connections stay open and nothing comes.
     """
 
-    def __init__(self, rate_hz: float = 50.0) -> None:
+    def __init__(self, rate_hz: float = 50.0, credentials: str | None = None) -> None:
         self.served: list[list[int]] = []
         self.port = 0
+        self._credentials = credentials
         self._period_s = 1.0 / rate_hz
         self._jpegs = [jpeg(k) for k in range(256)]
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self.silent = threading.Event()
 
     @property
     def url(self) -> str:
@@ -119,6 +123,11 @@ class IpCamera:
             self._thread.join(10)
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        if request.headers.get("Authorization") != self._credentials:
+            request.send_response(401)
+            request.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            request.end_headers()
+            return
         stopping = self._stopping
         numbers: list[int] = []
         self.served.append(numbers)
@@ -131,6 +140,8 @@ class IpCamera:
                 due_s += self._period_s
                 if stopping.wait(max(0.0, due_s - time.monotonic())):
                     break
+                if self.silent.is_set():
+                    continue
                 request.wfile.write(part(self._jpegs[k]))
                 numbers.append(k)
         except OSError as error:  # the client went away

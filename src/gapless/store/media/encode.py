@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from gapless.store.media.rows import Media
 
 GOP = 30  # pictures from keyframe to keyframe: what a reader decodes at most to show one of them
 _AV_NAMES = {"rgb8": "rgb24", "bgr8": "bgr24", "mono8": "gray", "mono16": "gray16be"}
+_FFV1_NAMES = {"mono16": "gray16le"}
 _BT601, _LIMITED = 6, 1  # written into the stream, so that every player turns it into the same colours
 # Version 1 repeats the header in every keyframe, and needs this coder above 8 bits.
 FFV1_OPTIONS = {"level": "1", "coder": "1"}
@@ -120,18 +122,23 @@ class Ffv1Encoder:
         self._count = 0
 
     def encode(self, array: npt.NDArray[Any], pixels: str) -> Encoded:
-        """Return one frame; ``pixels`` are mono16."""
+        """Return one frame."""
+        stored = _FFV1_NAMES[pixels]
         if self._context is None:
-            self._context = _context(self._av, "ffv1", array, "gray16le")
+            self._context = _context(self._av, "ffv1", array, stored)
             self._context.gop_size = 1
             self._context.options = dict(FFV1_OPTIONS)
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(array, "<u2"), format="gray16le")
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(array, "<u2"), format=stored)
         frame.pts = self._count
         self._count += 1
         return Encoded(*_only(self._context.encode(frame)))
 
 
-_ENCODERS = {Media.PNG: PngEncoder, Media.MP4: H264Encoder, Media.FFV1: Ffv1Encoder}
+_ENCODERS: dict[Media, Callable[[], Encoder]] = {
+    Media.PNG: PngEncoder,
+    Media.MP4: H264Encoder,
+    Media.FFV1: Ffv1Encoder,
+}
 
 
 def _context(av: Any, codec: str, array: npt.NDArray[Any], pixel_format: str) -> Any:

@@ -1,0 +1,33 @@
+"""A process that records an endless test picture and tells how much of it is durable, until it is killed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import gapless
+from gapless.acquire.rig import Rig
+from gapless.acquire.run import Run
+
+
+def record(store: str) -> None:
+    """Record sequence ``x``; each line tells how many pictures are durable."""
+    camera = {
+        "adapter": "camera",
+        "url": "testsrc2=size=64x48:rate=100",
+        "format": "lavfi",
+        "paced": True,
+        "rate_hz": 100,
+    }
+    rig = Rig.of({"name": "r", "run": {"guard": False}, "devices": {"cam": camera}})
+    with gapless.connect(store, flush_ms=20) as client:
+        run = Run(rig, client, name="x")
+        run.start()
+        while run.wait(0.02) is None:
+            known = run.sequence.topic_writer_exists("cam")
+            durable = run.sequence.get_topic_writer("cam").durable_rows if known else 0
+            os.write(1, f"{durable}\n".encode())
+
+
+if __name__ == "__main__":
+    record(sys.argv[1])
