@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gapless.store.reader import BundleReader, TopicReader
 
 
+_COUNTS = ("record", "source_record", "t_utc_ns", "frame_idx")
+
+
 def plot_lines(
     bundle: Path, topic: str | None, field: str | None, *, columns: int, braille: bool
 ) -> list[str]:
@@ -47,7 +50,9 @@ def _field(topic: TopicReader, name: str | None) -> pa.Field:
     from gapless.store.pyramid import numeric_fields
 
     numeric = numeric_fields(topic.schema)
-    found = [known for known in numeric if name is None or known == name]
+    found = [known for known in numeric if name in (None, known)]
+    if name is None:  # numbers that only count records, and flags, are drawn when they are asked for
+        found = [known for known in found if known not in _COUNTS and not known.endswith("_status")] or found
     if found:
         return topic.schema.field(found[0])
     raise NotFound(

@@ -130,7 +130,7 @@ class CameraDevice(Device):
     def _work(self, capture: Capture[list[Emission]]) -> None:
         files = self.context.files
         sink = None if files is None else files.frames(self.name, self.media)
-        losses = FrameLosses(self, capture.give)
+        losses = FrameLosses(self, capture.give, fixed_rate=self.config.fixed_rate)
         attempts = 0
         while not capture.stopping:
             taken = losses.taken

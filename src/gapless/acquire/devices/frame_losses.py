@@ -16,14 +16,19 @@ _JUMP_PERIODS = 10
 
 
 class FrameLosses:
-    """Counts what is missing between two pictures. ``taken``: pictures so far."""
+    """Counts what is missing between two pictures. ``taken``: pictures so far.
 
-    def __init__(self, device: Device, give: Callable[[list[Emission]], None]) -> None:
+    ``fixed_rate``: the source's own times are a period apart, so that a hole in them can be counted.
+    """
+
+    def __init__(
+        self, device: Device, give: Callable[[list[Emission]], None], *, fixed_rate: bool = False
+    ) -> None:
         self.give = give
         self.taken = 0
         self._device = device
         self._period_ns = _NS / device.expected_rate_hz
-        self._fixed = bool(device.config.fixed_rate)
+        self._fixed = fixed_rate
         self._last_ns = device.context.clock.now_ns()
         self._last_pts_ns: int | None = None
         self._cause = ""
@@ -80,17 +85,18 @@ class FrameLosses:
     def _check_step(self, step_ns: int, timestamp_ns: int) -> None:
         """Look for pictures that the source or the library left out."""
         missing = round(step_ns / self._period_ns) - 1
-        name = self._device.name
         if self._fixed and missing > 0:
-            words = f"{name}: {missing} pictures are missing in the source's own times"
-            event = self._device.event("warning", "frame_lost", words, missing=missing)
-            gap = GapReport(
-                name, "device: a hole in the source's times", self._last_ns, timestamp_ns, missing
-            )
-            self.give([event, gap])
+            self.left_out(missing, timestamp_ns)
         elif step_ns <= 0 or missing > _JUMP_PERIODS:
-            words = f"{name}: the source's own time went on by {step_ns / _NS:g} s"
+            words = f"{self._device.name}: the source's own time went on by {step_ns / _NS:g} s"
             self.give([self._device.event("warning", "time_jump", words, step_ns=step_ns)])
+
+    def left_out(self, missing: int, timestamp_ns: int) -> None:
+        """Tell of pictures that the source left out before the one at ``timestamp_ns``."""
+        name = self._device.name
+        words = f"{name}: the source left out {missing} pictures"
+        event = self._device.event("warning", "frame_lost", words, missing=missing)
+        self.give([event, GapReport(name, "device: left out", self._last_ns, timestamp_ns, missing)])
 
 
 __all__ = ["FrameLosses"]

@@ -1,38 +1,32 @@
-"""A camera whose own program writes its file: the file grows in the bundle, the program tells of each picture.
-
-The program is started for each run with the path of its file. It writes one line of JSON on its output for
-each picture that is in the file, and ends when its input ends: it has closed its file then. A recorder that is
-killed ends it the same way.
-"""
+"""A camera whose own program writes its file: the file grows in the bundle, the receipts come to the run."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shutil
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
-import msgspec
 from pydantic import Field, field_validator
 
 from gapless.acquire.adapter import DeviceField, RunFiles
 from gapless.acquire.device_config import DeviceConfig
+from gapless.acquire.devices.camera_program import CameraProgram, PictureLine
 from gapless.acquire.devices.frame_losses import FrameLosses
-from gapless.acquire.emission import DeviceEvent, Emission, FrameReceipt, GapReport
+from gapless.acquire.emission import Emission, FrameReceipt, GapReport
 from gapless.acquire.kit import Device
 from gapless.errors import DeviceFault, DeviceUnreachable
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-_KILL_S = 1.0  # what is left after SIGTERM, and after SIGKILL
-_TAIL_BYTES = 300  # of what the program said before it died
 _NS = 10**9
 _PLACE = "{file}"
+
+FIELDS = (
+    DeviceField("file", "string", None, "the artifact that holds the picture"),
+    DeviceField("frame", "int64", None, "the picture's number in that file, from 0"),
+    DeviceField("device_time_ns", "int64", "ns", "the picture's time by the camera's own clock"),
+)
 
 
 class OwnCameraConfig(DeviceConfig):
@@ -49,7 +43,7 @@ class OwnCameraConfig(DeviceConfig):
     media_type: str = "video/x-matroska"
     rate_hz: float = Field(default=30.0, gt=0, le=10_000)
     stop_timeout_s: float = Field(default=2.0, gt=0, le=3)
-    fixed_rate: ClassVar[bool] = False  # what is missing shows in the program's own numbers
+    fixed_rate: ClassVar[bool] = False  # what is missing shows in the program's numbers, not in its times
 
     @field_validator("command")
     @classmethod
@@ -59,29 +53,8 @@ class OwnCameraConfig(DeviceConfig):
         return command
 
 
-class Line(msgspec.Struct, frozen=True):
-    """What the program says of one picture.
-
-    ``frame``: its number in the file, from 0. ``time_ns``: its time by the camera's clock. ``latency_s``: how
-    long before this line it was taken. ``lost``: pictures that the camera lost since the one before.
-    """
-
-    frame: int
-    time_ns: int | None = None
-    latency_s: float = 0.0
-    lost: int = 0
-
-
-FIELDS = (
-    DeviceField("file", "string", None, "the artifact that holds the picture"),
-    DeviceField("frame", "int64", None, "the picture's number in that file, from 0"),
-    DeviceField("device_time_ns", "int64", "ns", "the picture's time by the camera's own clock"),
-)
-_LINES: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
-
-
 class OwnCameraDevice(Device):
-    """One camera program; record n and receipt n are about the n-th picture of the run.
+    """One camera program, started for each run; record n and receipt n are about the run's n-th picture.
 
     A program that dies gives one event and one gap, and is started again with a new file. One that ends by
     itself without an error ends the stream.
@@ -92,12 +65,12 @@ class OwnCameraDevice(Device):
 
     def __init__(self, name: str, config: Any) -> None:
         super().__init__(name, config)
-        self._process: Process | None = None
+        self._program: CameraProgram | None = None
         self._told: list[Emission] = []
 
     @property
     def resource_id(self) -> str:
-        """The camera; what it sits on, the program knows."""
+        """The camera; what it sits on, its program knows."""
         return f"camera:{self.name}"
 
     @property
@@ -106,87 +79,127 @@ class OwnCameraDevice(Device):
         return float(self.config.rate_hz)
 
     def fields(self) -> Sequence[DeviceField]:
-        """Return what the program says of each picture."""
+        """Return where each picture is and when the camera says that it was taken."""
         return FIELDS
 
     # -- the connection ------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Look whether there is such a program; each run starts it."""
+        """Look whether there is such a program."""
         if shutil.which(self.config.command[0]) is None:
             raise DeviceUnreachable(
-                f"there is no program for camera {self.name!r}",
+                f"there is no program for the camera {self.name!r}",
                 found=self.config.command[0],
                 expected="the path of a program, or a name on PATH",
             )
 
     async def disconnect(self) -> None:
         """End the program if a run left it behind."""
-        if self._process is not None:
-            await _end(self._process, self.config.stop_timeout_s)
+        await self._end_program()
 
     async def facts(self) -> dict[str, Any]:
         """Return which program it is."""
         return {"program": shutil.which(self.config.command[0]), "file_name": self.config.file_name}
 
+    async def _end_program(self) -> None:
+        if self._program is not None:
+            await self._program.end(self.config.stop_timeout_s)
+
     # -- one run -------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Let the program close its file, and make sure that it ends."""
+        """Let the program close its file, and see to it that it ends; what it still says is streamed."""
         await super().stop()
-        if self._process is not None:
-            await _end(self._process, self.config.stop_timeout_s)
+        await self._end_program()
 
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield a record and a receipt for each picture that the program says is in its file."""
         files = self.context.files
         if files is None:
-            yield self.event("info", "not_recording", f"{self.name} has no place for its file: it is not started")
+            words = f"{self.name} has no place for its file: its program is not started"
+            yield self.event("info", "not_recording", words)
             await self._stopping.wait()
             return
+        self._told = []
         losses = FrameLosses(self, self._told.extend)
-        starts = failures = 0
-        while not self.stopping:
-            starts += 1
-            taken = losses.taken
+        start = failures = 0
+        has_ended = False
+        while not (has_ended or self.stopping):
+            start, taken = start + 1, losses.taken
             try:
-                async for _ in self._one_file(files, starts, losses):
+                async for _ in self._one_file(files, self._file_name(start), losses):
                     for emission in self._take_told():
                         yield emission
-                break
+                has_ended = True
             except DeviceFault as error:
                 losses.source_gone(error)
                 failures = 0 if losses.taken > taken else failures + 1
             for emission in self._take_told():
                 yield emission
-            await self.pause(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+            if not has_ended:
+                await self.pause(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
         losses.run_ends()
         for emission in self._take_told():
             yield emission
 
     def _take_told(self) -> list[Emission]:
-        told, self._told[:] = list(self._told), []
+        told = list(self._told)
+        self._told.clear()
         return told
 
-    async def _one_file(self, files: RunFiles, start: int, losses: FrameLosses) -> AsyncIterator[None]:
-        """Run the program once, telling of its pictures; DeviceFault when it dies."""
-        config = self.config
-        name = PurePath(config.file_name)
-        file_name = config.file_name if start == 1 else f"{name.stem}-{start}{name.suffix}"
-        path = await asyncio.to_thread(files.own_file, self.name, file_name, config.media_type)
-        words = await asyncio.to_thread(files.own_file, self.name, f"{file_name}.txt", "text/plain")
-        process = self._process = await self._start(path, words)
+    def _file_name(self, start: int) -> str:
+        name = PurePath(self.config.file_name)
+        return str(name) if start == 1 else f"{name.stem}-{start}{name.suffix}"
+
+    async def _one_file(
+        self, files: RunFiles, file_name: str, losses: FrameLosses
+    ) -> AsyncIterator[None]:
+        """Run the program once and tell what it says; DeviceFault when it dies or nobody can end it."""
+        path, words = await asyncio.to_thread(self._announce, files, file_name)
+        command = [argument.replace(_PLACE, str(path)) for argument in self.config.command]
+        program = self._program = await CameraProgram.start(command, words)
         try:
-            async for line in _lines(process):
-                self._tell(line, f"{self.name}/{file_name}", losses)
+            if self.stopping:  # it came while the program was being started
+                await self._end_program()
+            expected, is_garbled = 0, False
+            async for line in program.lines():
+                if isinstance(line, DeviceFault):
+                    if not is_garbled:
+                        self._told.append(self.event("warning", "bad_receipt", str(line)))
+                    is_garbled = True
+                else:
+                    self._tell(line, f"{self.name}/{file_name}", expected, losses)
+                    expected, is_garbled = line.frame + 1, False
                 yield
-            code = await asyncio.wait_for(process.wait(), config.stop_timeout_s)
-        except TimeoutError:
-            code = None
         finally:
-            self._process = None
-            await _end(process, _KILL_S)
+            self._program = None
+            code = await program.end(self.config.stop_timeout_s)
+        if code is None:
+            raise DeviceFault("the program does not end")
         if code and not self.stopping:
-            raise DeviceFault(f"the program ended with {code}", found=_tail(words))
-        if code is None and not self.stopping:
-            raise DeviceFault("the program closed its output and did not end")
+            raise DeviceFault(f"the program ended with {code}", found=program.last_words() or None)
+
+    def _announce(self, files: RunFiles, file_name: str) -> tuple[Path, Path]:
+        """Name the program's file and that of its complaints to the sequence; waits for the disk."""
+        path = files.own_file(self.name, file_name, self.config.media_type)
+        return path, files.own_file(self.name, f"{file_name}.txt", "text/plain")
+
+    def _tell(self, line: PictureLine, file: str, expected: int, losses: FrameLosses) -> None:
+        """Tell of one picture, and before it of those that the camera or the program left out."""
+        clock = self.context.clock
+        now_ns = clock.now_ns()
+        latency_s = max(0.0, line.latency_s)
+        timestamp_ns = max(losses.last_ns, now_ns - int(latency_s * _NS))
+        if line.lost > 0:
+            cause = "device: the camera lost pictures"
+            self._told.append(GapReport(self.name, cause, losses.last_ns, timestamp_ns, line.lost))
+        if line.frame > expected:
+            cause, missing = "device: receipts are missing", line.frame - expected
+            self._told.append(GapReport(self.name, cause, losses.last_ns, timestamp_ns, missing))
+        losses.picture_came(timestamp_ns, None)
+        number = self._n
+        self._told += self.record((file, line.frame, line.time_ns), timestamp_ns)
+        self._told.append(FrameReceipt(self.name, number, timestamp_ns, clock.utc_ns(), latency_s))
+
+
+__all__ = ["FIELDS", "OwnCameraConfig", "OwnCameraDevice"]
