@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -202,12 +203,16 @@ class Device(ABC):
             return refused(command, f"{command.name}: {error}")
         try:
             async with asyncio.timeout(command.timeout_s), self.bus.lock:
-                value = await handler(*bound.args, **bound.kwargs)
+                value = await self.transact(partial(handler, *bound.args, **bound.kwargs))
         except UsageError as error:
             return refused(command, error.message)
         except TROUBLE as error:
             return failed(command, _words(error))
         return done(command, value)
+
+    async def transact(self, obey: Callable[[], Awaitable[Any]]) -> Any:
+        """Let a command be obeyed; called while the bus is this device's."""
+        return await obey()
 
     async def snapshot(self) -> DeviceSnapshot:
         """Return what answered."""
@@ -223,6 +228,8 @@ class PolledDevice(Device):
     """
 
     Config: ClassVar[type[DeviceConfig]] = PolledConfig
+    #: What the last disconnection failed with that took too long; the connection counts as closed.
+    drop_error: BaseException | None = None
 
     @property
     def expected_rate_hz(self) -> float:
@@ -242,15 +249,12 @@ class PolledDevice(Device):
         while not await self.pause(due_s - loop.time()):
             began_ns = clock.now_ns()
             try:
-                async with self.bus.lock, asyncio.timeout(self.config.read_timeout_s):
+                async with self.bus.lock:
                     began_ns = clock.now_ns()  # a neighbour's turn on the bus is not this device's slowness
-                    if not self.is_open:
-                        await self.open()
-                    values = await self.read()
+                    values = await self._poll()
             except TROUBLE as error:
                 for emission in self._trouble.failed(error, began_ns):
                     yield emission
-                await self._recover()
                 due_s = loop.time() + self._trouble.pause_s
                 continue
             ended_ns = clock.now_ns()
@@ -262,10 +266,46 @@ class PolledDevice(Device):
         for emission in self._trouble.ended(clock.now_ns(), back=False):
             yield emission
 
+    async def _poll(self) -> Sequence[Any]:
+        """Read within ``read_timeout_s``, on a new connection if there is none."""
+        try:
+            async with asyncio.timeout(self.config.read_timeout_s):
+                if not self.is_open:
+                    await self.open()
+                return await self.read()
+        except BaseException:
+            await self._drop()
+            raise
+
+    async def transact(self, obey: Callable[[], Awaitable[Any]]) -> Any:
+        """Let a command be obeyed, on a new connection if there is none.
+
+        One on which the answer may still come is dropped; a DeviceFault keeps it: the device has answered.
+        """
+        try:
+            if not self.is_open:
+                await self.open()
+            return await super().transact(obey)
+        except (DeviceFault, UsageError):
+            raise
+        except BaseException:
+            await self._drop()
+            raise
+
     async def _recover(self) -> None:
-        """Drop the connection after a failed poll, so that half an answer cannot be taken for the next one."""
         async with self.bus.lock:
-            await self.close()
+            await self._drop()
+
+    async def _drop(self) -> None:
+        """Drop the connection, so that half an answer cannot be taken for the next one.
+
+        Called with the bus held, which a disconnection that hangs keeps no longer than ``read_timeout_s``.
+        """
+        try:
+            async with asyncio.timeout(self.config.read_timeout_s):
+                await self.close()
+        except TimeoutError as error:
+            self.drop_error = error
 
 
 class _Trouble:
@@ -291,12 +331,13 @@ class _Trouble:
                 "warning", "device_lost", f"{self._device.name} failed: {self._cause}", cause=self._cause
             )
 
-    def ended(self, now_ns: int, *, back: bool = True) -> Iterator[Emission]:
-        """Yield the gap of the failures so far, if there were any."""
+    def ended(self, now_ns: int, *, back: bool = True, counts: bool = True) -> Iterator[Emission]:
+        """Yield the gap of the failures so far, if there were any; ``counts``: each was to give a record."""
         if not self.count:
             return
         count, self.count = self.count, 0
-        yield GapReport(self._device.name, f"device: {self._cause}", self._began_ns, now_ns, records=count)
+        records = count if counts else None
+        yield GapReport(self._device.name, f"device: {self._cause}", self._began_ns, now_ns, records=records)
         if back:
             yield self._device.event(
                 "info", "device_back", f"{self._device.name} answers again", failed_polls=count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,34 +12,37 @@ from typing import Any
 import numpy as np
 
 from gapless.acquire.adapter import DeviceField, StartContext
-from gapless.acquire.emission import Emission, GapReport, SourceRecord
+from gapless.acquire.emission import DeviceEvent, Emission, GapReport, SourceRecord
 from gapless.acquire.kit import TROUBLE, Device
+from gapless.errors import BridgeClosed
 from gapless.flow.bridge import ThreadBridge
 from gapless.flow.policy import BackpressurePolicy
 
 _QUEUE_RECORDS = 16_384
+_Delivery = tuple[Sequence[Any], int]  # one record's values and their stamp
 
 
 class PushedDevice(Device):
     """A device whose values arrive by callback. A subclass calls :meth:`deliver` from any thread.
 
-    What arrives faster than the run takes it is dropped oldest first, and told in a gap row.
+    Records that arrive faster than the run takes them are dropped oldest first, and told in a gap row. What
+    is reported with :meth:`report` is never dropped.
     """
 
     def __init__(self, name: str, config: Any) -> None:
         super().__init__(name, config)
-        self._inbox: ThreadBridge[tuple[Sequence[Any], int] | Emission] | None = None
-        self._lost = 0
+        self._inbox: ThreadBridge[_Delivery | DeviceEvent | GapReport] | None = None
+        self._overflow = _Overflow(name)
 
     async def start(self, context: StartContext) -> None:
         """Begin to take what is delivered."""
         await super().start(context)
-        self._lost = 0
+        self._overflow = _Overflow(self.name)
         self._inbox = ThreadBridge(
             f"{self.name}-inbox",
             capacity=_QUEUE_RECORDS,
             policy=BackpressurePolicy.DROP_OLDEST,
-            on_drop=self._count_lost,
+            on_drop=self._overflow.add,
         )
 
     async def stop(self) -> None:
@@ -47,41 +51,76 @@ class PushedDevice(Device):
         if self._inbox is not None:
             self._inbox.close()
 
-    def _count_lost(self, _item: object) -> None:
-        self._lost += 1
+    def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> bool:
+        """Hand over one record's values; return whether a run takes them.
 
-    def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> None:
-        """Hand over one record's values; stamped now unless the stamp was taken nearer to the device."""
-        inbox = self._inbox
-        if inbox is not None and not self.stopping:
-            stamp = self.context.clock.now_ns() if timestamp_ns is None else timestamp_ns
-            inbox.put_nowait((values, stamp))
+        They are stamped now unless the stamp was taken nearer to the device.
+        """
+        if self._inbox is None or self.stopping:
+            return False
+        stamp_ns = self.context.clock.now_ns() if timestamp_ns is None else timestamp_ns
+        return self._put((values, stamp_ns))
 
-    def report(self, emission: Emission) -> None:
-        """Hand over an event or a gap in its place among the records."""
+    def report(self, emission: DeviceEvent | GapReport) -> bool:
+        """Hand over an event or a gap in its place among the records; return whether a run takes it."""
+        return self._put(emission)
+
+    def _put(self, item: _Delivery | DeviceEvent | GapReport) -> bool:
         inbox = self._inbox
-        if inbox is not None and not self.stopping:
-            inbox.put_nowait(emission)
+        if inbox is None or self.stopping:
+            return False
+        try:
+            return inbox.put_nowait(item)
+        except BridgeClosed:  # the run stopped on its thread while this one was here
+            return False
 
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield what is delivered until stopped."""
         assert self._inbox is not None
         while burst := await self._inbox.get_burst():
-            if self._lost:
-                yield self._gap()
+            for emission in self._overflow.take():
+                yield emission
             for item in burst:
                 if isinstance(item, tuple):
                     for emission in self.record(*item):
                         yield emission
                 else:
                     yield item
-        if self._lost:
-            yield self._gap()
+        for emission in self._overflow.take():
+            yield emission
 
-    def _gap(self) -> GapReport:
-        lost, self._lost = self._lost, 0
-        now_ns = self.context.clock.now_ns()
-        return GapReport(self.name, "device_queue_full", now_ns, now_ns, records=lost)
+
+class _Overflow:
+    """What a full inbox gave up: how many records of which time, and every event and gap among them."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._lock = threading.Lock()  # filled by any thread that delivers
+        self._records = 0
+        self._span_ns = (0, 0)
+        self._reports: list[DeviceEvent | GapReport] = []
+
+    def add(self, item: _Delivery | DeviceEvent | GapReport) -> None:
+        """Take what was dropped."""
+        with self._lock:
+            if not isinstance(item, tuple):
+                self._reports.append(item)
+                return
+            stamp_ns = item[1]
+            low_ns, high_ns = self._span_ns if self._records else (stamp_ns, stamp_ns)
+            self._span_ns = (min(low_ns, stamp_ns), max(high_ns, stamp_ns))
+            self._records += 1
+
+    def take(self) -> list[DeviceEvent | GapReport]:
+        """Return, once, the reports and the gap of the lost records."""
+        if not self._records and not self._reports:
+            return []
+        with self._lock:
+            taken, self._reports = self._reports, []
+            lost, self._records = self._records, 0
+            if lost:
+                taken.append(GapReport(self._device, "device_queue_full", *self._span_ns, records=lost))
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +157,10 @@ class BlockDevice(Device):
 
     @abstractmethod
     async def read_block(self) -> Block | None:
-        """Return the next block; None when the source is at its end; raise one of TROUBLE."""
+        """Return the next block; None when the source is at its end or stopped; raise one of TROUBLE.
+
+        It is called again after trouble: it connects again where it must, and the index counts on.
+        """
 
     def fields(self) -> Sequence[DeviceField]:
         """Return the columns of the native records: where each block lies, not its samples."""
@@ -154,7 +196,7 @@ class BlockDevice(Device):
                 continue
             if block is None:
                 break
-            for emission in self._trouble.ended(clock.now_ns()):
+            for emission in self._trouble.ended(clock.now_ns(), counts=False):
                 yield emission
             if block.first_index != expected:
                 yield self._hole(t0_ns, expected, block.first_index)
@@ -162,14 +204,14 @@ class BlockDevice(Device):
             for emission in self._block(t0_ns, block, count, clock.now_ns()):
                 yield emission
             expected = block.first_index + count
-        for emission in self._trouble.ended(clock.now_ns(), back=False):
+        for emission in self._trouble.ended(clock.now_ns(), back=False, counts=False):
             yield emission
 
     def _hole(self, t0_ns: int, expected: int, found: int) -> GapReport:
-        ends = self.stamps(t0_ns, min(expected, found), 2)
-        lost = max(0, found - expected)
+        start_ns = int(self.stamps(t0_ns, min(expected, found), 1)[0])
         end_ns = int(self.stamps(t0_ns, max(expected, found), 1)[0])
-        return GapReport(self.name, "device_overrun", int(ends[0]), end_ns, records=None, rows=lost or None)
+        lost = max(0, found - expected)
+        return GapReport(self.name, "device_overrun", start_ns, end_ns, records=None, rows=lost or None)
 
     def _block(self, t0_ns: int, block: Block, count: int, arrival_ns: int) -> list[Emission]:
         context = self.context

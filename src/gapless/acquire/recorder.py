@@ -283,7 +283,7 @@ def record_schema(fields: Sequence[DeviceField]) -> pa.Schema:
         pa.field("t_utc_ns", pa.int64(), nullable=False, metadata={"unit": "ns"}),
     ]
     for item in fields:
-        kind = getattr(pa, item.dtype)()
+        kind = pa.type_for_alias(item.dtype)
         if item.shape:
             kind = pa.list_(kind)
         words = {"description": item.description} if item.description else {}

@@ -45,7 +45,9 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it takes connections."""
+        """Start, unless it runs already, and wait until it takes connections."""
+        if self._process is not None:
+            return
         self._process = subprocess.Popen([self._program, "-c", str(self._config)])
         deadline_s = time.monotonic() + _WAIT_S
         while not self._answers():

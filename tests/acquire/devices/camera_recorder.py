@@ -1,7 +1,8 @@
-"""A process that records an endless test picture and tells how much of it is durable, until it is killed."""
+"""A process that records a camera and tells how much of it is durable, until it is killed."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -10,16 +11,9 @@ from gapless.acquire.rig import Rig
 from gapless.acquire.run import Run
 
 
-def record(store: str) -> None:
-    """Record sequence ``x``; each line tells how many pictures are durable."""
-    camera = {
-        "adapter": "camera",
-        "url": "testsrc2=size=64x48:rate=100",
-        "format": "lavfi",
-        "paced": True,
-        "rate_hz": 100,
-    }
-    rig = Rig.of({"name": "r", "run": {"guard": False}, "devices": {"cam": camera}})
+def record(store: str, camera: str) -> None:
+    """Record sequence ``x`` of a camera given as JSON; each line tells how many pictures are durable."""
+    rig = Rig.of({"name": "r", "run": {"guard": False}, "devices": {"cam": json.loads(camera)}})
     with gapless.connect(store, flush_ms=20) as client:
         run = Run(rig, client, name="x")
         run.start()
@@ -30,4 +24,4 @@ def record(store: str) -> None:
 
 
 if __name__ == "__main__":
-    record(sys.argv[1])
+    record(*sys.argv[1:])

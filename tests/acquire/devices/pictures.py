@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -17,6 +21,7 @@ import numpy.typing as npt
 
 HEIGHT, WIDTH = 48, 64
 BOUNDARY = "frame"
+RECORDER = Path(__file__).with_name("camera_recorder.py")
 
 
 def numbered(k: int) -> npt.NDArray[Any]:
@@ -58,6 +63,22 @@ def write_video(path: Path, numbers: Iterable[int], rate: int = 50) -> None:
             frame.pts = k
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def record_until_killed(store: Path, camera: dict[str, Any], durable: int) -> int:
+    """Kill a process that records a camera once so many pictures are durable; return how many were."""
+    source = str(Path(__file__).resolve().parents[3] / "src")
+    words = [sys.executable, str(RECORDER), str(store), json.dumps(camera)]
+    environment = os.environ | {"PYTHONPATH": source}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        found = 0
+        while found < durable:
+            line = child.stdout.readline()
+            assert line, "the recorder ended"
+            found = int(line)
+        child.kill()
+    return found
 
 
 class IpCamera:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -25,10 +22,9 @@ from gapless.client.client import Client  # noqa: E402
 from gapless.model.outcome import Outcome  # noqa: E402
 from gapless.testing.adapter_contract import AdapterContract  # noqa: E402
 
-from .pictures import IpCamera, jpeg, number_of, numbered, part, write_video  # noqa: E402
+from .pictures import IpCamera, jpeg, number_of, numbered, part, record_until_killed, write_video  # noqa: E402
 
 WAIT_S = 60.0
-RECORDER = Path(__file__).with_name("camera_recorder.py")
 
 
 class KeptPictures:
@@ -284,18 +280,14 @@ def _until(heard: Any, what: str, count: int) -> None:
 @pytest.mark.crash
 def test_a_killed_run_leaves_a_video(tmp_path: Path, client: Client) -> None:
     """Every picture that was durable is in the recovered sequence, and in a file that players open."""
-    source = str(Path(__file__).resolve().parents[3] / "src")
-    environment = os.environ | {"PYTHONPATH": source}
-    with subprocess.Popen(
-        [sys.executable, str(RECORDER), str(tmp_path / "store")], stdout=subprocess.PIPE, env=environment
-    ) as child:
-        assert child.stdout is not None
-        durable = 0
-        while durable < 40:
-            line = child.stdout.readline()
-            assert line, "the recorder ended"
-            durable = int(line)
-        child.kill()
+    camera = {
+        "adapter": "camera",
+        "url": "testsrc2=size=64x48:rate=100",
+        "format": "lavfi",
+        "paced": True,
+        "rate_hz": 100,
+    }
+    durable = record_until_killed(tmp_path / "store", camera, 40)
     client.recover("x")
     assert client.verify("x", deep=True) == []
     assert client.sequence_handler("x").outcome == "interrupted"

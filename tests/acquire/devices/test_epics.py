@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -40,7 +41,9 @@ class Ioc:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it serves."""
+        """Start, unless it runs already, and wait until it serves."""
+        if self._process is not None:
+            return
         self._process = subprocess.Popen(
             [sys.executable, _IOC], stdout=subprocess.PIPE, env=os.environ | self.environment
         )
@@ -125,3 +128,170 @@ class TestEpicsContract(AdapterContract):
     def mend(self) -> None:
         """Start the server again."""
         self.ioc.start()
+
+
+class Bench(AdapterContract):
+    """The waits of the contract, for scenarios of this module; collects no tests of its own."""
+
+    __test__ = False
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+
+    def make_adapter(self) -> Adapter:
+        """Return the device under test."""
+        return self.adapter
+
+    async def observed(self, adapter: Adapter, count: int) -> Observed:
+        """Open a device and run it until there are so many records."""
+        await adapter.open()
+        observed = await self.begin(adapter)
+        await self.wait_for(observed, count)
+        await self.end(observed)
+        return observed
+
+
+EVERY_KIND = (
+    variable("setpoint"),
+    variable("count", "int64"),
+    PvField(name="mode", pv="t:mode", dtype="string"),
+    variable("label", "string"),
+    variable("note", "string"),
+    variable("wave", length=3),
+    variable("broken"),
+)
+
+
+def test_every_kind_of_variable_has_its_value_time_and_alarm(ioc: Ioc) -> None:
+    """One variable a record; a value of severity invalid is null and its sample DEVICE_INVALID."""
+    before_ns = time.time_ns()
+    adapter = device(*EVERY_KIND)
+    waits = Bench(adapter)
+    observed = waits.run(lambda opened: waits.observed(opened, len(EVERY_KIND)))
+    whole: dict[str, Any] = {}
+    for record in observed.records:
+        given = named(adapter, record)
+        assert len({name.partition("_")[0] for name in given}) == 1
+        whole |= given
+    assert {name: whole.get(name) for name in ("setpoint", "count", "mode", "label", "wave", "broken")} == {
+        "setpoint": 20.0,
+        "count": 7,
+        "mode": "auto",
+        "label": "mixer",
+        "wave": [1.0, 2.0, 3.0],
+        "broken": None,
+    }
+    assert whole["note"] == "a text of more than forty characters, as records have them"
+    assert (whole["count_severity"], whole["count_status"]) == (0, 0)
+    assert (whole["broken_severity"], whole["broken_status"]) == (3, 1)
+    assert before_ns - 600 * 10**9 < whole["setpoint_ioc_ns"] < time.time_ns()
+    names = [field.name for field in adapter.fields()]
+    (sample,) = [s for s in observed.of(ChannelSample) if names[int(s.channel[1:])] == "broken"]
+    assert (sample.value, sample.status) == (None, int(SampleStatus.DEVICE_INVALID))
+
+
+def test_changes_are_neither_lost_nor_turned_round(ioc: Ioc) -> None:
+    """A counter is there number by number."""
+    adapter = device()
+    waits = Bench(adapter)
+    observed = waits.run(lambda opened: waits.observed(opened, 40))
+    values = [named(adapter, record)["i"] for record in observed.records]
+    assert values == [values[0] + n for n in range(len(values))]
+
+
+def test_a_value_of_another_kind_is_null_and_told_once(ioc: Ioc) -> None:
+    """A waveform where three were not promised."""
+    adapter = device(variable("wave", length=2), variable("i"))
+    waits = Bench(adapter)
+    observed = waits.run(lambda opened: waits.observed(opened, 3))
+    (event,) = observed.events("value_refused")
+    assert event.data == {"pv": "t:wave", "found": "3"}
+    assert all("wave" not in named(adapter, record) for record in observed.records)
+
+
+def test_commands_put_and_read(ioc: Ioc) -> None:
+    """Done when the server has processed it; the server's no is a failure, nonsense is refused."""
+    adapter = device(*EVERY_KIND, variable("guarded"))
+
+    async def scenario(opened: Adapter) -> None:
+        await opened.open()
+
+        async def give(name: str, **arguments: Any) -> tuple[CommandStatus, Any]:
+            result = await opened.command(order(name, 5.0, **arguments))
+            return result.status, result.value
+
+        done, refused, failed = CommandStatus.DONE, CommandStatus.REFUSED, CommandStatus.FAILED
+        assert await give("put", pv="setpoint", value=42) == (done, None)
+        assert await give("read", pv="setpoint") == (done, 42.0)
+        assert await give("put", pv="setpoint", value=20.0) == (done, None)
+        assert await give("put", pv="mode", value="manual") == (done, None)
+        assert await give("read", pv="mode") == (done, "manual")
+        assert await give("put", pv="mode", value=1) == (done, None)
+        assert await give("put", pv="wave", value=[1.0, 2.0, 4.0]) == (done, None)
+        assert await give("read", pv="wave") == (done, [1.0, 2.0, 4.0])
+        assert await give("put", pv="wave", value=[1.0, 2.0, 3.0]) == (done, None)
+        assert await give("put", pv="label", value="stirrer") == (done, None)
+        assert await give("read", pv="label") == (done, "stirrer")
+        assert await give("put", pv="label", value="mixer") == (done, None)
+        assert await give("put", pv="guarded", value=11.0) == (failed, None)
+        assert await give("put", pv="setpoint", value="hot") == (refused, None)
+        assert await give("put", pv="t:setpoint", value=1.0) == (refused, None)
+
+    Bench(adapter).run(scenario)
+
+
+def test_a_command_while_the_server_is_away_fails(own_ioc: Ioc) -> None:
+    """It is answered, and not kept for later."""
+    adapter = device()
+    waits = Bench(adapter)
+
+    async def scenario(opened: Adapter) -> None:
+        await opened.open()
+        observed = await waits.begin(opened)
+        await waits.wait_for(observed, 1)
+        own_ioc.kill()
+        await waits.until(lambda: bool(observed.events("device_lost")), "the loss")
+        result = await opened.command(order("put", 5.0, pv="i", value=1.0))
+        assert result.status is CommandStatus.FAILED
+        await waits.end(observed)
+        assert len(observed.of(GapReport)) == 1
+
+    waits.run(scenario)
+
+
+def test_a_defect_ends_the_stream(ioc: Ioc) -> None:
+    """What the library's threads would keep to themselves is raised out of the stream."""
+
+    class Defective(EpicsDevice):
+        """Breaks at every change."""
+
+        def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> None:
+            """Break."""
+            raise ZeroDivisionError
+
+    adapter = Defective("e", device().config)
+    waits = Bench(adapter)
+
+    async def scenario(opened: Adapter) -> None:
+        await opened.open()
+        observed = await waits.begin(opened)
+        with pytest.raises(ZeroDivisionError):
+            async with asyncio.timeout(_WAIT_S):
+                await observed.task
+        await opened.stop()
+
+    waits.run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("pvs", "words"),
+    [
+        ([], "at least 1"),
+        ([{"name": "a", "pv": "x"}, {"name": "b", "pv": "x"}], "two variables are called x"),
+        ([{"name": "a", "pv": "x"}, {"name": "a_status", "pv": "y"}], "two columns are called a_status"),
+    ],
+)
+def test_a_config_that_means_nothing_is_refused(pvs: list[Any], words: str) -> None:
+    """With words for the person who wrote it."""
+    with pytest.raises(ValidationError, match=words):
+        EpicsConfig(adapter="epics", pvs=pvs)

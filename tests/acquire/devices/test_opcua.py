@@ -35,7 +35,9 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it serves."""
+        """Start, unless it runs already, and wait until it serves."""
+        if self._process is not None:
+            return
         self._process = subprocess.Popen([sys.executable, _SERVER, str(self.port)], stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"

@@ -14,6 +14,7 @@ from gapless.acquire.calibration.curve import Identity, digest_of
 from gapless.acquire.calibration.derived import DERIVED, DerivedFunction, factor_of
 from gapless.acquire.calibration.uncertainty import Uncertainty
 from gapless.acquire.channel import ChannelSpec
+from gapless.acquire.emission import ABSENT
 from gapless.acquire.units import PURE_NUMBER, conversion, is_same_unit
 from gapless.errors import GaplessError, MissingExtra, RigRefused
 

@@ -13,16 +13,15 @@ from typing import Any, ClassVar, Literal
 import numpy.typing as npt
 from pydantic import Field
 
-from gapless.acquire.adapter import DeviceField, FrameSink
+from gapless.acquire.adapter import DeviceField, FrameSink, RunFiles
 from gapless.acquire.devices.capture import Capture
 from gapless.acquire.devices.frame_losses import FrameLosses
 from gapless.acquire.devices.video_source import SourceConfig, SourcePicture, VideoSource, opened, pixels_of
 from gapless.acquire.emission import Emission, FrameReceipt
 from gapless.acquire.kit import Device
-from gapless.errors import DeviceFault, ValueRefused
+from gapless.errors import DeviceFault, UsageError, ValueRefused
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-_LEAVE_S = 5.0
 _NS = 10**9
 
 FRAME_FIELDS = (
@@ -74,11 +73,6 @@ class CameraDevice(Device):
         """Pictures a second."""
         return float(self.config.rate_hz)
 
-    @property
-    def media(self) -> str:
-        """How the container keeps the pictures."""
-        return str(self.config.media)
-
     def fields(self) -> Sequence[DeviceField]:
         """Return what the source says of each picture."""
         return FRAME_FIELDS
@@ -129,7 +123,7 @@ class CameraDevice(Device):
 
     def _work(self, capture: Capture[list[Emission]]) -> None:
         files = self.context.files
-        sink = None if files is None else files.frames(self.name, self.media)
+        sink = None if files is None else self.open_sink(files)
         losses = FrameLosses(self, capture.give, fixed_rate=self.config.fixed_rate)
         attempts = 0
         while not capture.stopping:
@@ -175,23 +169,35 @@ class CameraDevice(Device):
     ) -> None:
         """Give one picture to the container and tell of it."""
         clock = self.context.clock
-        if sink is not None:
-            try:
-                sink.push(timestamp_ns, self.pixels(picture.frame))
-            except (ValueRefused, DeviceFault) as error:
-                if not losses.taken:  # the first one: none will ever fit
-                    raise
-                losses.picture_lost(error)
-                return
+        try:
+            pixels = self.pixels(picture.frame)
+            if sink is not None:
+                sink.push(timestamp_ns, pixels)
+        except (ValueRefused, DeviceFault) as error:
+            if not losses.taken:  # the first one: none will ever fit
+                raise UsageError(error.message, found=error.found, expected=error.expected) from error
+            losses.picture_lost(error)
+            return
         latency_s = (clock.now_ns() - timestamp_ns) / _NS
         losses.picture_came(timestamp_ns, picture.pts_ns)
         number = self._n
-        emissions = self.record((picture.pts_ns, int(picture.corrupt)), timestamp_ns)
+        emissions = self.record(self.values(picture, pixels), timestamp_ns)
         losses.give([*emissions, FrameReceipt(self.name, number, timestamp_ns, clock.utc_ns(), latency_s)])
+
+    # -- what another kind of camera does otherwise --------------------------------------------
+
+    def open_sink(self, files: RunFiles) -> FrameSink:
+        """Return the container of a run."""
+        return files.frames(self.name, self.config.media)
 
     def pixels(self, frame: Any) -> npt.NDArray[Any]:
         """Return the pixels that the container keeps; raise DeviceFault for a frame that it cannot."""
         return pixels_of(frame)
+
+    def values(self, picture: SourcePicture, pixels: npt.NDArray[Any]) -> tuple[Any, ...]:
+        """Return a record's values in the order of the fields."""
+        del pixels
+        return picture.pts_ns, int(picture.corrupt)
 
 
 __all__ = ["FRAME_FIELDS", "CameraConfig", "CameraDevice"]

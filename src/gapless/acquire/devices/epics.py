@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import caproto
@@ -16,7 +16,7 @@ from gapless.acquire.adapter import DeviceField, StartContext
 from gapless.acquire.device_config import DeviceConfig, Strict
 from gapless.acquire.devices.outage import Outage
 from gapless.acquire.devices.typed_value import ScalarType, typed
-from gapless.acquire.emission import ABSENT
+from gapless.acquire.emission import ABSENT, Emission
 from gapless.acquire.kit import Handler
 from gapless.acquire.pushed import PushedDevice
 from gapless.errors import DeviceFault, DeviceUnreachable, UsageError, ValueRefused
@@ -84,6 +84,7 @@ class EpicsDevice(PushedDevice):
         self._outage = Outage(self, name)
         self._away: set[str] = set()
         self._refusing: set[str] = set()
+        self._defect: BaseException | None = None
 
     @property
     def resource_id(self) -> str:
@@ -141,7 +142,13 @@ class EpicsDevice(PushedDevice):
             await asyncio.to_thread(_hang_up, client)
 
     def _state_changed(self, variable: Any, state: str) -> None:
-        """Note that a variable came or went; called on the library's threads."""
+        """Take a change of a variable's connection; called on the library's threads."""
+        try:
+            self._note(variable, state)
+        except BaseException as error:
+            self._fail(error)
+
+    def _note(self, variable: Any, state: str) -> None:
         with self._gate:
             if state == "connected":
                 self._away.discard(variable.name)
@@ -157,6 +164,7 @@ class EpicsDevice(PushedDevice):
         """Ask for the changes of all variables; the server begins with the values they have."""
         await super().start(context)
         with self._gate:
+            self._defect = None
             self._is_sampling = True
             self._outage.run_began()
         for pv in self.config.pvs:
@@ -181,10 +189,29 @@ class EpicsDevice(PushedDevice):
         kind = caproto.ChannelType.TIME_STRING if pv.dtype == "string" and not is_text else "time"
         return variable.subscribe(data_type=kind)
 
+    async def stream(self) -> AsyncIterator[Emission]:
+        """Yield what is delivered until stopped; raise the defect that ended it."""
+        async for emission in super().stream():
+            yield emission
+        if self._defect is not None:
+            raise self._defect
+
     def _changed(self, monitor: Any, response: Any) -> None:
-        """Make a record of one variable's change; called on the library's threads."""
+        """Take one variable's change; called on the library's threads, which keep silent of what it raises."""
+        try:
+            self._take(monitor, response)
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, defect: BaseException) -> None:
+        """End the stream with a defect."""
+        self._defect = defect
+        if self._inbox is not None:
+            self._inbox.close()
+
+    def _take(self, monitor: Any, response: Any) -> None:
         with self._gate:
-            if not self._is_sampling:
+            if not self._is_sampling or self._defect is not None:
                 return
             place = self._place_of[monitor.pv.name]
             values: list[Any] = [ABSENT] * (_COLUMNS * len(self.config.pvs))
@@ -195,7 +222,7 @@ class EpicsDevice(PushedDevice):
 
     def _columns(self, pv: PvField, response: Any) -> tuple[Any, int, int, int]:
         said = response.metadata
-        stamp = said.timestamp
+        stamp = said.stamp
         ioc_ns = (stamp.secondsSinceEpoch + _EPICS_EPOCH_S) * 10**9 + stamp.nanoSeconds
         value = None
         if said.severity < _INVALID:
@@ -216,7 +243,7 @@ class EpicsDevice(PushedDevice):
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what the device obeys."""
-        return {"read": self._read, "put": self._put}
+        return {"read": self._read, "put": self._write}
 
     def _variable(self, pv: str) -> Any:
         if all(known.name != pv for known in self.config.pvs):
@@ -236,7 +263,7 @@ class EpicsDevice(PushedDevice):
             field, await _answer(lambda call: variable.read(wait=False, callback=call, data_type=kind))
         )
 
-    async def _put(self, pv: str, value: Any) -> None:
+    async def _write(self, pv: str, value: Any) -> None:
         variable = self._variable(pv)
         data = value if isinstance(value, list) else [value]
         await _answer(lambda call: variable.write(data, wait=False, callback=call, notify=True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -43,7 +44,6 @@ class OwnCameraConfig(DeviceConfig):
     media_type: str = "video/x-matroska"
     rate_hz: float = Field(default=30.0, gt=0, le=10_000)
     stop_timeout_s: float = Field(default=2.0, gt=0, le=3)
-    fixed_rate: ClassVar[bool] = False  # what is missing shows in the program's numbers, not in its times
 
     @field_validator("command")
     @classmethod
@@ -67,6 +67,7 @@ class OwnCameraDevice(Device):
         super().__init__(name, config)
         self._program: CameraProgram | None = None
         self._told: list[Emission] = []
+        self._last_ns = 0
 
     @property
     def resource_id(self) -> str:
@@ -120,32 +121,31 @@ class OwnCameraDevice(Device):
             yield self.event("info", "not_recording", words)
             await self._stopping.wait()
             return
-        self._told = []
+        self._told, self._last_ns = [], self.context.clock.now_ns()
+        async with aclosing(self._starts(files)) as steps:
+            async for _ in steps:
+                told, self._told[:] = self._told[:], []
+                for emission in told:
+                    yield emission
+
+    async def _starts(self, files: RunFiles) -> AsyncGenerator[None, None]:
+        """Start the program until it ends without an error; yields whenever there may be something to tell."""
         losses = FrameLosses(self, self._told.extend)
         start = failures = 0
-        has_ended = False
-        while not (has_ended or self.stopping):
+        while not self.stopping:
             start, taken = start + 1, losses.taken
             try:
-                async for _ in self._one_file(files, self._file_name(start), losses):
-                    for emission in self._take_told():
-                        yield emission
-                has_ended = True
+                async with aclosing(self._one_file(files, self._file_name(start), losses)) as lines:
+                    async for _ in lines:
+                        yield
+                break
             except DeviceFault as error:
                 losses.source_gone(error)
                 failures = 0 if losses.taken > taken else failures + 1
-            for emission in self._take_told():
-                yield emission
-            if not has_ended:
-                await self.pause(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+            yield
+            await self.pause(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
         losses.run_ends()
-        for emission in self._take_told():
-            yield emission
-
-    def _take_told(self) -> list[Emission]:
-        told = list(self._told)
-        self._told.clear()
-        return told
+        yield
 
     def _file_name(self, start: int) -> str:
         name = PurePath(self.config.file_name)
@@ -153,7 +153,7 @@ class OwnCameraDevice(Device):
 
     async def _one_file(
         self, files: RunFiles, file_name: str, losses: FrameLosses
-    ) -> AsyncIterator[None]:
+    ) -> AsyncGenerator[None, None]:
         """Run the program once and tell what it says; DeviceFault when it dies or nobody can end it."""
         path, words = await asyncio.to_thread(self._announce, files, file_name)
         command = [argument.replace(_PLACE, str(path)) for argument in self.config.command]
@@ -187,15 +187,14 @@ class OwnCameraDevice(Device):
     def _tell(self, line: PictureLine, file: str, expected: int, losses: FrameLosses) -> None:
         """Tell of one picture, and before it of those that the camera or the program left out."""
         clock = self.context.clock
-        now_ns = clock.now_ns()
         latency_s = max(0.0, line.latency_s)
-        timestamp_ns = max(losses.last_ns, now_ns - int(latency_s * _NS))
-        if line.lost > 0:
-            cause = "device: the camera lost pictures"
-            self._told.append(GapReport(self.name, cause, losses.last_ns, timestamp_ns, line.lost))
-        if line.frame > expected:
-            cause, missing = "device: receipts are missing", line.frame - expected
-            self._told.append(GapReport(self.name, cause, losses.last_ns, timestamp_ns, missing))
+        timestamp_ns = max(self._last_ns, clock.now_ns() - int(latency_s * _NS))
+        missing = (("the camera lost pictures", line.lost), ("receipts are missing", line.frame - expected))
+        for cause, count in missing:
+            if count > 0:
+                gap = GapReport(self.name, f"device: {cause}", self._last_ns, timestamp_ns, count)
+                self._told.append(gap)
+        self._last_ns = timestamp_ns
         losses.picture_came(timestamp_ns, None)
         number = self._n
         self._told += self.record((file, line.frame, line.time_ns), timestamp_ns)

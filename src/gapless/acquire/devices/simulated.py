@@ -162,7 +162,7 @@ class SimulatedDevice(Device):
         late_s = self._dice.uniform(0.0, self.config.jitter_s) if self.config.jitter_s else 0.0
         stamp_ns = self.config.start_ns + round((at_s + late_s) * 1e9)
         clock.advance_to(stamp_ns)
-        return stamp_ns
+        return int(stamp_ns)
 
     def _values(self, at_s: float, step_s: float) -> list[float]:
         values: dict[str, float] = {}

@@ -80,7 +80,8 @@ class SimulatedBlockDevice(BlockDevice):
             return None
         first = self._given * config.block
         ready_s = self._began_s + (first + config.block) / config.sample_rate_hz
-        await self.pause(ready_s - asyncio.get_running_loop().time())
+        if await self.pause(ready_s - asyncio.get_running_loop().time()):
+            return None
         self._given += 1
         if config.overrun_every is not None and self._given % config.overrun_every == 0:
             return await self.read_block()
