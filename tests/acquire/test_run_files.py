@@ -75,7 +75,7 @@ def test_a_sink_belongs_to_the_thread_that_pushes_first(client: Client) -> None:
         thread.start()
         thread.join(60)
     assert len(refused) == 1
-    assert client.sequence_handler("s").topic("cam").ledger.written == 1
+    assert client.sequence_handler("s").topic("cam").ledger["written"] == 1
 
 
 def test_a_camera_that_is_left_out_costs_nothing(client: Client) -> None:

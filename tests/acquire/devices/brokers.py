@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+
+from tests.acquire.debian import find_program
 
 _WAIT_S = 30.0
 
@@ -22,10 +23,7 @@ def free_port() -> int:
 
 def find_mosquitto() -> str | None:
     """Return the path of mosquitto, installing it where that is possible."""
-    places = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin"
-    if shutil.which("mosquitto", path=places) is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "-q", "mosquitto"], check=False, capture_output=True)
-    return shutil.which("mosquitto", path=places)
+    return find_program("mosquitto", "mosquitto")
 
 
 class Broker:

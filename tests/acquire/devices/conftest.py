@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.acquire.debian import find_program
 
 if "gapless.testing.adapter_contract" not in sys.modules:
     pytest.register_assert_rewrite("gapless.testing.adapter_contract")
@@ -43,9 +42,7 @@ class NullModem:
 
 
 def _have_socat() -> bool:
-    if shutil.which("socat") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "-q", "socat"], check=False, capture_output=True)
-    return shutil.which("socat") is not None
+    return find_program("socat", "socat") is not None
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """An OPC UA server as a process of its own: ``python opcua_server.py PORT`` prints ``ready`` and serves.
 
 ``i``: a counter that goes on every 20 ms; ``setpoint`` and ``count`` are writable; ``broken`` has a bad
-status; ``add`` is a method.
+status, ``overrun`` that of a queue that was full; ``add`` is a method.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ async def main(port: int) -> None:
     broken = await place("broken", 1.0, ua.VariantType.Double)
     bad = ua.StatusCode(ua.StatusCodes.BadSensorFailure)
     await broken.write_value(ua.DataValue(ua.Variant(1.0), bad, SourceTimestamp=MOMENT))
+    overrun = await place("overrun", 1.0, ua.VariantType.Double)
+    await overrun.write_value(ua.DataValue(ua.Variant(1.0), ua.StatusCode(0x480), SourceTimestamp=MOMENT))
     await objects.add_method(
         ua.NodeId("add", 2),
         ua.QualifiedName("add", 2),

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.acquire.devices.brokers import free_port
 
 from gapless.acquire.adapter import Adapter
 from gapless.acquire.command import CommandStatus
 from gapless.acquire.devices.epics import EpicsConfig, EpicsDevice, PvField
 from gapless.acquire.emission import ChannelSample, GapReport, SampleStatus, SourceRecord
 from gapless.testing.adapter_contract import AdapterContract, Observed, Question, order
-from tests.acquire.devices.brokers import free_port
 
 _WAIT_S = 30.0
 _IOC = Path(__file__).with_name("epics_ioc.py")
@@ -217,7 +217,7 @@ def test_commands_put_and_read(ioc: Ioc) -> None:
         await opened.open()
 
         async def give(name: str, **arguments: Any) -> tuple[CommandStatus, Any]:
-            result = await opened.command(order(name, 5.0, **arguments))
+            result = await opened.command(order(name, 2.0, **arguments))
             return result.status, result.value
 
         done, refused, failed = CommandStatus.DONE, CommandStatus.REFUSED, CommandStatus.FAILED

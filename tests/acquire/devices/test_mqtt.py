@@ -12,9 +12,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from tests.acquire.devices.brokers import Broker, find_mosquitto, free_port
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import ValidationError
+from tests.acquire.devices.brokers import Broker, find_mosquitto, free_port
 
 from gapless.acquire.adapter import Adapter
 from gapless.acquire.command import CommandStatus

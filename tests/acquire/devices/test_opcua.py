@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.acquire.devices.brokers import free_port
+from tests.acquire.devices.opcua_server import MOMENT
+from tests.acquire.devices.proxies import Proxy
 
 from gapless.acquire.adapter import Adapter
 from gapless.acquire.command import CommandStatus
@@ -18,9 +21,6 @@ from gapless.acquire.devices.opcua import NodeField, OpcUaConfig, OpcUaDevice
 from gapless.acquire.emission import ChannelSample, GapReport, SampleStatus, SourceRecord
 from gapless.errors import DeviceFault
 from gapless.testing.adapter_contract import AdapterContract, Observed, Question, order
-from tests.acquire.devices.brokers import free_port
-from tests.acquire.devices.opcua_server import MOMENT
-from tests.acquire.devices.proxies import Proxy
 
 _WAIT_S = 30.0
 _SERVER = Path(__file__).with_name("opcua_server.py")
@@ -200,6 +200,17 @@ def test_changes_are_neither_lost_nor_turned_round(server: ServerProcess) -> Non
     assert not observed.of(GapReport)
 
 
+def test_changes_that_the_server_dropped_are_a_gap(server: ServerProcess) -> None:
+    """The server says so in the status of the first change that it kept; the value is good all the same."""
+    adapter = device(server.port, place("overrun"))
+    waits = Bench(adapter)
+    observed = waits.run(lambda opened: waits.observed(opened, 1))
+    (gap,) = observed.of(GapReport)
+    assert (gap.cause, gap.records) == ("server_queue_full", None)
+    assert observed.began_ns - 10**9 < gap.start_ns <= gap.end_ns == observed.records[0].timestamp_ns
+    assert named(adapter, observed.records[0])["overrun"] == 1.0
+
+
 def test_a_value_of_another_type_is_null_and_told_once(server: ServerProcess) -> None:
     """A text where a number was promised: an event for the first in a row."""
     adapter = device(server.port, place("mode"), mode="poll")
@@ -297,6 +308,7 @@ def test_a_node_that_the_server_does_not_have_stops_the_start(server: ServerProc
             {"nodes": [{"name": "a", "node": "i=1"}, {"name": "a_status", "node": "i=2"}]},
             "columns are called",
         ),
+        ({"nodes": [{"name": "a", "node": "i=1"}, {"name": "b", "node": "ns=0;i=1"}]}, "twice"),
         ({"password": "x"}, "needs a username"),
     ],
 )

@@ -266,7 +266,11 @@ class EpicsDevice(PushedDevice):
     async def _write(self, pv: str, value: Any) -> None:
         variable = self._variable(pv)
         data = value if isinstance(value, list) else [value]
-        await _answer(lambda call: variable.write(data, wait=False, callback=call, notify=True))
+        is_word = isinstance(value, str) and _native(variable) is caproto.ChannelType.ENUM
+        kind = caproto.ChannelType.STRING if is_word else None  # the server knows an enumeration's words
+        await _answer(
+            lambda call: variable.write(data, wait=False, callback=call, notify=True, data_type=kind)
+        )
 
     async def facts(self) -> dict[str, Any]:
         """Return where each variable was found, and its native type and length."""
@@ -278,6 +282,12 @@ class EpicsDevice(PushedDevice):
             found[name] = {"pv": variable.name, "server": f"{host}:{port}", "type": kind}
             found[name]["length"] = channel.native_data_count
         return {"pvs": found}
+
+
+def _native(variable: Any) -> caproto.ChannelType | None:
+    """Return the server's own type of a variable, None while nobody knows it."""
+    channel = variable.channel
+    return None if channel is None else channel.native_data_type
 
 
 async def _answer(ask: Callable[[Callable[[Any], None]], None]) -> Any:
@@ -331,6 +341,8 @@ def _hang_up(client: Context) -> None:
     broadcaster = client.broadcaster
     client.disconnect(wait=True)
     broadcaster.disconnect(wait=True)
+    for selecting in (client.selector, broadcaster.selector):
+        selecting.selector.close()  # the library leaves it open
 
 
 __all__ = ["EpicsConfig", "EpicsDevice", "PvField"]

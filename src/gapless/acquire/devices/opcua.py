@@ -71,6 +71,8 @@ class OpcUaConfig(DeviceConfig):
         names = [name for node in self.nodes for name in (node.name, *_beside(node.name))]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two columns are called {', '.join(twice)}")
+        if len({ua.NodeId.from_string(node.node) for node in self.nodes}) < len(self.nodes):
+            raise ValueError("one node stands there twice")
         if self.password is not None and self.username is None:
             raise ValueError("a password needs a username")
         return self
