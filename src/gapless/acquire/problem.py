@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gapless.errors import RigRefused
 
@@ -17,6 +17,9 @@ FINDINGS = {
     "R005": "Units, names, groups or limits do not fit together.",
     "R006": "Two devices claim one port, bus or camera.",
     "R007": "An environment variable that the rig uses is not set.",
+    "R008": "A library that the rig needs is not installed.",
+    "R009": "A program that the rig names, an adapter or an analyzer, cannot be used.",
+    "R010": "Nothing makes a device safe that the rig commands. Only a warning.",
 }
 _FIXES = {
     "R001": "mend the line that is named",
@@ -26,12 +29,18 @@ _FIXES = {
     "R005": "correct the lines that are named",
     "R006": "give each its own, or use an adapter that shares it",
     "R007": "set the variable, or write ${NAME:-default}",
+    "R008": "install the extra that is named",
+    "R009": "mend or remove the program that is named",
+    "R010": "give the device a safe_state, or be there when the run ends",
 }
 
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """One problem. ``path`` leads to the value in the file; ``line`` counts from 1, None where unknown."""
+    """One problem. ``path`` leads to the value in the file; ``line`` counts from 1, None where unknown.
+
+    An error refuses the file; a warning does not.
+    """
 
     code: str
     message: str
@@ -39,16 +48,22 @@ class ConfigProblem:
     file: str | None = None
     line: int | None = None
     fix: str = ""
-    severity: str = "error"
+    severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
         place = f"{self.file or 'rig'}:{self.line}: " if self.line is not None else ""
+        kind = "warning: " if self.severity == "warning" else ""
         where = ".".join(str(part) for part in self.path)
-        return f"{place}{where + ': ' if where else ''}{self.message} [{self.code}]"
+        return f"{place}{kind}{where + ': ' if where else ''}{self.message} [{self.code}]"
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it."""
+        return self.fix or _FIXES[self.code]
 
     def to_json(self) -> dict[str, Any]:
         """Return the problem as JSON values."""
-        return {**asdict(self), "path": list(self.path), "fix": self.fix or _FIXES[self.code]}
+        return {**asdict(self), "path": list(self.path), "fix": self.next_step}
 
 
 class RigProblems(RigRefused):
@@ -56,9 +71,12 @@ class RigProblems(RigRefused):
 
     def __init__(self, problems: Iterable[ConfigProblem], what: str = "the rig cannot run") -> None:
         self.problems = list(problems)
+        self._what = what
         count = len(self.problems)
         lines = "".join(f"\n  {problem}" for problem in self.problems)
-        super().__init__(f"{what} as it is written: {count} problem{'s' if count != 1 else ''}{lines}\n")
+        super().__init__(
+            f"{what} as it is written: {count} problem{'s' if count != 1 else ''}{lines}\nNothing was done"
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (RigProblems, (self.problems,))
+        return (RigProblems, (self.problems, self._what))

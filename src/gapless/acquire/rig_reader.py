@@ -2,268 +2,193 @@
 
 from __future__ import annotations
 
-import difflib
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from gapless.acquire.adapter import DeviceField
-from gapless.acquire.calibration.resolution import resolve_channels
-from gapless.acquire.channel import ChannelSpec, read_channels
-from gapless.acquire.device_config import DeviceConfig
-from gapless.acquire.pool import group_by_resource
-from gapless.acquire.problem import ConfigProblem
-from gapless.acquire.registry import adapter_class, adapter_names
-from gapless.acquire.rig import DeviceEntry, Rig
+from gapless.acquire.analyzer import analyzers_of
+from gapless.acquire.channel import ChannelSpec
+from gapless.acquire.problem_list import ProblemList, did_you_mean
+from gapless.acquire.rig import Rig
+from gapless.acquire.rig_channels import RigChannels
+from gapless.acquire.rig_devices import RigDevices
 from gapless.acquire.settings import RecordingSpec, RunSettings, SetpointSpec
-from gapless.errors import GaplessError, NotFound, ResourceConflict
-from gapless.model.names import check_sequence_name, check_topic_name
+from gapless.errors import GaplessError
+from gapless.model.metadata import INT64_MAX, INT64_MIN, check_metadata
+from gapless.model.names import check_sequence_name
 
-Model = TypeVar("Model", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_TOP = {
+_KEYS = (
     "name", "group", "metadata", "run", "devices", "channels", "setpoints", "recording", "analyzers",
-}  # fmt: skip
+)  # fmt: skip
 
 
 class RigReader:
     """Reads one rig; :attr:`problems` is everything that was found, each with the path to it."""
 
-    def __init__(self, tables: dict[str, Any], environ: Mapping[str, str], path: Path | None) -> None:
-        self.problems: list[ConfigProblem] = []
+    def __init__(self, tables: Mapping[str, Any], environ: Mapping[str, str], path: Path | None) -> None:
         self._path = path
         self._environ = environ
+        self._list = ProblemList()
+        self.problems = self._list.problems
+        self._devices = RigDevices(self._list)
         self._tables = {key: self._filled(value, (key,)) for key, value in tables.items()}
 
-    def _say(self, code: str, message: str, *path: str | int, fix: str = "") -> None:
-        self.problems.append(ConfigProblem(code, message, path, fix=fix))
-
     def read(self) -> Rig | None:
-        """Return the rig, or None where it is not even possible to make one."""
+        """Return the rig, or None when anything refuses it."""
+        tables, say = self._tables, self._list
         self._check_keys()
-        devices = self._devices()
-        run = self._model(RunSettings, self._tables.get("run", {}), "run") or RunSettings()
-        recording = self._model(RecordingSpec, self._tables.get("recording", {}), "recording")
-        setpoints = self._setpoints(devices)
-        adapters = self._adapters(devices)
-        channels = self._channels({name: a.channel_fields() for name, a in adapters.items()})
-        self._check_effects(devices, adapters, run, recording, channels)
-        name = self._name()
-        metadata: Any = self._tables.get("metadata", {})
-        if not isinstance(metadata, dict):
-            self._say("R002", "metadata is a table", "metadata")
-        if self.problems or not devices:
+        name, group, metadata = self._name(), self._group(), self._metadata()
+        run = say.checked(RunSettings, tables.get("run", {}), "run")
+        recording = say.checked(RecordingSpec, tables.get("recording", {}), "recording")
+        self._devices.read(tables.get("devices"))
+        setpoints = self._setpoints(tables.get("setpoints", {}))
+        reader = RigChannels(say, self._devices.declared, self._devices.fields)
+        channels = reader.read(tables.get("channels", ()))
+        analyzers = self._analyzers(tables.get("analyzers", ()), channels)
+        if run is not None and run.clock == "simulated":
+            self._check_simulated()
+        if run is None or recording is None or say.has_errors:
+            return None
+        self._check_patterns(recording, channels)
+        if say.has_errors:
             return None
         return Rig(
             name=name,
-            devices=devices,
+            devices=self._devices.entries,
             channels=channels,
             setpoints=setpoints,
             run=run,
-            recording=recording or RecordingSpec(),
-            analyzers=tuple(self._tables.get("analyzers", ())),
-            group=self._tables.get("group"),
+            recording=recording,
+            analyzers=analyzers,
+            group=group,
             metadata=metadata,
             path=self._path,
         )
 
-    # -- text ----------------------------------------------------------------------------------
+    # -- values --------------------------------------------------------------------------------
 
     def _filled(self, value: Any, path: tuple[str | int, ...]) -> Any:
-        """Return the value with every ``${NAME}`` and ``${NAME:-default}`` filled in."""
-        if isinstance(value, dict):
+        """Return the value with every ``${NAME}`` and ``${NAME:-default}`` filled in.
+
+        What a rig's JSON could not hold is said here, wherever it stands.
+        """
+        if isinstance(value, Mapping):
             return {key: self._filled(inner, (*path, key)) for key, inner in value.items()}
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [self._filled(inner, (*path, n)) for n, inner in enumerate(value)]
-        if not isinstance(value, str):
-            return value
+        if isinstance(value, date | time):
+            self._list.say("R002", "a date or time is written as text, in quotes", *path)
+        elif isinstance(value, float) and not math.isfinite(value):
+            self._list.say("R002", f"{value} is no number to work with", *path)
+        elif isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+            self._list.say("R002", "the number needs more than 64 bits", *path)
+        return self._text(value, path) if isinstance(value, str) else value
 
-        def fill(found: re.Match[str]) -> str:
-            given: str | None = self._environ.get(found[1], found[2])
-            if given is None:
-                self._say("R007", f"the environment variable {found[1]} is not set", *path)
-            return given or ""
-
-        return _VARIABLE.sub(fill, value)
+    def _text(self, text: str, path: tuple[str | int, ...]) -> str:
+        unset = [
+            name for name, default in _VARIABLE.findall(text) if name not in self._environ and not default
+        ]
+        unset = [name for name in unset if f"${{{name}:-}}" not in text]
+        if unset:
+            self._list.say_unfilled(f"the environment variable {unset[0]} is not set", *path)
+            return text
+        return _VARIABLE.sub(lambda found: self._environ.get(found[1], found[2] or ""), text)
 
     def _check_keys(self) -> None:
         for key in self._tables:
-            if key not in _TOP:
-                near = difflib.get_close_matches(key, _TOP, 1)
-                self._say("R002", f"unknown key{f'; did you mean {near[0]}?' if near else ''}", key)
+            if key not in _KEYS:
+                hint = did_you_mean(key, _KEYS)
+                belongs = "; it belongs into [run]" if key in RunSettings.model_fields else hint
+                self._list.say("R002", f"unknown key{belongs}", key)
 
     def _name(self) -> str:
         given = self._tables.get("name", self._path.stem if self._path is not None else "rig")
         try:
             return check_sequence_name(given)
         except GaplessError as error:
-            self._say("R005", error.message, "name")
+            self._list.say_error("R005", error, "name")
             return "rig"
 
-    def _model(self, kind: type[Model], table: Any, *path: str | int) -> Model | None:
-        """Return a checked table; each of its problems is said with the path to it."""
+    def _group(self) -> str | None:
+        given = self._tables.get("group")
+        if given is not None and not (isinstance(given, str) and given):
+            self._list.say("R002", "group is text", "group")
+        return given if isinstance(given, str) else None
+
+    def _metadata(self) -> dict[str, Any]:
         try:
-            return kind.model_validate(table)
-        except ValidationError as error:
-            for problem in error.errors(include_url=False, include_input=False):
-                key = problem["loc"][-1] if problem["loc"] else ""
-                near = difflib.get_close_matches(str(key), kind.model_fields, 1)
-                hint = f"; did you mean {near[0]}?" if near and problem["type"] == "extra_forbidden" else ""
-                words = (
-                    problem["msg"]
-                    .replace("Value error, ", "")
-                    .replace("Extra inputs are not permitted", "unknown key")
-                )
-                self._say("R002", f"{words}{hint}", *path, *problem["loc"])
-            return None
-
-    # -- devices -------------------------------------------------------------------------------
-
-    def _devices(self) -> dict[str, DeviceEntry]:
-        tables = self._tables.get("devices", {})
-        if not isinstance(tables, dict) or not tables:
-            self._say("R002", "a rig has at least one table [devices.NAME]", "devices")
+            return check_metadata(self._tables.get("metadata"))
+        except GaplessError as error:
+            if not self._list.has_errors:  # a value that JSON cannot hold is said already, with its path
+                self._list.say_error("R002", error, "metadata")
             return {}
-        found = {name: self._device(name, table) for name, table in tables.items()}
-        return {name: entry for name, entry in found.items() if entry is not None}
 
-    def _device(self, name: str, table: Any) -> DeviceEntry | None:
-        path = ("devices", name)
-        try:
-            check_topic_name(name)
-            if ":" in name:
-                self._say("R005", "a device's name has no colon: record ids are family:device:n", *path)
-        except GaplessError as error:
-            self._say("R005", error.message, *path)
-        adapter = table.get("adapter") if isinstance(table, dict) else None
-        if not isinstance(adapter, str):
-            self._say("R002", "a device names its adapter", *path, "adapter")
-            return None
-        try:
-            kind = adapter_class(adapter)
-        except NotFound:
-            near = difflib.get_close_matches(adapter, adapter_names(), 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(adapter_names())}"
-            self._say("R003", f"there is no adapter {adapter!r}{hint}", *path, "adapter")
-            return None
-        config = self._model(kind.Config, table, *path)
-        return None if config is None else DeviceEntry(name, config, kind)
+    # -- tables that refer to devices and channels ---------------------------------------------
 
-    def _adapters(self, devices: Mapping[str, DeviceEntry]) -> dict[str, Any]:
-        made = {}
-        for name, entry in devices.items():
-            try:
-                made[name] = entry.adapter_class(name, entry.config)
-            except GaplessError as error:
-                self._say("R002", _words(error), "devices", name)
-        try:
-            group_by_resource(made)
-        except ResourceConflict as error:
-            self._say("R006", _words(error), "devices")
-        return made
+    def _setpoints(self, given: Any) -> dict[str, SetpointSpec]:
+        if not isinstance(given, Mapping):
+            self._list.say("R002", "setpoints are tables [setpoints.NAME]", "setpoints")
+            return {}
+        found = {name: self._list.checked(SetpointSpec, table, "setpoints", name) for name, table in given.items()}
+        specs = {name: spec for name, spec in found.items() if spec is not None}
+        for name, spec in specs.items():
+            self._check_setpoint(name, spec)
+        return specs
 
-    def _setpoints(self, devices: Mapping[str, DeviceEntry]) -> dict[str, SetpointSpec]:
-        found = {}
-        for name, table in self._tables.get("setpoints", {}).items():
-            spec = self._model(SetpointSpec, table, "setpoints", name)
-            if spec is None:
-                continue
-            if spec.device not in devices:
-                self._say("R003", f"there is no device {spec.device!r}", "setpoints", name, "device")
-            if spec.low is not None and spec.high is not None and not spec.low < spec.high:
-                self._say("R005", "low lies below high", "setpoints", name, "low")
-            found[name] = spec
-        return found
-
-    # -- channels ------------------------------------------------------------------------------
-
-    def _channels(self, fields: Mapping[str, list[DeviceField]]) -> tuple[ChannelSpec, ...]:
-        given = self._tables.get("channels", [])
-        is_table = isinstance(given, dict)
-        tables = [{"name": name, **table} for name, table in given.items()] if is_table else given
-        specs = []
-        for n, table in enumerate(tables):
-            path: tuple[str | int, ...] = ("channels", table["name"] if is_table else n)
-            spec = self._model(ChannelSpec, table, *path)
-            if spec is None:
-                continue
-            if spec.device is not None and spec.device not in fields:
-                self._say("R003", f"there is no device {spec.device!r}", *path, "device")
-                continue
-            specs.append(spec)
-        if len(specs) < len(tables):
-            return ()
-        return self._resolved(
-            specs, fields, [("channels", t["name"] if is_table else n) for n, t in enumerate(tables)]
-        )
-
-    def _resolved(
-        self,
-        specs: list[ChannelSpec],
-        fields: Mapping[str, list[DeviceField]],
-        paths: list[tuple[str | int, ...]],
-    ) -> tuple[ChannelSpec, ...]:
-        """Return the channels with what their devices say of units; each problem goes to its channel's lines."""
-        try:
-            return resolve_channels(read_channels(specs), fields)
-        except GaplessError as error:
-            for words in error.message.split("; channel "):
-                name = re.match(r"(?:channel )?'([^']+)'", words)
-                at = [path for path, spec in zip(paths, specs, strict=True) if name and spec.name == name[1]]
-                self._say("R005", words.removeprefix("channel "), *(at[0] if at else ("channels",)))
-            return ()
-
-    # -- effects -------------------------------------------------------------------------------
-
-    def _check_effects(
-        self,
-        devices: Mapping[str, DeviceEntry],
-        adapters: Mapping[str, Any],
-        run: RunSettings,
-        recording: RecordingSpec | None,
-        channels: tuple[ChannelSpec, ...],
-    ) -> None:
-        """Refuse what would have no effect, and what the devices cannot do."""
-        for name, adapter in adapters.items():
-            self._check_safe_state(name, devices[name].config, adapter)
-        if run.clock == "simulated":
-            real = [
-                n for n, e in devices.items() if not getattr(e.adapter_class, "keeps_simulated_time", False)
-            ]
-            if real:
-                self._say(
-                    "R004", f"clock = simulated, and these devices are not: {', '.join(real)}", "run", "clock"
-                )
-        for name, spec in self._tables.get("setpoints", {}).items():
-            if isinstance(spec, dict) and spec.get("device") in adapters:
-                known = _commands(adapters[spec["device"]])
-                if known is not None and spec.get("command") not in known:
-                    words = f"{spec['device']} knows no command {spec.get('command')!r}: {', '.join(known)}"
-                    self._say("R003", words, "setpoints", name, "command")
-        names = [spec.name for spec in channels] + list(devices)
-        for key in ("include", "exclude"):
-            for pattern in getattr(recording, key, ()) if key in self._tables.get("recording", {}) else ():
-                if not any(RecordingSpec(include=(pattern,)).keeps(name) for name in names):
-                    self._say("R004", f"{pattern!r} matches no channel and no camera", "recording", key)
-
-    def _check_safe_state(self, name: str, config: DeviceConfig, adapter: Any) -> None:
-        safe, known = config.safe_state, _commands(adapter)
-        if safe is None or known is None:
+    def _check_setpoint(self, name: str, spec: SetpointSpec) -> None:
+        path, devices = ("setpoints", name), self._devices
+        if spec.device not in devices.declared:
+            self._list.say("R003", f"there is no device {spec.device!r}", *path, "device")
+        if spec.device not in devices.adapters:
             return
-        for n, step in enumerate(safe.program):
-            if step.command not in known:
-                words = f"{name} knows no command {step.command!r}; it knows: {', '.join(known) or 'none'}"
-                self._say("R003", words, "devices", name, "safe_state", "program", n, "command")
+        arguments = {**spec.arguments, spec.value_argument: 0.0}
+        devices.check_command(spec.device, spec.command, arguments, *path)
+        if devices.entries[spec.device].config.safe_state is None:
+            words = f"{spec.device} has no safe_state: whatever ends a run, it stays as it was set"
+            self._list.say("R010", words, *path, "device", severity="warning")
 
+    def _analyzers(self, given: Any, channels: Sequence[ChannelSpec]) -> tuple[str, ...]:
+        if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
+            if given != ():
+                self._list.say("R002", 'analyzers is a list of "module:function"', "analyzers")
+            return ()
+        for n, reference in enumerate(given):
+            self._check_analyzer(reference, n)
+        for spec in channels:
+            if spec.analyzer is not None and spec.analyzer not in given:
+                words = f"channel {spec.name!r} is made by {spec.analyzer!r}, which is not among the analyzers"
+                self._list.say("R003", words, "channels")
+        return tuple(given)
 
-def _commands(adapter: Any) -> list[str] | None:
-    """Return the commands of a device made on the kit; None for one that does not tell."""
-    handlers: Callable[[], Mapping[str, Any]] | None = getattr(adapter, "handlers", None)
-    return None if handlers is None else sorted(handlers())
+    def _check_analyzer(self, reference: str, n: int) -> None:
+        """Import an analyzer: another's program, which may do anything."""
+        try:
+            analyzers_of([reference], ())
+        except GaplessError as error:
+            self._list.say_error("R009", error, "analyzers", n)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            words = f"{reference} breaks when it is imported: {type(error).__name__}: {error}"
+            self._list.say("R009", words, "analyzers", n)
 
+    # -- what would have no effect -------------------------------------------------------------
 
-def _words(error: GaplessError) -> str:
-    return error.message if error.found is None else f"{error.message}: {error.found}"
+    def _check_simulated(self) -> None:
+        entries = self._devices.entries
+        real = [n for n, e in entries.items() if not getattr(e.adapter_class, "keeps_simulated_time", False)]
+        if real:
+            words = f"clock = simulated, and these devices are not: {', '.join(real)}"
+            self._list.say("R004", words, "run", "clock")
+
+    def _check_patterns(self, recording: RecordingSpec, channels: Sequence[ChannelSpec]) -> None:
+        names = [*(spec.name for spec in channels), *self._devices.declared]
+        for key, patterns in (("include", recording.include), ("exclude", recording.exclude)):
+            for n, pattern in enumerate(patterns if key in self._tables.get("recording", {}) else ()):
+                if not any(RecordingSpec(include=(pattern,)).keeps(name) for name in names):
+                    words = f"{pattern!r} matches no channel and no camera"
+                    self._list.say("R004", words, "recording", key, n)

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import logging
 
-import caproto
-from caproto.asyncio.server import Context
-from caproto.server import PVGroup, pvproperty
+import caproto  # type: ignore[import-untyped]
+from caproto.asyncio.server import Context  # type: ignore[import-untyped]
+from caproto.server import PVGroup, pvproperty  # type: ignore[import-untyped]
 
 _PERIOD_S = 0.02
 
 
-class Bench(PVGroup):
+class Bench(PVGroup):  # type: ignore[misc]
     """A counter that goes on by itself, and variables of each kind."""
 
     i = pvproperty(value=0.0)
@@ -26,7 +26,7 @@ class Bench(PVGroup):
     broken = pvproperty(value=1.0, alarm_group="broken")
     guarded = pvproperty(value=1.0)
 
-    @guarded.putter
+    @guarded.putter  # type: ignore[untyped-decorator,no-redef]
     async def guarded(self, instance: object, value: float) -> float:
         """Take nothing above 10."""
         if value > 10:

@@ -10,12 +10,15 @@ import asyncio
 import itertools
 import logging
 import sys
-from datetime import UTC, datetime
+from datetime import UTC
 
-from asyncua import Node, Server, ua
+from asyncua import ua
 from asyncua.common.methods import uamethod
+from asyncua.common.node import Node
+from asyncua.server.server import Server
+from asyncua.ua.status_codes import StatusCodes
 
-MOMENT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+MOMENT = ua.DateTime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 _PERIOD_S = 0.02
 
 
@@ -34,7 +37,9 @@ async def main(port: int) -> None:
     objects = server.nodes.objects
 
     async def place(name: str, value: object, kind: ua.VariantType) -> Node:
-        return await objects.add_variable(ua.NodeId(name, 2), ua.QualifiedName(name, 2), value, kind)
+        return await objects.add_variable(
+            ua.NodeId.from_string(f"ns=2;s={name}"), ua.QualifiedName(name, 2), value, kind
+        )
 
     ticking = await place("i", 0.0, ua.VariantType.Double)
     for name, value, kind in (
@@ -44,12 +49,14 @@ async def main(port: int) -> None:
     ):
         await (await place(name, value, kind)).set_writable()
     broken = await place("broken", 1.0, ua.VariantType.Double)
-    bad = ua.StatusCode(ua.StatusCodes.BadSensorFailure)
+    bad = ua.StatusCode(ua.UInt32(StatusCodes.BadSensorFailure))
     await broken.write_value(ua.DataValue(ua.Variant(1.0), bad, SourceTimestamp=MOMENT))
     overrun = await place("overrun", 1.0, ua.VariantType.Double)
-    await overrun.write_value(ua.DataValue(ua.Variant(1.0), ua.StatusCode(0x480), SourceTimestamp=MOMENT))
+    await overrun.write_value(
+        ua.DataValue(ua.Variant(1.0), ua.StatusCode(ua.UInt32(0x480)), SourceTimestamp=MOMENT)
+    )
     await objects.add_method(
-        ua.NodeId("add", 2),
+        ua.NodeId.from_string("ns=2;s=add"),
         ua.QualifiedName("add", 2),
         add,
         [ua.VariantType.Double, ua.VariantType.Int32],

@@ -213,11 +213,22 @@ class TestARun:
         served = [jpeg(k) for k in range(20)]
         served[7] = served[8] = b"\xff\xd8 no picture at all \xff\xd9"
         (tmp_path / "in.mjpeg").write_bytes(b"".join(map(part, served)))
-        record(client, url=str(tmp_path / "in.mjpeg"), format="mpjpeg", live=False)
+        record(client, url=str(tmp_path / "in.mjpeg"), format="mpjpeg")
         assert numbers(client) == [k for k in range(20) if k not in (7, 8)]
         (gap,) = gaps(client)
         assert gap["count"] == 2
         assert kinds(client) == ["frame_lost"]
+
+    def test_a_stream_that_lost_bytes_is_marked_and_counted(self, client: Client, tmp_path: Path) -> None:
+        """Rows and gaps together are what was sent; the picture whose bytes are incomplete says so."""
+        write_video(tmp_path / "in.ts", range(60))
+        sent = (tmp_path / "in.ts").read_bytes()
+        cut = len(sent) // 188 // 2 * 188
+        (tmp_path / "in.ts").write_bytes(sent[:cut] + sent[cut + 3 * 188 :])
+        record(client, url=str(tmp_path / "in.ts"), fixed_rate=True)
+        kept, lost = rows(client, "device/cam"), sum(gap["count"] for gap in gaps(client))
+        assert (len(kept) + lost, sum(row["corrupt"] for row in kept)) == (60, 1)
+        assert lost > 0
 
     def test_a_server_that_dies_and_comes_back(self, client: Client) -> None:
         """An event of the loss, a gap that spans it, an event of the return; within a connection none is lost."""

@@ -265,7 +265,7 @@ def test_a_defect_ends_the_stream(ioc: Ioc) -> None:
     class Defective(EpicsDevice):
         """Breaks at every change."""
 
-        def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> None:
+        def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> bool:
             """Break."""
             raise ZeroDivisionError
 
@@ -291,7 +291,7 @@ def test_a_defect_ends_the_stream(ioc: Ioc) -> None:
         ([{"name": "a", "pv": "x"}, {"name": "a_status", "pv": "y"}], "two columns are called a_status"),
     ],
 )
-def test_a_config_that_means_nothing_is_refused(pvs: list[Any], words: str) -> None:
+def test_a_config_that_means_nothing_is_refused(pvs: Any, words: str) -> None:
     """With words for the person who wrote it."""
     with pytest.raises(ValidationError, match=words):
         EpicsConfig(adapter="epics", pvs=pvs)

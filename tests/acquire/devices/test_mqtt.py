@@ -34,7 +34,6 @@ class Publisher:
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._connected = threading.Event()
         self._client.on_connect = lambda *_: self._connected.set()
-        self._client.reconnect_delay_set(0.05, 0.2)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert self._connected.wait(_WAIT_S)
@@ -83,7 +82,12 @@ SUBSCRIPTIONS = (
 
 def device(broker: Broker, **more: Any) -> MqttDevice:
     """Return a device on the broker that notices silence soon."""
-    given = {"subscriptions": SUBSCRIPTIONS, "keepalive_s": 1, "open_timeout_s": 4.0, "client_id": "device"}
+    given: dict[str, Any] = {
+        "subscriptions": SUBSCRIPTIONS,
+        "keepalive_s": 1,
+        "open_timeout_s": 4.0,
+        "client_id": "device",
+    }
     return MqttDevice("m", MqttConfig(adapter="mqtt", host="127.0.0.1", port=broker.port, **given | more))
 
 
@@ -377,7 +381,7 @@ def test_a_defect_ends_the_stream(broker: Broker, publisher: Publisher) -> None:
     class Defective(MqttDevice):
         """Breaks at every message."""
 
-        def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> None:
+        def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> bool:
             """Break."""
             raise ZeroDivisionError
 

@@ -240,7 +240,7 @@ def test_commands_write_read_and_call(server: ServerProcess) -> None:
         assert await give("read", node="nowhere") == (refused, None)
         assert await give("read", node="ns=2;s=nowhere") == (failed, None)
         assert await give("write", node="ns=2;s=i", value=1) == (failed, None)
-        called = {"object": "i=85", "method": "ns=2;s=add"}
+        called = {"owner": "i=85", "method": "ns=2;s=add"}
         assert await give("call", **called, arguments=[1, 2]) == (done, 3.0)
         assert await give("call", **called, arguments=[1]) == (refused, None)
         assert await give("call", **called, arguments=[1, 2.5]) == (refused, None)

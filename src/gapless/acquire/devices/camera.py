@@ -6,6 +6,7 @@ receipt for each. A picture is stamped when it leaves the library, before it is 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Literal
@@ -22,11 +23,12 @@ from gapless.acquire.kit import Device
 from gapless.errors import DeviceFault, UsageError, ValueRefused
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_LEAVE_S = 2.0
 _NS = 10**9
 
 FRAME_FIELDS = (
     DeviceField("pts_ns", "int64", "ns", "the picture's time by the source's own clock, where it tells"),
-    DeviceField("corrupt", "uint8", None, "1 if the decoder found errors in the picture, else 0"),
+    DeviceField("corrupt", "uint8", None, "1 if the picture's bytes came damaged, else 0"),
 )
 
 
@@ -81,7 +83,7 @@ class CameraDevice(Device):
 
     async def connect(self) -> None:
         """Look whether the source answers and what it is; each run opens it for itself."""
-        if self._capture is not None and self._capture.is_alive:
+        if self._capture is not None and not self._capture.join(0):
             raise DeviceFault(f"the last capture of {self.name!r} has not let go of its source")
         look = Capture[dict[str, Any]](f"{self.name}-look", self._look)
         async with aclosing(look.stream()) as found:
@@ -93,9 +95,10 @@ class CameraDevice(Device):
             capture.give(source.facts())
 
     async def disconnect(self) -> None:
-        """End what is left of a capture."""
+        """End what is left of a capture; one that its source holds ends when that lets go."""
         if self._capture is not None:
             self._capture.stop()
+            await asyncio.to_thread(self._capture.join, _LEAVE_S)
 
     async def facts(self) -> dict[str, Any]:
         """Return what the source said when it was opened."""

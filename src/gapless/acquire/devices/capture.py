@@ -74,10 +74,11 @@ class Capture(Generic[T]):
         if self._error is not None:
             raise self._error
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread is still at work."""
-        return self._thread.is_alive()
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread, from another one; return whether it has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
 
 __all__ = ["Capture"]

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-import caproto
-from caproto.threading.client import Context, SharedBroadcaster
+import caproto  # type: ignore[import-untyped]
+from caproto.threading.client import Context, SharedBroadcaster  # type: ignore[import-untyped]
 from pydantic import Field, model_validator
 
 from gapless.acquire.adapter import DeviceField, StartContext
@@ -145,7 +145,7 @@ class EpicsDevice(PushedDevice):
         """Take a change of a variable's connection; called on the library's threads."""
         try:
             self._note(variable, state)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the stream raises it
             self._fail(error)
 
     def _note(self, variable: Any, state: str) -> None:
@@ -200,7 +200,7 @@ class EpicsDevice(PushedDevice):
         """Take one variable's change; called on the library's threads, which keep silent of what it raises."""
         try:
             self._take(monitor, response)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the stream raises it
             self._fail(error)
 
     def _fail(self, defect: BaseException) -> None:

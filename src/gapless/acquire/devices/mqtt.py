@@ -133,7 +133,7 @@ class MqttDevice(SessionDevice):
         config = self.config
         kept: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
         if config.protocol == "5":
-            expiry = Properties(PacketTypes.CONNECT)
+            expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             expiry.SessionExpiryInterval = config.session_expiry_s
             kept = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": expiry}
         limit_s = 0.4 * config.open_timeout_s  # one for the connection, one for the broker's answer
@@ -169,7 +169,7 @@ class MqttDevice(SessionDevice):
         except aiomqtt.MqttError as error:
             raise DeviceFault(f"device {self.name!r} could not subscribe", found=str(error)) from error
         for (topic_filter, _), answer in zip(wanted, answers, strict=True):
-            code = answer if isinstance(answer, int) else answer.value
+            code: Any = getattr(answer, "value", answer)
             if code >= 0x80:
                 raise DeviceFault(
                     f"the broker refuses {self.name!r} a subscription", field=topic_filter, found=str(answer)
@@ -198,7 +198,8 @@ class MqttDevice(SessionDevice):
         code = fault.__cause__ if fault is not None else None
         if self._context is None or getattr(getattr(code, "rc", None), "value", None) != _KEEPALIVE_TIMEOUT:
             return None
-        return self.context.clock.now_ns() - 2 * self.config.keepalive_s * 10**9
+        last_sign_ns: int = self.context.clock.now_ns() - 2 * self.config.keepalive_s * 10**9
+        return last_sign_ns
 
     async def leave(self) -> None:
         """Disconnect."""

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Self
 
-from asyncua import Client, Node, ua
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.common.node import Node
 from asyncua.common.subscription import DataChangeNotif, Subscription
 from asyncua.ua.ua_binary import variant_to_binary
+from asyncua.ua.uaerrors import UaError
 from pydantic import Field, field_validator, model_validator
 
 from gapless.acquire.adapter import DeviceField
@@ -43,7 +46,7 @@ class NodeField(Strict):
     def _is_a_node_id(cls, text: str) -> str:
         try:
             ua.NodeId.from_string(text)
-        except ua.UaError as error:
+        except UaError as error:
             raise ValueError(f"{text!r} is no node id such as ns=2;s=Reactor.T") from error
         return text
 
@@ -86,7 +89,7 @@ class OpcUaDevice(SessionDevice):
     """One session with a server; three columns for each node: value, source's time, status code.
 
     A value that the server calls bad is null, which makes its samples DEVICE_INVALID. Commands:
-    ``read(node)``, ``write(node, value)`` and ``call(object, method, arguments=[])``; a node is one of the
+    ``read(node)``, ``write(node, value)`` and ``call(owner, method, arguments=[])``; a node is one of the
     configured names or an id.
     """
 
@@ -142,7 +145,7 @@ class OpcUaDevice(SessionDevice):
             if config.security is not None:
                 await client.set_security_string(config.security)
             await client.connect()
-        except (ua.UaError, ValueError) as error:
+        except (UaError, ValueError) as error:
             raise DeviceUnreachable(
                 f"no session of {self.name!r} with {config.url}", found=str(error)
             ) from error
@@ -153,11 +156,12 @@ class OpcUaDevice(SessionDevice):
         self._end_of_session = asyncio.get_running_loop().create_future()
 
     async def _connection_lost(self, error: Exception) -> None:
-        self._break(
+        self.end_session(
             DeviceFault(f"the session of {self.name!r} broke", found=f"{type(error).__name__}: {error}")
         )
 
-    def _break(self, error: BaseException) -> None:
+    def end_session(self, error: BaseException) -> None:
+        """Let whoever serves the session raise an error."""
         if self._end_of_session is not None and not self._end_of_session.done():
             self._end_of_session.set_exception(error)
 
@@ -193,8 +197,8 @@ class OpcUaDevice(SessionDevice):
         if subscription is not None:
             try:
                 await subscription.delete()
-            except (ua.UaError, OSError, TimeoutError) as error:
-                self._break(DeviceFault(f"the subscription of {self.name!r} broke", found=str(error)))
+            except (UaError, OSError, TimeoutError) as error:
+                self.end_session(DeviceFault(f"the subscription of {self.name!r} broke", found=str(error)))
 
     async def serve(self) -> None:
         """Poll, or let the listener deliver, until the session breaks."""
@@ -271,7 +275,7 @@ class OpcUaDevice(SessionDevice):
     def _node(self, node: str) -> Node:
         try:
             return self._session().get_node(self._nodes[node].node if node in self._nodes else node)
-        except ua.UaError as error:
+        except UaError as error:
             raise UsageError(
                 "that is no node", found=node, expected=f"{', '.join(self._nodes)}, or a node id"
             ) from error
@@ -286,14 +290,14 @@ class OpcUaDevice(SessionDevice):
             kind = await place.read_data_type_as_variant_type()
             await place.write_value(ua.DataValue(_variant(value, kind)))
 
-    async def _call(self, object: str, method: str, arguments: Sequence[Any] = ()) -> Any:
-        owner, called = self._node(object), self._node(method)
+    async def _call(self, owner: str, method: str, arguments: Sequence[Any] = ()) -> Any:
+        place, called = self._node(owner), self._node(method)
         with _said(f"method {method!r} was not called"):
             wanted = await _argument_types(called)
             if len(arguments) != len(wanted):
                 raise UsageError("a wrong number of arguments", found=len(arguments), expected=len(wanted))
             given = [_variant(value, kind) for value, kind in zip(arguments, wanted, strict=True)]
-            return _plain(await owner.call_method(called, *given))
+            return _plain(await place.call_method(called.nodeid, *given))
 
     async def facts(self) -> dict[str, Any]:
         """Return the server's address and namespaces, and the nodes that are taken."""
@@ -313,12 +317,12 @@ class _Listener:
         """Take a change."""
         try:
             self._device.take(node, data.monitored_item.Value)
-        except BaseException as error:
-            self._device._break(error)
+        except BaseException as error:  # noqa: BLE001 - whoever serves the session raises it
+            self._device.end_session(error)
 
     def status_change_notification(self, status: ua.StatusChangeNotification) -> None:
         """Take the end of the subscription."""
-        self._device._break(DeviceFault("the server ended the subscription", found=status.Status.name))
+        self._device.end_session(DeviceFault("the server ended the subscription", found=status.Status.name))
 
 
 @contextmanager
@@ -326,7 +330,7 @@ def _said(message: str) -> Iterator[None]:
     """Turn what the server says into a device's fault."""
     try:
         yield
-    except ua.UaError as error:
+    except UaError as error:
         raise DeviceFault(message, found=f"{type(error).__name__}: {error}") from error
 
 
@@ -357,7 +361,7 @@ def _variant(value: Any, kind: ua.VariantType) -> ua.Variant:
     try:
         variant = ua.Variant(value, kind)
         variant_to_binary(variant)
-    except (ua.UaError, TypeError, ValueError, AttributeError) as error:
+    except (UaError, TypeError, ValueError, AttributeError) as error:
         raise UsageError("the node does not take such a value", found=value, expected=kind.name) from error
     return variant
 

@@ -18,6 +18,7 @@ from gapless.errors import DeviceFault
 
 _NS = 10**9
 _ENDS = ("file", "lavfi")  # whose end is the end of what there is; that of any other is a loss
+_CAMERAS = ("v4l2", "video4linux2", "dshow", "avfoundation", "libdc1394", "decklink", "x11grab", "gdigrab")
 _GREY = ("gray", "gray16le", "gray16be")
 
 
@@ -48,7 +49,7 @@ class SourceConfig(DeviceConfig):
         scheme = urlsplit(self.url).scheme
         if len(scheme) > 1:  # a single letter is a drive
             return scheme
-        return "camera" if self.url.startswith("/dev/") or self.format is not None else "file"
+        return "camera" if self.url.startswith("/dev/") or self.format in _CAMERAS else "file"
 
     @property
     def is_live(self) -> bool:
@@ -67,7 +68,10 @@ class SourceConfig(DeviceConfig):
 
 @dataclass(frozen=True, slots=True)
 class SourcePicture:
-    """One picture as it left the library. ``pts_ns``: its time by the source's own clock, if that tells."""
+    """One picture as it left the library.
+
+    ``pts_ns``: its time by the source's own clock, if that tells. ``corrupt``: its bytes came damaged.
+    """
 
     frame: Any
     pts_ns: int | None
@@ -113,9 +117,8 @@ class VideoSource:
             return
         for frame in frames:
             known = frame.pts is not None and frame.time_base is not None
-            yield SourcePicture(
-                frame, int(frame.pts * frame.time_base * _NS) if known else None, bool(frame.is_corrupt)
-            )
+            pts_ns = int(frame.pts * frame.time_base * _NS) if known else None
+            yield SourcePicture(frame, pts_ns, bool(packet.is_corrupt or frame.is_corrupt))
 
 
 @contextmanager

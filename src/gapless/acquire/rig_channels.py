@@ -1,0 +1,110 @@
+"""The channels of a rig: checked one by one, so that what is wrong with one hides nothing of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gapless.acquire.adapter import DeviceField
+from gapless.acquire.calibration.resolution import resolve_channels
+from gapless.acquire.channel import ChannelSpec, ancestors, channel_problems, device_of
+from gapless.acquire.problem_list import ProblemList
+from gapless.errors import GaplessError
+
+Path = tuple[str | int, ...]
+Fields = Mapping[str, Sequence[DeviceField]]
+
+
+class RigChannels:
+    """Reads ``[[channels]]`` or ``[channels.NAME]``.
+
+    ``declared``: the devices that the file names. ``fields``: what can be bound, of those devices whose own
+    tables are right.
+    """
+
+    def __init__(self, problems: ProblemList, declared: Sequence[str], fields: Fields) -> None:
+        self._problems = problems
+        self._declared = declared
+        self._fields = fields
+        self._paths: dict[str, Path] = {}
+        self._broken: set[str] = set()  # what is said of them is said already
+
+    def read(self, given: Any) -> tuple[ChannelSpec, ...]:
+        """Return the channels that are right, with what their devices say of units."""
+        specs = [spec for path, table in self._tables(given) if (spec := self._spec(path, table)) is not None]
+        known = {spec.name: spec for spec in specs}
+        for words in channel_problems(specs):
+            self._say_of_one(words, specs)
+        return tuple(
+            resolved for spec in specs if (resolved := self._resolved(spec, known)) is not None
+        )
+
+    def _tables(self, given: Any) -> list[tuple[Path, Any]]:
+        if isinstance(given, Mapping):
+            return [(("channels", name), self._named(name, table)) for name, table in given.items()]
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            return [(("channels", n), table) for n, table in enumerate(given)]
+        self._problems.say("R002", "channels are [[channels]] or [channels.NAME]", "channels")
+        return []
+
+    def _named(self, name: str, table: Any) -> Any:
+        if not isinstance(table, Mapping):
+            return table
+        if table.get("name", name) != name:
+            self._problems.say("R005", f"the table is called {name!r}", "channels", name, "name")
+        return {**table, "name": name}
+
+    def _spec(self, path: Path, table: Any) -> ChannelSpec | None:
+        spec = self._problems.checked(ChannelSpec, table, *path)
+        if spec is None:
+            if isinstance(table, Mapping):
+                self._broken.add(str(table.get("name")))
+            return None
+        self._paths.setdefault(spec.name, path)
+        if spec.device is not None and spec.device not in self._declared:
+            self._problems.say("R003", f"there is no device {spec.device!r}", *path, "device")
+            self._broken.add(spec.name)
+        if spec.decimate_to_hz is not None:
+            self._problems.say("R004", "every plot is thinned by itself", *path, "decimate_to_hz")
+        return spec
+
+    def _say_of_one(self, words: str, specs: Sequence[ChannelSpec]) -> None:
+        """Say what is wrong between channels at the one that it is said of."""
+        for spec in specs:
+            prefix = f"channel {spec.name!r}: "
+            if words.startswith(prefix) and not self._rests_on_broken(spec, specs):
+                self._problems.say("R005", words.removeprefix(prefix), *self._paths[spec.name])
+                self._broken.add(spec.name)
+                return
+
+    def _rests_on_broken(self, spec: ChannelSpec, specs: Sequence[ChannelSpec]) -> bool:
+        return bool(self._broken & ancestors(spec, {other.name: other for other in specs}))
+
+    def _resolved(self, spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> ChannelSpec | None:
+        """Return a channel checked against its device and its inputs, None where either is not right."""
+        inputs = ancestors(spec, known)
+        path = self._paths[spec.name]
+        if spec.name in self._broken or self._broken & inputs:
+            return None
+        group = [known[name] for name in known if name in inputs and name != spec.name]
+        if any(member.device is not None and member.device not in self._fields for member in (*group, spec)):
+            return None
+        try:
+            resolved = resolve_channels([*group, spec], self._fields)[-1]
+        except GaplessError as error:
+            self._broken.add(spec.name)
+            self._problems.say_error("R005", error, *path)
+            return None
+        self._check_age(spec, known, path)
+        return resolved
+
+    def _check_age(self, spec: ChannelSpec, known: Mapping[str, ChannelSpec], path: Path) -> None:
+        if spec.derived is None:
+            return
+        is_held = device_of(spec, known) is None
+        if is_held and spec.derived.max_age_s is None:
+            words = "inputs of several devices need max_age_s: how old those that are held may be"
+            self._problems.say("R005", words, *path, "derived")
+        if not is_held and spec.derived.max_age_s is not None:
+            words = "inputs of one device come in one record; nothing is held that could be too old"
+            self._problems.say("R004", words, *path, "derived", "max_age_s")
