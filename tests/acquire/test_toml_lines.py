@@ -89,7 +89,9 @@ class Writer:
         if kind == "array":
             return self._array(place, depth=depth - 1)
         if kind == "inline":
-            pairs = [self._pair(place, name, depth=depth - 1) for name in self._keys(self._dice.randint(0, 3))]
+            pairs = [
+                self._pair(place, name, depth=depth - 1) for name in self._keys(self._dice.randint(0, 3))
+            ]
             return "{ " + ", ".join(pairs) + " }"
         return self._text(place)
 

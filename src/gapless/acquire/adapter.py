@@ -91,13 +91,20 @@ class DeviceSnapshot:
 class Bus:
     """What devices on one resource share: the lock that keeps transactions whole, and the open connection.
 
-    Belongs to the loop of the resource's worker. ``users`` counts who has the connection open.
+    Belongs to the loop of the resource's worker. ``users`` counts who has the connection open. While it is
+    barred, and for what waited when it was, only safe-state programs command the devices on it.
     """
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.connection: Any = None
         self.users = 0
+        self.is_barred = False
+        self.epoch = 0
+
+    def is_shut(self, epoch: int) -> bool:
+        """Whether a command that came in that epoch may no longer go out."""
+        return self.is_barred or epoch != self.epoch
 
 
 @runtime_checkable

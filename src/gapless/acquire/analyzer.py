@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gapless.acquire.emission import ChannelSample, DeviceEvent
+from gapless.acquire.emission import ChannelSample, DeviceEvent, SampleBlock
 from gapless.errors import RigRefused, UsageError
 from gapless.flow.policy import BackpressurePolicy
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gapless.acquire.channel import ChannelSpec
     from gapless.acquire.conductor import Conductor
 
+Made = ChannelSample | SampleBlock | DeviceEvent
 _QUEUE = 4096
 
 
@@ -23,8 +24,8 @@ def analyzer(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Mark a function as an analyzer of these channels.
 
-    It is called with each ChannelSample or SampleBlock and returns None, one ChannelSample or DeviceEvent,
-    or several. What it raises becomes an event and ends the analyzer, not the run.
+    It is called with each ChannelSample or SampleBlock and returns None, one ChannelSample, SampleBlock or
+    DeviceEvent, or several. What it raises becomes an event and ends the analyzer, not the run.
     """
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,8 +64,8 @@ class Analyzer:
                         self._check(made)
                         await conductor.emit_derived(made)
 
-    def _check(self, made: ChannelSample | DeviceEvent) -> None:
-        if isinstance(made, ChannelSample) and made.channel in self._foreign:
+    def _check(self, made: Made) -> None:
+        if isinstance(made, ChannelSample | SampleBlock) and made.channel in self._foreign:
             raise UsageError(
                 "an analyzer makes only channels that name it, and channels that no rig declares",
                 found=made.channel,
@@ -114,9 +115,9 @@ def _load(reference: str, foreign: frozenset[str]) -> Analyzer:
     return Analyzer(reference, function, channels, function.policy, foreign)
 
 
-def _several(made: Any) -> Iterable[ChannelSample | DeviceEvent]:
+def _several(made: Any) -> Iterable[Made]:
     if made is None:
         return ()
-    if isinstance(made, ChannelSample | DeviceEvent):
+    if isinstance(made, ChannelSample | SampleBlock | DeviceEvent):
         return (made,)
     return tuple(made)

@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+#: Who gives the commands of a safe-state program; no dispatcher lets anybody else use it.
+SAFE_STATE = "safe-state"
+
 
 class CommandStatus(StrEnum):
     """How a command ended."""

@@ -15,8 +15,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gapless.acquire.adapter import StartContext
+from gapless.acquire.apart import apart
 from gapless.acquire.databus import ConductorDataBus
-from gapless.acquire.draining import Drains, gaps_of
+from gapless.acquire.draining import Drains, Losses
 from gapless.acquire.emission import (
     ChannelSample,
     Crossing,
@@ -30,7 +31,7 @@ from gapless.acquire.ending import OutcomeLatch
 from gapless.acquire.event_log import EventLog
 from gapless.acquire.recorder import Recorder
 from gapless.acquire.worker import StreamEnded, Worker
-from gapless.errors import BridgeClosed, GaplessError, UsageError
+from gapless.errors import BridgeClosed, GaplessError, ProcedureFailed, UsageError
 from gapless.flow.bridge import ThreadBridge
 from gapless.flow.policy import BackpressurePolicy
 from gapless.model.outcome import Outcome
@@ -74,7 +75,7 @@ class Observer(Protocol):
     def observe(self, reading: Reading) -> None:
         """Note a reading; must not wait."""
 
-    def observe_sample(self, sample: ChannelSample) -> None:
+    def observe_sample(self, sample: ChannelSample | SampleBlock) -> None:
         """Note a sample that was made on the bus."""
 
     def heard(self, device: str) -> None:
@@ -101,7 +102,7 @@ class Conductor:
         *,
         observer: Observer,
         make_safe: Callable[[str], Any],
-        on_running: Callable[[], None] = lambda: None,
+        on_sampling: Callable[[], None] = lambda: None,
         tolerates: Callable[[str], bool] = lambda _device: False,
         bridge_seconds: float = 2.0,
         drain_deadline_s: float = 30.0,
@@ -126,7 +127,8 @@ class Conductor:
         self._contexts = contexts
         self._observer = observer
         self._make_safe = make_safe
-        self._on_running = on_running
+        self._on_sampling = on_sampling
+        self._armed: list[Worker] = []
         self._tolerates = tolerates
         self._drain_deadline_s = drain_deadline_s
         self._length_s = length_s
@@ -135,6 +137,7 @@ class Conductor:
         self._analyzers = analyzers
         self._bridges = {worker.resource_id: _bridge(worker, bridge_seconds) for worker in workers}
         self._streaming = {name for worker in workers for name in worker.adapters}
+        self._broken: dict[str, int] = {}  # tolerated devices whose stream broke, and when
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._drains = Drains(self._accept_now, self._accept, self._spread, self._other, self._drain_failed)
@@ -181,8 +184,20 @@ class Conductor:
     # -- the run -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run to the last drained reading; every error is in the latch, none leaves."""
-        asyncio.run(self._main())
+        """Run to the last drained reading; every error is in the latch, none leaves.
+
+        The loop's end waits for no thread: a call that a user's step left behind may never return.
+        """
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self._main())
+        finally:
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks, timeout=_TASK_GRACE_S))
+            loop.close()
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -209,45 +224,69 @@ class Conductor:
             await asyncio.sleep(_BEAT_S)
 
     async def _begin(self) -> None:
+        """Arm, drain, sample, check; a stop meanwhile ends it after the step under way."""
+        assert self._over is not None
         loop = asyncio.get_running_loop()
         for worker in self._workers:
+            if self._over.is_set():
+                break
             contexts = {name: self._contexts[name] for name in worker.adapters}
-            await asyncio.to_thread(worker.arm, contexts, self._bridges[worker.resource_id])
+            self._armed.append(worker)
+            await apart(worker.arm, contexts, self._bridges[worker.resource_id])
         for bridge in self._bridges.values():
             self._drains.start(bridge)
         for analyzer in self._analyzers:
             self._tasks.append(loop.create_task(self._analyze(analyzer)))
         await asyncio.sleep(0)  # analyzers subscribe before the first sample
-        for worker in self._workers:
-            await asyncio.to_thread(worker.begin)
-        try:
-            for check in self._preflight:
-                await check(self)
-        except BaseException:
-            self.preflight_failed = True
-            raise
-        self.move(RunState.RUNNING)
-        self._on_running()
+        for worker in self._armed:
+            if self._over.is_set():
+                break
+            await apart(worker.begin)
+        self._on_sampling()
+        await self._check()
+        if not self._over.is_set():
+            self.move(RunState.RUNNING)
         self.started.set_result(None)
+
+    async def _check(self) -> None:
+        """Run the preflight until it is through or the run is over."""
+        for check in self._preflight:
+            task = asyncio.get_running_loop().create_task(_of_user(check, self))
+            try:
+                await self._first([task])
+            except BaseException:
+                self.preflight_failed = True
+                raise
+
+    async def _first(self, waits: list[asyncio.Task[Any]]) -> None:
+        """Return when one of the tasks is done or the run is over; raise what a task raised."""
+        assert self._over is not None
+        over = asyncio.get_running_loop().create_task(self._over.wait())
+        try:
+            done, _ = await asyncio.wait([*waits, over], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*waits, over):
+                task.cancel()
+            ended, _ = await asyncio.wait([*waits, over], timeout=_TASK_GRACE_S)
+            for task in ended:  # what a step raises while it cleans up is a fault like any other
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    self.latch.propose(Outcome.CRASHED, _words(error), error)
 
     async def _until_over(self) -> None:
         """Return when the run is over: procedure done, time over, stopped, or every stream at its end."""
         loop = asyncio.get_running_loop()
-        assert self._over is not None
-        waits: list[asyncio.Task[Any]] = [loop.create_task(self._over.wait())]
+        waits: list[asyncio.Task[Any]] = []
         if self._procedure is not None:
-            waits.append(loop.create_task(self._procedure(self), name="procedure"))
-        elif self._length_s is not None:
+            waits.append(loop.create_task(_of_user(self._procedure, self), name="procedure"))
+        if self._length_s is not None:
             waits.append(loop.create_task(asyncio.sleep(self._length_s)))
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            self.latch.propose(Outcome.COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.wait(waits, timeout=_TASK_GRACE_S)
+        method = waits[0] if self._procedure is not None else None
+        await self._first(waits)
+        if method is not None and method.cancelled() and self.latch.outcome is None:
+            self.latch.propose(Outcome.ABORTED, "the time was over before the method")
+        self.latch.propose(Outcome.COMPLETED)
 
     # -- fan-out -------------------------------------------------------------------------------
 
@@ -295,7 +334,6 @@ class Conductor:
         kind = type(item)
         if kind is FrameReceipt:
             self.last_ns[item.camera] = time.monotonic_ns()
-            self.readings[item.camera] = self.readings.get(item.camera, 0) + 1
             self._observer.heard(item.camera)
             self._mirror((item,))
         elif kind is DeviceEvent:
@@ -333,8 +371,12 @@ class Conductor:
             if not self._tolerates(ended.device):
                 self.stop(Outcome.CRASHED, words, ended.error)
                 return
+            self._broken[ended.device] = self._contexts[ended.device].clock.now_ns()
         if not self._streaming and self._procedure is None and self.state is not RunState.DRAINING:
-            self.stop(Outcome.COMPLETED, None)
+            whole = self._broken.keys() != self._contexts.keys()
+            self.stop(
+                Outcome.COMPLETED if whole else Outcome.CRASHED, None if whole else "every device broke"
+            )
 
     async def emit_derived(self, item: ChannelSample | SampleBlock | DeviceEvent) -> None:
         """Take what an analyzer made: a sample goes the way of every sample, an event to the events."""
@@ -343,15 +385,14 @@ class Conductor:
             return
         await self.recorder.room(64 * len(item.values) if isinstance(item, SampleBlock) else 128)
         self.recorder.accept_derived(item)
-        if isinstance(item, ChannelSample):
-            self._observer.observe_sample(item)
+        self._observer.observe_sample(item)
         await self.bus.publish(item)
         self._mirror((item,))
 
     async def _analyze(self, analyzer: Task) -> None:
         """Run one analyzer; its failure is an event and never another reader's trouble."""
         try:
-            await analyzer(self)
+            await _of_user(analyzer, self)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - a user's code: recorded, the run goes on
@@ -365,19 +406,22 @@ class Conductor:
         self.move(RunState.DRAINING)
         freeing = asyncio.get_running_loop().create_task(self._free_stuck_readers())
         reason = str(self.latch.outcome or Outcome.COMPLETED)
-        await asyncio.to_thread(self._make_safe, reason)
-        stops = [asyncio.to_thread(worker.stop) for worker in self._workers]
+        await apart(self._make_safe, reason)
+        stops = [apart(worker.stop) for worker in self._armed]
         for problem in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(problem, BaseException):
                 self.latch.propose(Outcome.CRASHED, f"stop: {_words(problem)}", problem)
-        for worker in self._workers:
-            for device in worker.adapters:  # one whose stream was cancelled cannot say that it ended
-                self._observer.ended(device)
-        undrained = await self._drains.end(self._drain_deadline_s)
-        for worker in self._workers:
-            undrained += worker.take_undelivered()
-        for gap in gaps_of(undrained, "drain_deadline"):
-            self._tell_gap(gap)
+        for device in self._contexts:  # one whose stream was cancelled cannot say that it ended
+            self._observer.ended(device)
+        gaps = await self._drains.end(self._drain_deadline_s)
+        rest = [*self._drains.rest]
+        for worker in self._armed:
+            late = worker.take_undelivered()
+            losses = Losses()
+            losses.add(item for item in late if isinstance(item, Reading))
+            gaps += losses.gaps("stream_cancelled")
+            rest += [item for item in late if not isinstance(item, Reading)]
+        self._tell_rest(gaps, rest)
         for subscription in self.bus.subscriptions:  # analyzers read what is left, and may still emit
             subscription.close()
         await _end_tasks([*self._tasks, *self.in_flight])
@@ -385,6 +429,17 @@ class Conductor:
         freeing.cancel()
         for feed in list(self.feeds):
             feed.close()
+
+    def _tell_rest(self, gaps: list[GapReport], rest: list[Any]) -> None:
+        """Tell what the drains did not take: lost readings, and events and gaps that came behind them."""
+        for device, since_ns in self._broken.items():
+            now_ns = self._contexts[device].clock.now_ns()
+            gaps.append(GapReport(device, "device_failed", since_ns, max(since_ns, now_ns)))
+        for gap in gaps:
+            self._tell_gap(gap)
+        for item in rest:
+            if type(item) is DeviceEvent or type(item) is GapReport:
+                self._tell(item)
 
     async def _free_stuck_readers(self) -> None:
         """While the run drains, a reader that takes nothing loses its subscription, not the disk its data."""
@@ -407,6 +462,14 @@ class Conductor:
     def lost_readings(self) -> int:
         """Readings that came after the disk failed and that no row can tell of."""
         return self._drains.lost_readings
+
+
+async def _of_user(task: Task, conductor: Conductor) -> None:
+    """Await a user's code; what would end the whole program ends only the run."""
+    try:
+        await task(conductor)
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        raise ProcedureFailed("code of the run tried to end the program", found=repr(error)) from error
 
 
 async def _end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:

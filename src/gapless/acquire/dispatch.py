@@ -36,6 +36,7 @@ class ConductorDispatcher:
         *,
         takes_commands: Callable[[], bool],
         in_flight: set[asyncio.Task[Any]],
+        authorization_id: str,
         journal_deadline_s: float = 5.0,
     ) -> None:
         self._pool = pool
@@ -43,6 +44,7 @@ class ConductorDispatcher:
         self._loop = loop
         self._takes_commands = takes_commands
         self._journal_deadline_s = journal_deadline_s
+        self._authorization_id = authorization_id
         self._in_flight = in_flight  # the run waits for them at its end
         self.last_hop_ns = 0
 
@@ -68,14 +70,17 @@ class ConductorDispatcher:
 
     async def _carry_out(self, device: str, command: Command) -> CommandResult:
         began_ns = time.monotonic_ns()
-        result = await self._try(device, command)
+        try:
+            result = await self._try(device, command)
+        except asyncio.CancelledError:  # the run ends and waits no longer: the command still gets its answer
+            result = failed(command, "the run ended before the answer; the state is unknown")
         self._record(device, command, result, time.monotonic_ns() - began_ns)
         return result
 
     async def _try(self, device: str, command: Command) -> CommandResult:
         if not self._takes_commands():
             return refused(command, "the run is draining and takes no commands")
-        if not command.authorized:
+        if not (command.confirmed_by or command.authorization_id == self._authorization_id):
             return refused(command, "neither the run nor a person stands behind the command")
         worker = self._pool.worker_for(device)
         issued = self._events.record(

@@ -40,7 +40,9 @@ class Drains:
         self._tasks: list[asyncio.Task[None]] = []
         self._bridges: list[ThreadBridge[Any]] = []
         self._in_hand: list[deque[Any]] = []
+        self._lost = Losses()
         self.lost_readings = 0
+        self.rest: list[Any] = []
 
     def start(self, bridge: ThreadBridge[Any]) -> None:
         """Begin to drain a bridge, on the running loop."""
@@ -85,35 +87,59 @@ class Drains:
                 await self._spread(accepted)
 
     def _discard(self, crossings: Any) -> None:
-        self.lost_readings += sum(type(item) is Reading for item in crossings)
+        """Count readings that nobody can take any more; keep what else came for the end."""
+        self.rest += [item for item in crossings if type(item) is not Reading]
+        readings = [item for item in crossings if type(item) is Reading]
+        self.lost_readings += len(readings)
+        self._lost.add(readings)
         crossings.clear()
 
-    async def end(self, deadline_s: float) -> list[Reading]:
-        """Drain to the end, at most ``deadline_s``; return the readings that nobody took."""
+    async def end(self, deadline_s: float) -> list[GapReport]:
+        """Drain to the end, at most ``deadline_s``; return the gaps of the readings that nobody took.
+
+        :attr:`rest` is then what else was not taken: gaps, events, receipts.
+        """
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=deadline_s)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=_CANCEL_S)
-        rest = [item for in_hand in self._in_hand for item in in_hand]
-        for bridge in self._bridges:
-            while items := bridge.take_nowait(1024):
-                rest += items
-        return [item for item in rest if type(item) is Reading]
+        undrained = Losses()
+        for crossings in [*self._in_hand, *(_left_in(bridge) for bridge in self._bridges)]:
+            self.rest += [item for item in crossings if type(item) is not Reading]
+            undrained.add(item for item in crossings if type(item) is Reading)
+        return [*self._lost.gaps("drain_failed"), *undrained.gaps("drain_deadline")]
 
 
-def gaps_of(readings: Iterable[Reading], cause: str) -> list[GapReport]:
-    """Return one gap for each device whose readings were lost."""
-    of_device: dict[str, list[Reading]] = {}
-    for reading in readings:
-        of_device.setdefault(reading.record.device, []).append(reading)
-    gaps = []
-    for device, lost in of_device.items():
-        stamps = [reading.record.timestamp_ns for reading in lost]
-        rows = sum(_rows_of(reading) for reading in lost)
-        gaps.append(GapReport(device, cause, min(stamps), max(stamps), len(lost), rows))
-    return gaps
+def _left_in(bridge: ThreadBridge[Any]) -> list[Any]:
+    left: list[Any] = []
+    while items := bridge.take_nowait(1024):
+        left += items
+    return left
+
+
+class Losses:
+    """Readings that were lost, by device: how many, of which time, how many rows of each group."""
+
+    def __init__(self) -> None:
+        self._of_device: dict[str, list[int]] = {}
+
+    def add(self, readings: Iterable[Reading]) -> None:
+        """Count readings."""
+        for reading in readings:
+            stamp = reading.record.timestamp_ns
+            known = self._of_device.setdefault(reading.record.device, [stamp, stamp, 0, 0])
+            known[0], known[1] = min(known[0], stamp), max(known[1], stamp)
+            known[2] += 1
+            known[3] += _rows_of(reading)
+
+    def gaps(self, cause: str) -> list[GapReport]:
+        """Return one gap for each device."""
+        return [
+            GapReport(device, cause, start_ns, end_ns, count, rows)
+            for device, (start_ns, end_ns, count, rows) in self._of_device.items()
+        ]
 
 
 def _rows_of(reading: Reading) -> int:

@@ -162,7 +162,7 @@ class EventLog:
     def _failed(self, job: _Job, error: BaseException) -> None:
         if isinstance(error, GaplessError):
             self.failure = self.failure or error
-        if job.entry is not None:
-            self.unwritten.append(job.entry)
+        words = f"{type(error).__name__}: {error}"
+        self.unwritten.append(job.entry or Entry("error", "gap_refused", words, "run", None, self._now_ns()))
         if not job.done.done():
             job.done.set_exception(error)

@@ -17,7 +17,7 @@ import msgspec
 
 from gapless.acquire.adapter import Bus, DeviceField, DeviceSnapshot, StartContext
 from gapless.acquire.clock import SimulatedClock
-from gapless.acquire.command import Command, CommandResult, done, failed, refused
+from gapless.acquire.command import SAFE_STATE, Command, CommandResult, done, failed, refused
 from gapless.acquire.device_config import DeviceConfig, PolledConfig
 from gapless.acquire.emission import ABSENT, Absent, DeviceEvent, Emission, GapReport, SourceRecord
 from gapless.errors import DeviceFault, DeviceUnreachable, UsageError
@@ -201,8 +201,11 @@ class Device(ABC):
             bound = inspect.signature(handler).bind(**command.arguments)
         except TypeError as error:
             return refused(command, f"{command.name}: {error}")
+        epoch = self.bus.epoch
         try:
             async with asyncio.timeout(command.timeout_s), self.bus.lock:
+                if command.authorization_id != SAFE_STATE and self.bus.is_shut(epoch):
+                    return refused(command, "the devices are in their safe state")
                 value = await self.transact(partial(handler, *bound.args, **bound.kwargs))
         except UsageError as error:
             return refused(command, error.message)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from gapless.acquire.adapter import Adapter
-from gapless.acquire.command import Command, CommandResult
+from gapless.acquire.command import Command, CommandResult, refused
 from gapless.acquire.resource import ResourceLock
-from gapless.acquire.worker import Worker
+from gapless.acquire.worker import Worker, WorkerState
 from gapless.errors import NotFound, ResourceConflict
 
 
@@ -25,6 +26,8 @@ class WorkerPool:
         self.workers = [Worker(resource, group) for resource, group in group_by_resource(adapters).items()]
         self._worker_of = {name: worker for worker in self.workers for name in worker.adapters}
         self._locks: list[ResourceLock] = []
+        self._claiming = threading.Lock()
+        self._claimed_by: str | None = None
 
     def open(self) -> None:
         """Open every device; if one fails, close those that are open and raise its error."""
@@ -53,6 +56,21 @@ class WorkerPool:
         if first is not None:
             raise first
 
+    def claim(self, run: str) -> None:
+        """Take the devices for one run, or raise ResourceConflict while another has them."""
+        with self._claiming:
+            if self._claimed_by is not None:
+                raise ResourceConflict(
+                    "another run of this program has the devices",
+                    found=self._claimed_by,
+                    expected="one run at a time on one pool",
+                )
+            self._claimed_by = run
+
+    def give_back(self) -> None:
+        """Let another run have the devices."""
+        self._claimed_by = None
+
     def worker_for(self, device: str) -> Worker:
         """Return the worker that owns a device, or raise NotFound."""
         try:
@@ -80,8 +98,13 @@ class PoolDispatcher:
         self._pool = pool
 
     def dispatch(self, device: str, command: Command) -> Future[CommandResult]:
-        """Give a command to a device."""
-        return self._pool.worker_for(device).dispatch(device, command)
+        """Give a command to a device; refused while a run has the devices, which records what it commands."""
+        worker = self._pool.worker_for(device)
+        if worker.state is not WorkerState.IDLE:
+            answer: Future[CommandResult] = Future()
+            answer.set_result(refused(command, f"{device} is not idle: command it through its run"))
+            return answer
+        return worker.dispatch(device, command)
 
 
 def group_by_resource(adapters: Mapping[str, Adapter]) -> dict[str, dict[str, Adapter]]:

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from gapless.acquire.problem import ConfigProblem
 from gapless.errors import GaplessError, MissingExtra
@@ -16,11 +17,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ProblemList:
-    """Collects problems. What is wrong with a value that could not be filled in is not said again."""
+    """Collects problems. Of a value that is spoilt from the start nothing else is said."""
 
     def __init__(self) -> None:
         self.problems: list[ConfigProblem] = []
-        self._unfilled: set[Path] = set()
+        self._spoilt: set[Path] = set()
 
     @property
     def has_errors(self) -> bool:
@@ -36,32 +37,44 @@ class ProblemList:
         severity: Literal["error", "warning"] = "error",
     ) -> None:
         """Add a problem with the value at ``path``."""
-        if path not in self._unfilled:
+        if path not in self._spoilt:
             self.problems.append(ConfigProblem(code, message, path, fix=fix, severity=severity))
 
-    def say_unfilled(self, message: str, *path: str | int) -> None:
-        """Add the problem of a variable that is not set."""
-        self.say("R007", message, *path)
-        self._unfilled.add(path)
+    def spoil(self, code: str, message: str, *path: str | int) -> None:
+        """Add a problem after which nothing else about this value is worth saying."""
+        self.say(code, message, *path)
+        self._spoilt.add(path)
 
-    def say_error(self, code: str, error: GaplessError, *path: str | int) -> None:
-        """Add what an error says; a library that is missing has its own code and its own way out."""
+    def say_error(self, code: str, error: GaplessError, *path: str | int, without: str = "") -> None:
+        """Add what an error says, ``without`` a beginning that only repeats the path.
+
+        A library that is missing has its own code and its own way out.
+        """
+        message = error.message.removeprefix(without)
         found = "" if error.found is None else f": {error.found}"
         expected = "" if error.expected is None else f"; expected {error.expected}"
         if isinstance(error, MissingExtra):
-            self.say("R008", f"{error.message}: {error.advice}", *path, fix=error.advice)
+            self.say("R008", f"{message}: {error.advice}", *path, fix=error.advice)
         else:
-            self.say(code, f"{error.message}{found}{expected}", *path)
+            self.say(code, f"{message}{found}{expected}", *path)
 
     def checked(self, kind: type[Model], table: Any, *path: str | int) -> Model | None:
         """Return a table as ``kind``, or None after adding each of its problems."""
         try:
             return kind.model_validate(table)
         except ValidationError as error:
-            for problem in error.errors(include_url=False, include_input=False):
+            found = error.errors(include_url=False, include_input=False)
+            for problem in found:
+                if problem["type"] == "too_short" and _is_around(problem["loc"], found):
+                    continue  # it is too short without the items that are said to be wrong
                 place = _place(table, problem["loc"], problem["type"])
                 self.say("R002", _words(kind, problem["type"], problem["msg"], problem["loc"]), *path, *place)
             return None
+
+
+def _is_around(location: Path, problems: Iterable[Mapping[str, Any]]) -> bool:
+    inside = [problem["loc"] for problem in problems if len(problem["loc"]) > len(location)]
+    return any(other[: len(location)] == location for other in inside)
 
 
 def _words(kind: type[BaseModel], error_type: str, message: str, location: Path) -> str:
@@ -83,7 +96,18 @@ def _known_keys(kind: type[BaseModel], location: Path) -> set[str]:
         fields = [model.model_fields[part] for model in kinds if part in model.model_fields]
         if fields:  # any other part is an index, or the kind that chooses one of several tables
             kinds = {model for field in fields for model in _models(field.annotation)}
-    return {key for model in kinds for key in model.model_fields}
+    return {
+        key for model in kinds for name, field in model.model_fields.items() for key in _keys(name, field)
+    }
+
+
+def _keys(name: str, field: FieldInfo) -> Iterator[str]:
+    """Yield the ways to write a field's key."""
+    alias = field.validation_alias
+    yield name
+    for choice in alias.choices if isinstance(alias, AliasChoices) else (alias,):
+        if isinstance(choice, str):
+            yield choice
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

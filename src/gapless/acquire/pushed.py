@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,9 +17,12 @@ from gapless.acquire.emission import DeviceEvent, Emission, GapReport, SourceRec
 from gapless.acquire.kit import TROUBLE, Device
 from gapless.errors import BridgeClosed
 from gapless.flow.bridge import ThreadBridge
+from gapless.flow.deadline import Deadline
 from gapless.flow.policy import BackpressurePolicy
 
 _QUEUE_RECORDS = 16_384
+_SETTLE_S = 1.0
+_LOOK_S = 0.001
 _Delivery = tuple[Sequence[Any], int]  # one record's values and their stamp
 
 
@@ -76,24 +80,29 @@ class PushedDevice(Device):
 
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield what is delivered until stopped."""
-        assert self._inbox is not None
-        while burst := await self._inbox.get_burst():
-            for emission in self._overflow.take():
-                yield emission
+        inbox, overflow = self._inbox, self._overflow
+        assert inbox is not None
+        while burst := await inbox.get_burst():
+            for missed in overflow.take():
+                yield missed
             for item in burst:
                 if isinstance(item, tuple):
                     for emission in self.record(*item):
                         yield emission
                 else:
                     yield item
-        for emission in self._overflow.take():
-            yield emission
+        deadline = Deadline(_SETTLE_S)  # a thread may still be on its way to say what its record displaced
+        while overflow.count < inbox.metrics().dropped and not deadline.passed:
+            await asyncio.sleep(_LOOK_S)
+        for missed in overflow.take():
+            yield missed
 
 
 class _Overflow:
     """What a full inbox gave up: how many records of which time, and every event and gap among them."""
 
     def __init__(self, device: str) -> None:
+        self.count = 0
         self._device = device
         self._lock = threading.Lock()  # filled by any thread that delivers
         self._records = 0
@@ -103,6 +112,7 @@ class _Overflow:
     def add(self, item: _Delivery | DeviceEvent | GapReport) -> None:
         """Take what was dropped."""
         with self._lock:
+            self.count += 1
             if not isinstance(item, tuple):
                 self._reports.append(item)
                 return

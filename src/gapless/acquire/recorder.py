@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gapless.acquire.channel import ChannelSpec
 
 _LOOK_S = 0.005
+_CAUSE_CHARS = 500  # a cause may quote what a device answered, whatever that was
 _ROW_BYTES = 16  # overhead of a row that is not counted by its columns
 
 RECEIPTS = pa.schema(
@@ -268,11 +269,15 @@ class Recorder:
         if records is not None:
             calls.append(_gap_call(records, gap.records, gap))
         calls += [_gap_call(topic, rows, gap) for topic in groups]
+        for name in (gap.device, f"{gap.device}/frames"):
+            if gap.device in self._cameras and self._sequence.topic_writer_exists(name):
+                calls.append(_gap_call(self._sequence.get_topic_writer(name), rows, gap))
         return calls
 
 
 def _gap_call(topic: TopicWriter, count: int | None, gap: GapReport) -> Callable[[], None]:
-    return lambda: topic.gap(count, gap.cause, start_ns=gap.start_ns, end_ns=max(gap.start_ns, gap.end_ns))
+    cause = "".join(c if c.isprintable() else repr(c)[1:-1] for c in gap.cause)[:_CAUSE_CHARS] or "unknown"
+    return lambda: topic.gap(count, cause, start_ns=gap.start_ns, end_ns=max(gap.start_ns, gap.end_ns))
 
 
 def record_schema(fields: Sequence[DeviceField]) -> pa.Schema:

@@ -7,9 +7,10 @@ refused: a rig never promises a safety that is not there.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from gapless.acquire.problem import ConfigProblem, RigProblems
 from gapless.acquire.settings import RecordingSpec, RunSettings, SetpointSpec
 from gapless.acquire.toml_lines import key_lines, line_of
 
-_SECRETS = ("password", "token", "secret", "api_key")
+_SECRETS = {"password", "passwd", "passphrase", "token", "secret", "key"}
+_LOGIN = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+@")
+_TOML_LINE = re.compile(r"\(at line (\d+),")
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,22 @@ class Rig:
     group: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    warnings: tuple[ConfigProblem, ...] = ()
 
     @classmethod
     def of(cls, tables: Mapping[str, Any], *, environ: Mapping[str, str] = os.environ) -> Rig:
         """Return the rig that nested mappings describe, as a TOML file would. Raises RigProblems."""
-        return _make(dict(tables), environ, None, {})
+        return _make(tables, environ, None, {})
 
     def make_adapters(self) -> dict[str, Any]:
         """Return a new adapter for each device; none is opened."""
         return {name: entry.adapter_class(name, entry.config) for name, entry in self.devices.items()}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the configuration as it runs, as JSON values, with secrets masked."""
+        """Return the configuration as it runs, as JSON values, with secrets masked.
+
+        Masked is what a key ending in password, token, secret or key holds, and the password in an address.
+        """
         return {
             "name": self.name,
             "group": self.group,
@@ -76,13 +83,18 @@ def load_rig(path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.en
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
         raise RigProblems([ConfigProblem("R001", str(error), file=str(path))]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        found = _TOML_LINE.search(str(error))
+        line = int(found[1]) if found is not None else None
+        words = f"{path}: {error}" if line is None else str(error)
+        raise RigProblems([ConfigProblem("R001", words, file=str(path), line=line)]) from error
     return _make(tables, environ, path, key_lines(text))
 
 
 def _make(
-    tables: dict[str, Any],
+    tables: Mapping[str, Any],
     environ: Mapping[str, str],
     path: Path | None,
     lines: Mapping[tuple[str | int, ...], int],
@@ -91,21 +103,18 @@ def _make(
 
     reader = RigReader(tables, environ, path)
     rig = reader.read()
-    if rig is None or any(problem.severity == "error" for problem in reader.problems):
-        raise RigProblems(located(reader.problems, path, lines))
-    return rig
+    problems = _located(reader.problems, path, lines)
+    if rig is None:
+        raise RigProblems(problems)
+    return replace(rig, warnings=tuple(problems))
 
 
-def located(
-    problems: Sequence[ConfigProblem],
-    path: Path | None,
-    lines: Mapping[tuple[str | int, ...], int],
+def _located(
+    problems: Iterable[ConfigProblem], path: Path | None, lines: Mapping[tuple[str | int, ...], int]
 ) -> list[ConfigProblem]:
     """Return the problems with file and line, in the order of the file."""
-    from dataclasses import replace
-
     file = None if path is None else str(path)
-    placed = [replace(p, file=file, line=line_of(lines, p.path)) for p in problems]
+    placed = [replace(problem, file=file, line=line_of(lines, problem.path)) for problem in problems]
     return sorted(placed, key=lambda problem: problem.line or 0)
 
 
@@ -114,4 +123,6 @@ def _masked(value: Any, key: str = "") -> Any:
         return {name: _masked(inner, name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_masked(inner, key) for inner in value]
-    return "***" if value and any(secret in key.lower() for secret in _SECRETS) else value
+    if value and key.lower().split("_")[-1] in _SECRETS:
+        return "***"
+    return _LOGIN.sub(r"\1:***@", value) if isinstance(value, str) else value

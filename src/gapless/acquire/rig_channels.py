@@ -19,13 +19,16 @@ class RigChannels:
     """Reads ``[[channels]]`` or ``[channels.NAME]``.
 
     ``declared``: the devices that the file names. ``fields``: what can be bound, of those devices whose own
-    tables are right.
+    tables are right. ``analyzers``: those that the rig has.
     """
 
-    def __init__(self, problems: ProblemList, declared: Sequence[str], fields: Fields) -> None:
+    def __init__(
+        self, problems: ProblemList, declared: Sequence[str], fields: Fields, analyzers: Sequence[str]
+    ) -> None:
         self._problems = problems
         self._declared = declared
         self._fields = fields
+        self._analyzers = analyzers
         self._paths: dict[str, Path] = {}
         self._broken: set[str] = set()  # what is said of them is said already
 
@@ -35,9 +38,7 @@ class RigChannels:
         known = {spec.name: spec for spec in specs}
         for words in channel_problems(specs):
             self._say_of_one(words, specs)
-        return tuple(
-            resolved for spec in specs if (resolved := self._resolved(spec, known)) is not None
-        )
+        return tuple(resolved for spec in specs if (resolved := self._resolved(spec, known)) is not None)
 
     def _tables(self, given: Any) -> list[tuple[Path, Any]]:
         if isinstance(given, Mapping):
@@ -56,14 +57,18 @@ class RigChannels:
 
     def _spec(self, path: Path, table: Any) -> ChannelSpec | None:
         spec = self._problems.checked(ChannelSpec, table, *path)
+        name = table.get("name") if isinstance(table, Mapping) else None
+        device = table.get("device") if isinstance(table, Mapping) else None
+        is_lost = isinstance(device, str) and device not in self._declared
+        if is_lost:
+            self._problems.say("R003", f"there is no device {device!r}", *path, "device")
+        if spec is None or is_lost:
+            self._broken.add(str(name))
         if spec is None:
-            if isinstance(table, Mapping):
-                self._broken.add(str(table.get("name")))
             return None
         self._paths.setdefault(spec.name, path)
-        if spec.device is not None and spec.device not in self._declared:
-            self._problems.say("R003", f"there is no device {spec.device!r}", *path, "device")
-            self._broken.add(spec.name)
+        if spec.analyzer is not None and spec.analyzer not in self._analyzers:
+            self._problems.say("R003", f"the rig has no analyzer {spec.analyzer!r}", *path, "analyzer")
         if spec.decimate_to_hz is not None:
             self._problems.say("R004", "every plot is thinned by itself", *path, "decimate_to_hz")
         return spec
@@ -93,7 +98,7 @@ class RigChannels:
             resolved = resolve_channels([*group, spec], self._fields)[-1]
         except GaplessError as error:
             self._broken.add(spec.name)
-            self._problems.say_error("R005", error, *path)
+            self._problems.say_error("R005", error, *path, without=f"channel {spec.name!r}: ")
             return None
         self._check_age(spec, known, path)
         return resolved

@@ -27,6 +27,7 @@ class RigDevices:
     entries: dict[str, DeviceEntry] = field(default_factory=dict)
     adapters: dict[str, Adapter] = field(default_factory=dict)
     fields: dict[str, Sequence[DeviceField]] = field(default_factory=dict)
+    _rates_hz: dict[str, float] = field(default_factory=dict)
 
     def read(self, given: Any) -> None:
         """Read every table; each problem is said at its own."""
@@ -77,8 +78,8 @@ class RigDevices:
         """Make the adapter and ask what it offers: another's program, which may do anything."""
         try:
             adapter = entry.adapter_class(entry.name, entry.config)
-            fields = adapter.channel_fields()
-            group_by_resource({entry.name: adapter})
+            offered = list(adapter.channel_fields()), float(adapter.expected_rate_hz)
+            is_adapter = isinstance(adapter, Adapter)
         except GaplessError as error:
             self.problems.say_error("R002", error, "devices", entry.name)
             return
@@ -88,11 +89,15 @@ class RigDevices:
             words = f"the adapter {entry.config.adapter!r} breaks: {type(error).__name__}: {error}"
             self.problems.say("R009", words, "devices", entry.name)
             return
+        if not is_adapter:
+            words = f"the adapter {entry.config.adapter!r} lacks part of what a run asks of a device"
+            self.problems.say("R009", words, "devices", entry.name)
+            return
         self.adapters[entry.name] = adapter
-        self.fields[entry.name] = fields
+        self.fields[entry.name], self._rates_hz[entry.name] = offered
 
     def _check_ability(self, name: str) -> None:
-        config, rate_hz = self.entries[name].config, self.adapters[name].expected_rate_hz
+        config, rate_hz = self.entries[name].config, self._rates_hz[name]
         if not rate_hz > 0:
             words = f"a device that gives {rate_hz:g} readings a second gives none"
             self.problems.say("R005", words, "devices", name, "rate_hz")
@@ -104,9 +109,7 @@ class RigDevices:
                 name, step.command, step.arguments, "devices", name, "safe_state", "program", n
             )
 
-    def check_command(
-        self, name: str, command: str, arguments: Mapping[str, Any], *path: str | int
-    ) -> None:
+    def check_command(self, name: str, command: str, arguments: Mapping[str, Any], *path: str | int) -> None:
         """Say whether a device knows a command, and the command its arguments' names."""
         adapter: Any = self.adapters[name]
         offered: Callable[[], Mapping[str, Callable[..., Any]]] | None = getattr(adapter, "handlers", None)

@@ -46,15 +46,14 @@ class RigReader:
         recording = say.checked(RecordingSpec, tables.get("recording", {}), "recording")
         self._devices.read(tables.get("devices"))
         setpoints = self._setpoints(tables.get("setpoints", {}))
-        reader = RigChannels(say, self._devices.declared, self._devices.fields)
-        channels = reader.read(tables.get("channels", ()))
-        analyzers = self._analyzers(tables.get("analyzers", ()), channels)
+        analyzers = self._analyzers(tables.get("analyzers", []))
+        reader = RigChannels(say, self._devices.declared, self._devices.fields, analyzers)
+        channels = reader.read(tables.get("channels", []))
         if run is not None and run.clock == "simulated":
             self._check_simulated()
         if run is None or recording is None or say.has_errors:
             return None
-        self._check_patterns(recording, channels)
-        if say.has_errors:
+        if not self._patterns_match(recording, channels):
             return None
         return Rig(
             name=name,
@@ -81,22 +80,19 @@ class RigReader:
         if isinstance(value, list | tuple):
             return [self._filled(inner, (*path, n)) for n, inner in enumerate(value)]
         if isinstance(value, date | time):
-            self._list.say("R002", "a date or time is written as text, in quotes", *path)
+            self._list.spoil("R002", "a date or time is written as text, in quotes", *path)
         elif isinstance(value, float) and not math.isfinite(value):
-            self._list.say("R002", f"{value} is no number to work with", *path)
+            self._list.spoil("R002", f"{value} is no number to work with", *path)
         elif isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
-            self._list.say("R002", "the number needs more than 64 bits", *path)
+            self._list.spoil("R002", "the number needs more than 64 bits", *path)
         return self._text(value, path) if isinstance(value, str) else value
 
     def _text(self, text: str, path: tuple[str | int, ...]) -> str:
-        unset = [
-            name for name, default in _VARIABLE.findall(text) if name not in self._environ and not default
-        ]
-        unset = [name for name in unset if f"${{{name}:-}}" not in text]
-        if unset:
-            self._list.say_unfilled(f"the environment variable {unset[0]} is not set", *path)
-            return text
-        return _VARIABLE.sub(lambda found: self._environ.get(found[1], found[2] or ""), text)
+        for found in _VARIABLE.finditer(text):
+            if found[2] is None and found[1] not in self._environ:
+                self._list.spoil("R007", f"the environment variable {found[1]} is not set", *path)
+                return text
+        return _VARIABLE.sub(lambda found: self._environ.get(found[1], found[2]), text)
 
     def _check_keys(self) -> None:
         for key in self._tables:
@@ -133,7 +129,9 @@ class RigReader:
         if not isinstance(given, Mapping):
             self._list.say("R002", "setpoints are tables [setpoints.NAME]", "setpoints")
             return {}
-        found = {name: self._list.checked(SetpointSpec, table, "setpoints", name) for name, table in given.items()}
+        found = {
+            name: self._list.checked(SetpointSpec, table, "setpoints", name) for name, table in given.items()
+        }
         specs = {name: spec for name, spec in found.items() if spec is not None}
         for name, spec in specs.items():
             self._check_setpoint(name, spec)
@@ -151,17 +149,12 @@ class RigReader:
             words = f"{spec.device} has no safe_state: whatever ends a run, it stays as it was set"
             self._list.say("R010", words, *path, "device", severity="warning")
 
-    def _analyzers(self, given: Any, channels: Sequence[ChannelSpec]) -> tuple[str, ...]:
+    def _analyzers(self, given: Any) -> tuple[str, ...]:
         if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
-            if given != ():
-                self._list.say("R002", 'analyzers is a list of "module:function"', "analyzers")
+            self._list.say("R002", 'analyzers is a list of "module:function"', "analyzers")
             return ()
         for n, reference in enumerate(given):
             self._check_analyzer(reference, n)
-        for spec in channels:
-            if spec.analyzer is not None and spec.analyzer not in given:
-                words = f"channel {spec.name!r} is made by {spec.analyzer!r}, which is not among the analyzers"
-                self._list.say("R003", words, "channels")
         return tuple(given)
 
     def _check_analyzer(self, reference: str, n: int) -> None:
@@ -185,10 +178,12 @@ class RigReader:
             words = f"clock = simulated, and these devices are not: {', '.join(real)}"
             self._list.say("R004", words, "run", "clock")
 
-    def _check_patterns(self, recording: RecordingSpec, channels: Sequence[ChannelSpec]) -> None:
+    def _patterns_match(self, recording: RecordingSpec, channels: Sequence[ChannelSpec]) -> bool:
+        """Tell whether each pattern of the recording plan matches something; say it of those that do not."""
         names = [*(spec.name for spec in channels), *self._devices.declared]
         for key, patterns in (("include", recording.include), ("exclude", recording.exclude)):
             for n, pattern in enumerate(patterns if key in self._tables.get("recording", {}) else ()):
                 if not any(RecordingSpec(include=(pattern,)).keeps(name) for name in names):
                     words = f"{pattern!r} matches no channel and no camera"
                     self._list.say("R004", words, "recording", key, n)
+        return not self._list.has_errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ from gapless.acquire.recorder import Recorder
 from gapless.acquire.run_status import RunStatus
 from gapless.acquire.ui import UIBridge
 from gapless.acquire.watchdog import Watchdog
-from gapless.errors import BridgeClosed, GaplessError, NotFound
+from gapless.errors import BridgeClosed, GaplessError, NotFound, UsageError
 from gapless.model.outcome import OnErrorPolicy, Outcome
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ class Run:
         self._length_s = length_s if length_s is not None else rig.run.length_s
         self._group = group if group is not None else rig.group
         self._metadata = {**rig.metadata, **(metadata or {})}
+        if method is not None and rig.run.clock == "simulated":
+            raise UsageError(
+                "a method waits in real time, and the rig's clock is simulated",
+                sequence=name,
+                next_step='set clock = "host" under [run], or record without a method',
+            )
         self._preflight = preflight
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,28 +86,49 @@ class Run:
 
     # -- the start -----------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Open the devices, the sequence and the supervisor, and begin; returns when the run is running.
 
+        ``stopped`` is asked meanwhile: when it says so, the run ends as aborted before it is running.
         Raises DeviceUnreachable, ResourceConflict or what a preflight raised; then everything is closed
-        again, and what was recorded is sealed as crashed.
+        again, what was recorded is sealed as crashed, and :attr:`result` tells which devices are unsafe.
         """
-        if self._own_pool:
-            self._pool.open()
+        self._pool.claim(self.name)
+        if self._thread is not None:
+            self._pool.give_back()
+            raise UsageError("a run can be started once", sequence=self.name)
         try:
+            if self._own_pool:
+                self._pool.open()
+            self._open_gates()
             self._assemble()
         except BaseException:
             if self._own_pool:
                 self._pool.close()
+            self._pool.give_back()
             raise
         self._thread = threading.Thread(target=self._main, name="gapless-conductor", daemon=True)
         self._thread.start()
         try:
-            self.conductor.started.result(_START_DEADLINE_S)
+            self._await_start(stopped)
         except BaseException as error:
             self.conductor.stop(Outcome.CRASHED, f"the start failed: {error}", error)
-            self.wait()
+            self.wait(_START_DEADLINE_S)
             raise
+
+    def _await_start(self, stopped: Callable[[], bool]) -> None:
+        give_up_s = time.monotonic() + _START_DEADLINE_S
+        while not self.conductor.started.done() and time.monotonic() < give_up_s:
+            if stopped():
+                self.stop("stopped while it started", by="operator")
+                return
+            self._ended.wait(_LOOK_S / 10)
+        self.conductor.started.result(0)
+
+    def _open_gates(self) -> None:
+        """Let commands reach the devices: those of this run, none that waited since before it."""
+        for worker in self._pool.workers:
+            worker.unbar()
 
     def _assemble(self) -> None:
         settings = self.rig.run
@@ -123,7 +151,11 @@ class Run:
                 self._pool,
                 self.events,
                 lambda: self.conductor.loop,
-                takes_commands=lambda: self.conductor.state in (RunState.PREPARING, RunState.RUNNING),
+                takes_commands=lambda: (
+                    self.latch.outcome is None
+                    and self.conductor.state in (RunState.PREPARING, RunState.RUNNING)
+                ),
+                authorization_id=self.authorization_id,
                 in_flight=self.conductor.in_flight,
             )
             self._status = RunStatus(self)
@@ -177,7 +209,7 @@ class Run:
             self.latch,
             observer=self.watchdog.safety,
             make_safe=self.watchdog.make_safe,
-            on_running=self.watchdog.watch,
+            on_sampling=self.watchdog.watch,
             tolerates=self.watchdog.tolerates,
             bridge_seconds=settings.bridge_seconds,
             drain_deadline_s=settings.drain_deadline_s,
@@ -198,7 +230,7 @@ class Run:
             self.authorization_id,
             recording_enabled=True,
             binder=binder,
-            files=SequenceFiles(self.sequence),
+            files=SequenceFiles(self.sequence, keeps=self.rig.recording.keeps),
             bundle_path=self.sequence.path,
         )
 
@@ -220,7 +252,7 @@ class Run:
 
     def _main(self) -> None:
         try:
-            self.conductor.run()
+            self._conduct()
             self.result = self._finish()
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: who waits for the run gets it
             self.latch.propose(Outcome.FAILED, f"the end of the run failed: {error!r}", error)
@@ -229,7 +261,21 @@ class Run:
                 self.name, outcome, cause, sealed=False, content_digest=None, exit_code=1, error=error
             )
         finally:
+            self._pool.give_back()
             self._ended.set()
+
+    def _conduct(self) -> None:
+        try:
+            self.conductor.run()
+        except BaseException as error:  # noqa: BLE001 - the devices are made safe and the data is sealed all the same
+            self.latch.propose(Outcome.CRASHED, f"the conductor broke: {error!r}", error)
+            self.watchdog.make_safe("crashed")
+            for worker in self._pool.workers:
+                worker.stop()
+            if self.conductor.state is not RunState.DRAINING:
+                self.conductor.move(RunState.DRAINING)
+            if not self.conductor.started.done():
+                self.conductor.started.set_exception(error)
 
     def _finish(self) -> RunResult:
         """Make the last events durable, seal with the outcome, and let everything go."""
@@ -240,8 +286,7 @@ class Run:
         try:
             self.events.close(settings.seal_deadline_s)
             self.conductor.move(RunState.FINALIZING)
-            outcome, cause = self.latch.freeze()
-            self.sequence.end(outcome, cause)
+            self.sequence.end(self.latch.outcome or Outcome.COMPLETED, self.latch.cause)
             sealed = True
             self.conductor.move(RunState.SEALED)
         except (GaplessError, OSError) as problem:
@@ -250,6 +295,7 @@ class Run:
             self._leave_pending(problem)
         outcome, cause = self.latch.freeze()
         self._release()
+        self._open_gates()
         report = self.watchdog.report
         unsafe = [] if report is None else report.unsafe_devices
         return RunResult(
@@ -346,12 +392,15 @@ class Run:
 
     def stop(self, reason: str, by: str) -> None:
         """End the run: safe state, stop, drain, seal as aborted. The first reason counts."""
-        if self.conductor.state in (RunState.PREPARING, RunState.RUNNING):
+        if not hasattr(self, "conductor"):
+            self.latch.propose(Outcome.ABORTED, reason)
+        elif self.latch.outcome is None:
             self.events.record("info", "stop", reason, source=by)
-        self.conductor.stop(Outcome.ABORTED, reason)
+            self.conductor.stop(Outcome.ABORTED, reason)
 
     def emergency_stop(self, reason: str, by: str) -> SafeReport:
         """Put every device into its safe state now, then end the run."""
+        self.latch.propose(Outcome.ABORTED, f"emergency stop: {reason}")  # no command is taken from here on
         report = self.watchdog.make_safe(f"emergency stop: {reason}", again=True)
         self.events.record("warning", "emergency_stop", reason, source=by, data=report.to_json())
         self.conductor.stop(Outcome.ABORTED, f"emergency stop: {reason}")
@@ -361,6 +410,8 @@ class Run:
         """Return a mirror of readings, receipts, gaps and events for one watcher, who closes it."""
         bridge = UIBridge(f"watch-{len(self.conductor.feeds)}", capacity)
         self.conductor.feeds.append(bridge)
+        if self.ended:
+            bridge.close()
         return bridge
 
     def _mirror_event(self, entry: Entry) -> None:

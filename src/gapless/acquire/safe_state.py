@@ -17,10 +17,10 @@ from typing import Any, Self
 import msgspec
 
 from gapless.acquire.adapter import Adapter, Bus
-from gapless.acquire.command import Command, CommandResult, CommandStatus
+from gapless.acquire.command import SAFE_STATE, Command, CommandResult, CommandStatus
 from gapless.acquire.device_config import SafeState, SafeStep
 
-AUTHORIZATION = "safe-state"
+AUTHORIZATION = SAFE_STATE
 _PAUSE_S = 0.05
 _CLOSE_S = 1.0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gapless.acquire.alarm import Alarm
 from gapless.acquire.channel import ChannelSpec, device_of
 from gapless.acquire.device_config import DeviceConfig, OnFailure
-from gapless.acquire.emission import ChannelSample, Reading
+from gapless.acquire.emission import ChannelSample, Reading, SampleBlock
 from gapless.acquire.finding import Finding
 from gapless.model.outcome import Outcome
 
@@ -86,11 +86,15 @@ class SafetyMonitor:
             else:
                 alarm.look_block(sample)  # type: ignore[arg-type]  # the other of the two kinds
 
-    def observe_sample(self, sample: ChannelSample) -> None:
-        """Note a sample that belongs to no reading: a derived or an analyzer's channel."""
+    def observe_sample(self, sample: ChannelSample | SampleBlock) -> None:
+        """Note a sample or block that belongs to no reading: a derived or an analyzer's channel."""
         alarm = self._alarms.get(sample.channel)
-        if alarm is not None:
+        if alarm is None:
+            return
+        if isinstance(sample, ChannelSample):
             alarm.look(sample)
+        else:
+            alarm.look_block(sample)
 
     def heard(self, device: str) -> None:
         """Note that a device gave something that is no reading, such as a frame."""

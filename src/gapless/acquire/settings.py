@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from gapless.acquire.device_config import Strict
 
@@ -27,7 +27,7 @@ class RunSettings(Strict):
     bridge_seconds: float = Field(default=2.0, gt=0, le=600)
     clock: Literal["host", "simulated"] = "host"
     guard: bool = True
-    length_s: float | None = Field(default=None, gt=0)
+    length_s: float | None = Field(default=None, gt=0, le=10 * 365 * 86_400)
 
 
 class SetpointSpec(Strict):
@@ -36,13 +36,21 @@ class SetpointSpec(Strict):
     The value goes into ``value_argument`` in ``unit``; one outside ``low`` and ``high`` is refused.
     """
 
-    device: str
-    command: str
+    device: str = Field(min_length=1)
+    command: str = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
-    value_argument: str = "value"
-    unit: str
+    value_argument: str = Field(default="value", min_length=1)
+    unit: str = Field(min_length=1)
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError("low lies below high")
+        if self.value_argument in self.arguments:
+            raise ValueError(f"the value replaces {self.value_argument!r} of the arguments")
+        return self
 
 
 class RecordingSpec(Strict):

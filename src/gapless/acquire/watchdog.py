@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Any
 from gapless.acquire.device_config import OnFailure
 from gapless.acquire.finding import Finding
 from gapless.acquire.guard import Guard
+from gapless.acquire.pushed import PushedDevice
 from gapless.acquire.safe_state import SafeReport
 from gapless.acquire.safety import SafetyMonitor
 from gapless.acquire.saturation import SaturationMonitor, Signal
 from gapless.acquire.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from gapless.acquire.adapter import Adapter
     from gapless.acquire.run import Run
 
 _WRITER_TURN_S = 1.0  # a writer thread that is not held by the disk turns at least every flush window
+
+
+def _steady_rate_hz(adapter: Adapter) -> float:
+    """Return how often a device must speak; 0 for one that speaks when it has something to say."""
+    return 0.0 if isinstance(adapter, PushedDevice) else adapter.expected_rate_hz
 
 
 class Watchdog:
@@ -31,7 +38,7 @@ class Watchdog:
             self._configs,
             run.rig.channels,
             run.clock,
-            rates_hz={name: adapter.expected_rate_hz for name, adapter in run.pool.adapters.items()},
+            rates_hz={name: _steady_rate_hz(adapter) for name, adapter in run.pool.adapters.items()},
             held_up=self._held_up,
         )
         self._saturation = SaturationMonitor(self._signals, settings.saturation_deadline_s)

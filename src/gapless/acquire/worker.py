@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from gapless.acquire.adapter import Adapter, Bus, StartContext
-from gapless.acquire.command import Command, CommandResult, refused
+from gapless.acquire.command import SAFE_STATE, Command, CommandResult, refused
 from gapless.acquire.emission import ChannelSample, Crossing, DeviceEvent, Reading, SampleBlock, SourceRecord
 from gapless.errors import BridgeClosed, DeadlinePassed, DeviceFault, UsageError
 from gapless.flow.bridge import ThreadBridge
@@ -63,6 +63,8 @@ class Worker:
         self.lag_max_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._buses: list[Bus] = []
+        self._epoch = 0
         self._undelivered: list[Crossing] = []
         self.unheard: BaseException | None = None
         self._streams: list[asyncio.Task[None]] = []
@@ -142,10 +144,14 @@ class Worker:
 
     async def _open_all(self) -> None:
         bus = Bus()
+        self._buses = [bus]
         opened: list[Adapter] = []
         try:
             for adapter in self.adapters.values():
-                adapter.share(bus if adapter.shares_resource else Bus())
+                if not adapter.shares_resource:
+                    bus = Bus()
+                    self._buses.append(bus)
+                adapter.share(bus)
                 await adapter.open()
                 opened.append(adapter)
         except BaseException:
@@ -183,7 +189,6 @@ class Worker:
     def arm(self, contexts: Mapping[str, StartContext], bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
         """Start every device for a run whose emissions go to ``bridge``."""
         self._move(WorkerState.ARMED)
-        self.is_barred = False
         self.bridge = bridge
         self.call(self._start_all(contexts), _STOP_GRACE_S + len(self.adapters), "start")
 
@@ -218,15 +223,19 @@ class Worker:
             if self.bridge is not None:
                 self.bridge.close()
             self.state = WorkerState.IDLE
-            self.is_barred = False
 
     async def _stop_all(self, grace_s: float) -> None:
-        stops = (adapter.stop() for adapter in self.adapters.values())
-        problems = await asyncio.wait_for(asyncio.gather(*stops, return_exceptions=True), grace_s)
+        loop = asyncio.get_running_loop()
+        stops = [loop.create_task(adapter.stop()) for adapter in self.adapters.values()]
+        _, hanging = await asyncio.wait(stops, timeout=grace_s)
+        for stop in hanging:
+            stop.cancel()
         await self._end_streams(grace_s)
-        for problem in problems:
-            if isinstance(problem, BaseException):
-                raise problem
+        for stop in stops:
+            if stop not in hanging:
+                stop.result()
+        if hanging:
+            raise DeadlinePassed(f"a device of {self.name} did not stop", expected=f"within {grace_s:g} s")
 
     async def _end_streams(self, grace_s: float) -> None:
         if not self._streams:
@@ -244,8 +253,7 @@ class Worker:
                 "stream_cancelled",
                 f"{names} did not stop within {grace_s:g} s",
             )
-            assert self.bridge is not None
-            self.bridge.put_nowait(event)
+            self._undelivered.append(event)  # the bridge may be full, which is why the stream was late
 
     async def _pump(self, adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
         error: BaseException | None = None
@@ -292,23 +300,20 @@ class Worker:
                 crossing = emission  # type: ignore[assignment]  # what is left crosses as it is
             if type(crossing) is Reading:
                 crossing.t_bridge_put_ns = monotonic_ns()
-            if not put_nowait(crossing):
-                await self._wait_for_room(crossing, bridge)
+            try:
+                if not put_nowait(crossing):
+                    await bridge.put(crossing)
+            except (asyncio.CancelledError, BridgeClosed):
+                self._undelivered.append(crossing)
+                raise
             turn += 1
             if turn % _TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _wait_for_room(self, crossing: Crossing, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
-        try:
-            await bridge.put(crossing)
-        except (asyncio.CancelledError, BridgeClosed):
-            self._undelivered.append(crossing)
-            raise
-
-    def take_undelivered(self) -> list[Reading]:
-        """Return, once, the readings whose stream was cancelled while they waited for room."""
+    def take_undelivered(self) -> list[Crossing]:
+        """Return, once, what did not cross: its stream was cancelled or the bridge closed before it could."""
         taken, self._undelivered = self._undelivered, []
-        return [crossing for crossing in taken if isinstance(crossing, Reading)]
+        return taken
 
     # -- commands ------------------------------------------------------------------------------
 
@@ -320,14 +325,28 @@ class Worker:
                 refused(command, f"{device} takes no commands while its worker is {self.state}")
             )
             return answer
-        return self.submit(self._obey(self.adapters[device], command))
+        if not command.authorized or command.authorization_id == SAFE_STATE:
+            answer = Future()
+            answer.set_result(refused(command, "neither the run nor a person stands behind the command"))
+            return answer
+        return self.submit(self._obey(self.adapters[device], command, self._epoch))
 
     def bar(self) -> None:
-        """Refuse every command from now until the end of the run; the safe-state programs are not commands."""
+        """Refuse every command until :meth:`unbar`, also those that wait; safe-state programs still run."""
         self.is_barred = True
+        for bus in self._buses:
+            bus.is_barred = True
 
-    async def _obey(self, adapter: Adapter, command: Command) -> CommandResult:
-        if self.is_barred:
+    def unbar(self) -> None:
+        """Take commands again: those that come from now on, none of those that waited."""
+        self._epoch += 1
+        for bus in self._buses:
+            bus.epoch += 1
+            bus.is_barred = False
+        self.is_barred = False
+
+    async def _obey(self, adapter: Adapter, command: Command, epoch: int) -> CommandResult:
+        if self.is_barred or epoch != self._epoch:
             return refused(command, "the devices are in their safe state")
         task = asyncio.get_running_loop().create_task(adapter.command(command))
         self._inflight.add(task)

@@ -1,7 +1,8 @@
 """Look for devices, and try those of a rig before it runs.
 
-`discover` lists the adapters that a rig may name and whether what they need is installed, then the serial
-ports and cameras of this machine; --tcp HOST[:PORT] tries whether somebody listens there.
+`discover` lists the adapters that a rig may name and whether they can be used, then the serial ports and
+cameras of this machine. --tcp HOST:PORT tries whether somebody listens there, --tcp HOST the ports of Modbus,
+MQTT, OPC UA and SCPI. No other address is tried.
 
 `check RIG.toml` reports every problem of the file with its line, then opens each device, asks what it is,
 reads one record, and closes it. Exit codes: 0 all well, 2 problems in the file, 5 a device did not answer.
@@ -12,22 +13,22 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from gapless.cli import options, output
 from gapless.errors import UsageError
 
 if TYPE_CHECKING:
+    from gapless.acquire.problem import ConfigProblem
     from gapless.acquire.rig import Rig
     from gapless.acquire.trial import Trial
 
 EXIT_PROBLEMS = 2
 EXIT_NO_ANSWER = 5
-_NEEDS = {
-    "modbus": "pymodbus", "serial": "serial", "mqtt": "aiomqtt", "epics": "caproto", "opcua": "asyncua",
-    "video": "av",
-}  # fmt: skip
+_PORTS = {502: "Modbus", 1883: "MQTT", 4840: "OPC UA", 5025: "SCPI"}
 _CONNECT_S = 2.0
 
 
@@ -58,36 +59,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _discover(args: argparse.Namespace) -> int:
-    found = {"adapters": _adapters(), "serial_ports": _serial_ports(), "cameras": _cameras()}
-    found["addresses"] = [_try_address(text) for text in args.tcp]
+    from gapless.acquire.registry import offers
+
+    addresses = [address for text in args.tcp for address in _addresses(text)]
+    adapters = [offer._asdict() for offer in offers()]
+    places = {
+        "serial_ports": _serial_ports(),
+        "cameras": _cameras(),
+        "addresses": [_try_address(*address) for address in addresses],
+    }
     if args.json:
-        output.say_json(found)
+        output.say_json({"adapters": adapters, **places})
         return 0
-    rows = [(a["name"], a["state"], a["about"]) for a in found["adapters"]]
+    rows = [(offer["name"], offer["problem"] or "ready", offer["about"]) for offer in adapters]
     for line in output.table(("ADAPTER", "STATE", "FOR"), rows, right=frozenset()):
         output.say(line)
-    for title, key in (("serial ports", "serial_ports"), ("cameras", "cameras"), ("addresses", "addresses")):
-        if found[key] or key != "addresses":
+    for title, found in places.items():
+        if found or title != "addresses":
             output.say()
-            output.say(title)
-            for item in found[key] or [{"name": "none found", "about": ""}]:
+            output.say(title.replace("_", " "))
+            for item in found or [{"name": "none found", "about": ""}]:
                 output.say(f"  {item['name']}  {item['about']}".rstrip())
     return 0
-
-
-def _adapters() -> list[dict[str, str]]:
-    from gapless.acquire.registry import BUILT_IN, entry_points
-
-    shown = []
-    for name, built_in in BUILT_IN.items():
-        missing = built_in.extra is not None and importlib.util.find_spec(_NEEDS[built_in.extra]) is None
-        state = f"pip install 'gapless[{built_in.extra}]'" if missing else "ready"
-        shown.append({"name": name, "state": state, "about": built_in.about})
-    others = [
-        {"name": name, "state": "ready", "about": f"from {point.value}"}
-        for name, point in entry_points().items()
-    ]
-    return [*shown, *others]
 
 
 def _serial_ports() -> list[dict[str, str]]:
@@ -106,16 +99,26 @@ def _cameras() -> list[dict[str, str]]:
     return found
 
 
-def _try_address(text: str) -> dict[str, str]:
-    host, _, port = text.partition(":")
-    if port and not port.isdecimal():
-        raise UsageError("an address is HOST or HOST:PORT", found=text)
-    number = int(port or 502)
+def _addresses(text: str) -> list[tuple[str, int]]:
+    """Return host and port of ``HOST:PORT``, or the usual ports of ``HOST``; ``[::1]:502`` for IPv6."""
     try:
-        with socket.create_connection((host, number), _CONNECT_S):
-            return {"name": f"{host}:{number}", "about": "somebody listens"}
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError("an address is HOST or HOST:PORT", found=f"{text}: {error}") from error
+    if not host or parts.path or parts.username is not None:
+        raise UsageError("an address is HOST or HOST:PORT", found=text)
+    return [(host, number) for number in ([port] if port is not None else _PORTS)]
+
+
+def _try_address(host: str, port: int) -> dict[str, str]:
+    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    usual = f", {_PORTS[port]} as a rule" if port in _PORTS else ""
+    try:
+        with socket.create_connection((host, port), _CONNECT_S):
+            return {"name": name, "about": f"somebody listens{usual}"}
     except OSError as error:
-        return {"name": f"{host}:{number}", "about": f"nobody listens: {error}"}
+        return {"name": name, "about": f"nobody listens{usual}: {error}"}
 
 
 # -- check -------------------------------------------------------------------------------------
@@ -129,32 +132,41 @@ def _check(args: argparse.Namespace) -> int:
     try:
         rig = load_rig(args.rig)
     except RigProblems as refusal:
-        return _tell_problems(args, refusal)
-    trials = try_devices(rig)
-    silent = [trial for trial in trials if trial.problem]
-    if args.json:
-        output.say_json({"rig": rig.name, "problems": [], "devices": [trial.to_json() for trial in trials]})
-    else:
-        _tell_trials(rig, trials)
-    return EXIT_NO_ANSWER if silent else 0
-
-
-def _tell_problems(args: argparse.Namespace, refusal: Any) -> int:
-    if args.json:
-        output.say_json({"problems": [problem.to_json() for problem in refusal.problems]})
+        if args.json:
+            output.say_json({"rig": None, "problems": _as_json(refusal.problems), "devices": []})
+        else:
+            _tell_problems(refusal.problems)
         return EXIT_PROBLEMS
-    for problem in refusal.problems:
+    trials = try_devices(rig)
+    if args.json:
+        found = {"problems": _as_json(rig.warnings), "devices": [trial.to_json() for trial in trials]}
+        output.say_json({"rig": rig.name, **found})
+    else:
+        _tell_problems(rig.warnings)
+        _tell_trials(rig, trials)
+    return EXIT_NO_ANSWER if any(trial.problem for trial in trials) else 0
+
+
+def _as_json(problems: Sequence[ConfigProblem]) -> list[dict[str, Any]]:
+    return [problem.to_json() for problem in problems]
+
+
+def _tell_problems(problems: Sequence[ConfigProblem]) -> None:
+    for problem in problems:
         output.say(str(problem))
-        output.say(f"  {problem.to_json()['fix']}")
-    return EXIT_PROBLEMS
+        output.say(f"  {problem.next_step}")
 
 
 def _tell_trials(rig: Rig, trials: list[Trial]) -> None:
-    channels = len(rig.channels)
-    output.say(f"{rig.name}: {len(trials)} devices, {channels} channels; the file has no problem")
+    devices, channels = _count(len(trials), "device"), _count(len(rig.channels), "channel")
+    output.say(f"{rig.name}: {devices}, {channels}; the file has no error")
     for trial in trials:
         state = output.styled("no answer", "red") if trial.problem else output.styled("answers", "green")
         output.say(f"  {trial.device} ({trial.adapter}) on {trial.resource}: {state}")
         for words in (trial.problem, trial.about, trial.first_record):
             if words:
                 output.say(f"    {words}")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' if number != 1 else ''}"

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapless.cli import options
 from gapless.acquire.devices.host_figures import HostSource
+from gapless.cli import options
 from gapless.model.names import fold
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from gapless.cli.host_recorder import free_name
 from gapless.cli.run_screen import LiveScreen
 from gapless.cli.show import ending_lines
 from gapless.cli.stopping import StopSignals
-from gapless.errors import UsageError
+from gapless.errors import GaplessError, UsageError
 from gapless.model.names import check_sequence_name
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gapless.client.client import Client
 
 _LOOK_S = 0.1
+EXIT_STOPPED = 130
 
 
 def run_rig(args: argparse.Namespace) -> int:
@@ -65,6 +66,8 @@ def _record(args: argparse.Namespace, rig: Rig, runs: list[MethodRun | None], ro
     ):
         pool.open()
         for number, part in enumerate(runs):
+            if stop.stopped:
+                return _worse(worst, EXIT_STOPPED)
             name = _name(args, rig, root, number if len(runs) > 1 else None)
             result = _one(args, rig, part, client, pool, name, stop)
             worst = _worse(worst, result.exit_code)
@@ -72,7 +75,7 @@ def _record(args: argparse.Namespace, rig: Rig, runs: list[MethodRun | None], ro
             if stop.stopped or (result.exit_code and part is not None and part.fail_fast):
                 break
             if part is not None and part.cooldown_s and number + 1 < len(runs):
-                stop.wait(part.cooldown_s)
+                stop.wait(part.cooldown_s)  # the next turn looks whether it was cut short
     return worst
 
 
@@ -102,7 +105,15 @@ def _one(
     )
     if not args.json:
         output.note(f"recording {name} in {client.path}; Ctrl-C stops, makes safe and seals")
-    run.start()
+    try:
+        run.start(stopped=lambda: stop.stopped)
+    except GaplessError as error:
+        if run.result is None or not run.result.unsafe_devices:
+            raise
+        output.print_error(
+            error, as_json=args.json
+        )  # a device that may be unsafe is told before everything else
+        return run.result
     with LiveScreen(run, active=not args.json) as screen:
         while (result := run.wait(_LOOK_S)) is None:
             screen.refresh()
@@ -130,6 +141,8 @@ def _tell(args: argparse.Namespace, root: Path, result: RunResult) -> None:
         output.note(
             f"error: NOT SAFE: {', '.join(result.unsafe_devices)}. Next: go there and make it safe by hand. [E706]"
         )
+    for event in result.unwritten_events:
+        output.note(f"warning: the disk did not take the event {event['kind']}: {event['message']}")
     if not result.sealed:
         output.note(f"error: not sealed. Next: `gapless recover {result.sequence}`.")
 

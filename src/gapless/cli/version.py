@@ -12,7 +12,7 @@ from importlib import metadata
 from gapless._version import __version__
 from gapless.cli import options, output
 
-LIBRARIES = ("numpy", "pyarrow", "msgspec", "psutil", "crc32c", "rich")
+LIBRARIES = ("numpy", "pyarrow", "msgspec", "psutil", "pydantic", "crc32c", "rich")
 OPTIONAL_LIBRARIES = ("pandas", "polars", "av", "pint", "duckdb")
 
 

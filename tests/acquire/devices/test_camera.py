@@ -313,3 +313,19 @@ def test_a_killed_run_leaves_a_video(tmp_path: Path, client: Client) -> None:
 def test_numbers_survive_the_codec() -> None:
     """The pictures of these tests say what they should."""
     assert [number_of(numbered(k)) for k in (0, 1, 2047, 4095)] == [0, 1, 2047, 4095]
+
+
+def test_pictures_that_the_plan_leaves_out_are_not_kept(client: Client) -> None:
+    """Only the records of the camera are recorded; each picture counts once as a reading."""
+    table = {
+        "adapter": "camera",
+        "rate_hz": 50,
+        "url": "testsrc2=size=64x48:rate=50:duration=0.2",
+        "format": "lavfi",
+    }
+    rig = {"name": "r", "run": {"guard": False}, "devices": {"cam": table}, "recording": {"exclude": ["cam"]}}
+    run = Run(Rig.of(rig), client, name="x")
+    run.start()
+    assert run.wait(WAIT_S) is not None
+    assert client.sequence_handler("x").topics == ["device/cam"]
+    assert run.conductor.readings == {"cam": 10}

@@ -52,19 +52,28 @@ def test_a_run_records_what_the_system_says(tmp_path: Path) -> None:
             "devices": {
                 "here": {"adapter": "host", "rate_hz": 50, "folder": str(tmp_path), "read_timeout_s": 20}
             },
-            "channels": [{"name": "memory", "device": "here", "field": "memory_total", "unit": "GB"}],
+            "channels": [
+                {"name": "memory", "device": "here", "field": "memory_total", "unit": "GB"},
+                {"name": "busiest", "device": "here", "field": "processes_top_name", "dtype": "string",
+                 "group": "busiest"},
+            ],
         }
-    )
-    run_rig(rig, tmp_path / "store", name="x", length_s=1.0)
+    )  # fmt: skip
+    run_rig(rig, tmp_path / "store", name="x", length_s=3.0)
     with gapless.connect(tmp_path / "store") as client:
         reader = client.sequence_handler("x").reader
         records = reader.topic("device/here").to_arrow().to_pylist()
         samples = reader.topic("channels/here").to_arrow().to_pylist()
+        busiest = reader.topic("channels/busiest").to_arrow().to_pylist()
         assert client.verify("x") == []
     total = psutil.virtual_memory().total
     assert {record["memory_total"] for record in records} == {total}
     assert [sample["memory"] for sample in samples] == pytest.approx([total / 1e9] * len(records))
-    assert all(record["processes_count"] > 0 for record in records)
+    walked = [record for record in records if record["processes_count"] is not None]
+    assert 1 <= len(walked) < len(records)
+    assert [row["source_record"] for row in busiest] == [record["record"] for record in walked]
+    assert [row["busiest"] for row in busiest] == [record["processes_top_name"] for record in walked]
+    assert all(row["busiest"] for row in busiest)
     assert records[0]["disk_free"] == pytest.approx(psutil.disk_usage(str(tmp_path)).free, rel=0.5)
 
 

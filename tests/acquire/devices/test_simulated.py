@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import gapless
+from gapless.acquire.adapter import StartContext
+from gapless.acquire.clock import HostClock
+from gapless.acquire.command import Command, CommandResult, CommandStatus
+from gapless.acquire.devices.simulated import SimulatedConfig, SimulatedDevice
+from gapless.acquire.emission import SampleStatus
 from gapless.acquire.ending import RunResult
 from gapless.acquire.rig import Rig
 from gapless.acquire.run import Run, run_rig
@@ -135,3 +142,37 @@ def test_bursts_drift_and_jitter_lose_nothing(tmp_path: Path, fault: dict[str, A
     assert [row["record"] for row in records] == list(range(500))
     stamps = [row["timestamp_ns"] for row in records]
     assert stamps == sorted(stamps)
+
+
+def test_garbage_is_flagged_and_the_rest_is_not(tmp_path: Path) -> None:
+    """Every fifth record holds no number: its samples say so, and no other does."""
+    run_rig(rig(samples=100, garbage_every=5), tmp_path, name="x")
+    samples = rows(tmp_path, "channels/oven0")
+    bad = [row for row in samples if row["oven0_pv_status"]]
+    assert [row["source_record"] for row in bad] == list(range(4, 100, 5))
+    flags = SampleStatus.DEVICE_INVALID | SampleStatus.NOT_FINITE | SampleStatus.ABOVE_RANGE
+    assert all(row["oven0_pv_status"] & flags for row in bad)
+    assert len({row["oven0_pv_status"] for row in bad}) > 1
+
+
+def test_a_device_that_hangs_answers_no_command() -> None:
+    """The command ends by its own deadline; in the next run the device is well again."""
+
+    async def scenario() -> list[CommandResult]:
+        config = SimulatedConfig.model_validate({"adapter": "simulated", "fields": FIELDS})
+        oven = SimulatedDevice("oven", config)
+        await oven.open()
+        await oven.start(StartContext(HostClock(), "run", recording_enabled=False))
+        order = Command(name="set", arguments={"field": "sp", "value": 5.0}, confirmed_by="test")
+        results = [await oven.command(order), await oven.command(Command(name="hang", confirmed_by="test"))]
+        results.append(await oven.command(msgspec.structs.replace(order, timeout_s=0.05)))
+        await oven.stop()
+        await oven.start(StartContext(HostClock(), "run", recording_enabled=False))
+        results.append(await oven.command(order))
+        await oven.stop()
+        await oven.close()
+        return results
+
+    results = asyncio.run(asyncio.wait_for(scenario(), 60))
+    done, failed = CommandStatus.DONE, CommandStatus.FAILED
+    assert [result.status for result in results] == [done, done, failed, done]

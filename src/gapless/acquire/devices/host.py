@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from gapless.acquire.adapter import DeviceField
 from gapless.acquire.device_config import DeviceConfig, PolledConfig
 from gapless.acquire.devices.host_figures import HostSource
+from gapless.acquire.emission import ABSENT
 from gapless.acquire.kit import PolledDevice
 
 
@@ -24,7 +25,8 @@ class HostDevice(PolledDevice):
     """Reads the figures of this machine. One that the system does not offer is null, never zero.
 
     A field is named after its figure: ``cpu_percent``, ``memory_used``, ``disk_read_bytes``,
-    ``network_sent_bytes``, ``processes_count``. The figures of processes are read once a second and held.
+    ``network_sent_bytes``, ``processes_count``. The figures of processes are read once a second at most;
+    the records between do not have them.
     """
 
     family = "host"
@@ -34,9 +36,6 @@ class HostDevice(PolledDevice):
         super().__init__(name, config)
         self._source = HostSource(config.folder or Path(tempfile.gettempdir()))
         self._topics = self._source.fields()
-        self._last: dict[str, tuple[Any, ...]] = {
-            topic: (None,) * len(fields) for topic, fields in self._topics.items()
-        }
 
     @property
     def resource_id(self) -> str:
@@ -53,15 +52,19 @@ class HostDevice(PolledDevice):
 
     async def connect(self) -> None:
         """Take the first sample, which the rates of the next ones are counted from."""
-        self._last |= self._source.sample()
+        self._source.sample()
 
     async def disconnect(self) -> None:
         """Nothing is open."""
 
     async def read(self) -> Sequence[Any]:
         """Return the figures of now."""
-        self._last |= self._source.sample()
-        return [value for topic in self._topics for value in self._last[topic]]
+        found = self._source.sample()
+        return [
+            value
+            for topic, fields in self._topics.items()
+            for value in found.get(topic, (ABSENT,) * len(fields))
+        ]
 
     async def facts(self) -> dict[str, Any]:
         """Return what identifies this machine."""

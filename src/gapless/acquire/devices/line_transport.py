@@ -129,7 +129,7 @@ class LineLink:
 
     def _open_serial(self, path: str, baudrate: int, bits: int, parity: str, stop_bits: int) -> None:
         try:
-            import serial  # type: ignore[import-untyped]
+            import serial
         except ImportError as error:
             raise MissingExtra(
                 "devices on a serial port need pyserial", next_step="pip install 'gapless[serial]'"

@@ -75,7 +75,7 @@ class ModbusLink:
             from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 
             if self._is_serial:
-                import serial  # type: ignore[import-untyped] # noqa: F401 - pymodbus needs it and says so too late
+                import serial  # noqa: F401 - pymodbus needs it and says so too late
         except ImportError as error:
             raise MissingExtra(
                 f"a Modbus device needs {error.name}", next_step="pip install 'gapless[modbus,serial]'"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import math
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -16,6 +18,8 @@ from gapless.acquire.devices.signal import Constant, Follow, Generator, Signal
 from gapless.acquire.emission import Emission, GapReport
 from gapless.acquire.kit import Device, Handler
 from gapless.errors import UsageError
+
+_GARBAGE = (math.nan, math.inf, None)
 
 
 class SimulatedField(Strict):
@@ -32,8 +36,9 @@ class SimulatedConfig(DeviceConfig):
 
     ``samples``: how many records until the stream ends. ``jitter_s``: each record is late by up to that.
     ``drop_every``, ``drop_probability``: records that the device loses and counts. ``burst``: so many
-    records at once, at the same mean rate. ``drift_ppm``: its clock is fast by that. ``hang_after_s``: it
-    gives nothing any more. ``die_after_s``: its stream breaks. All random choices come from ``seed``.
+    records at once, at the same mean rate. ``drift_ppm``: its clock is fast by that. ``garbage_every``: every
+    so many records hold NaN, infinity or nothing. ``hang_after_s``: it gives nothing any more and answers no
+    command. ``die_after_s``: its stream breaks. All random choices come from ``seed``.
     """
 
     rate_hz: float = Field(default=10.0, gt=0, le=100_000)
@@ -46,6 +51,7 @@ class SimulatedConfig(DeviceConfig):
     drop_probability: float = Field(default=0.0, ge=0, lt=1)
     burst: int = Field(default=1, ge=1)
     drift_ppm: float = 0.0
+    garbage_every: int | None = Field(default=None, ge=1)
     hang_after_s: float | None = Field(default=None, ge=0)
     die_after_s: float | None = Field(default=None, ge=0)
 
@@ -110,6 +116,12 @@ class SimulatedDevice(Device):
         """Return the commands."""
         return {"set": self._set, "hang": self._hang, "die": self._die}
 
+    async def transact(self, obey: Callable[[], Awaitable[Any]]) -> Any:
+        """Let a command be obeyed; one that hangs leaves it to the command's own deadline."""
+        if self._hangs:
+            await asyncio.Event().wait()
+        return await super().transact(obey)
+
     async def _set(self, field: str, value: float) -> float:
         if field not in self._generators:
             known = ", ".join(item.name for item in self.config.fields)
@@ -136,10 +148,11 @@ class SimulatedDevice(Device):
             if self._dies or (config.die_after_s is not None and at_s >= config.die_after_s):
                 raise RuntimeError(f"{self.name} died, as it was told to")
             if self._hangs or (config.hang_after_s is not None and at_s >= config.hang_after_s):
+                self._hangs = True
                 await self._stopping.wait()
                 return
             stamp_ns = self._stamp(at_s)
-            values = self._values(at_s, at_s - last_s)
+            values = self._garbled(number, self._values(at_s, at_s - last_s))
             last_s = at_s
             if self._is_dropped(number):
                 yield GapReport(self.name, "device_dropped", stamp_ns, stamp_ns, records=1)
@@ -169,6 +182,12 @@ class SimulatedDevice(Device):
         for name, generate in self._generators.items():
             values[name] = generate(at_s, step_s, values)
         return list(values.values())
+
+    def _garbled(self, number: int, values: list[float]) -> list[float | None]:
+        every = self.config.garbage_every
+        if every is None or number % every != every - 1:
+            return [*values]
+        return [_GARBAGE[(number + n) % len(_GARBAGE)] for n in range(len(values))]
 
     def _is_dropped(self, number: int) -> bool:
         config = self.config
