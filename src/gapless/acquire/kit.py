@@ -11,7 +11,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 TROUBLE = (DeviceFault, DeviceUnreachable, OSError, TimeoutError, asyncio.IncompleteReadError)
 
 Handler = Callable[..., Awaitable[Any]]
+T = TypeVar("T")
 
 
 class Device(ABC):
@@ -43,6 +44,7 @@ class Device(ABC):
         self._opening = asyncio.Lock()
         self._context: StartContext | None = None
         self._stopping = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
         self._n = 0
         self._trouble = _Trouble(self)
 
@@ -138,6 +140,20 @@ class Device(ABC):
     async def stop(self) -> None:
         """End sampling; ``stream`` returns when it has yielded what is left."""
         self._stopping.set()
+        limit = self._limit
+        if limit is not None and not limit.expired():
+            soon_s = asyncio.get_running_loop().time() + self.config.read_timeout_s
+            limit.reschedule(min(soon_s, limit.when() or soon_s))
+
+    async def within(self, limit_s: float, work: Callable[[], Awaitable[T]]) -> T:
+        """Do a piece of the stream's work within ``limit_s``; a stop leaves it at most ``read_timeout_s``."""
+        if self.stopping:
+            limit_s = min(limit_s, self.config.read_timeout_s)
+        try:
+            async with asyncio.timeout(limit_s) as self._limit:
+                return await work()
+        finally:
+            self._limit = None
 
     @property
     def context(self) -> StartContext:
@@ -270,12 +286,17 @@ class PolledDevice(Device):
             yield emission
 
     async def _poll(self) -> Sequence[Any]:
-        """Read within ``read_timeout_s``, on a new connection if there is none."""
+        """Read within ``read_timeout_s``; a connection that is not there is made before that.
+
+        It may take ``open_timeout_s``; joining one that neighbours use is a transaction like a read.
+        """
+        config = self.config
         try:
-            async with asyncio.timeout(self.config.read_timeout_s):
-                if not self.is_open:
-                    await self.open()
-                return await self.read()
+            if not self.is_open:
+                await self.within(
+                    config.read_timeout_s if self.bus.users else config.open_timeout_s, self.open
+                )
+            return await self.within(config.read_timeout_s, self.read)
         except BaseException:
             await self._drop()
             raise

@@ -15,7 +15,7 @@ import numpy as np
 from gapless.acquire.adapter import DeviceField, StartContext
 from gapless.acquire.emission import DeviceEvent, Emission, GapReport, SourceRecord
 from gapless.acquire.kit import TROUBLE, Device
-from gapless.errors import BridgeClosed
+from gapless.errors import BridgeClosed, DeviceFault
 from gapless.flow.bridge import ThreadBridge
 from gapless.flow.deadline import Deadline
 from gapless.flow.policy import BackpressurePolicy
@@ -151,10 +151,17 @@ BLOCK_FIELDS = (
 class BlockDevice(Device):
     """A device that samples at a fixed rate and delivers blocks. A subclass gives :meth:`read_block`.
 
-    Sample k is stamped ``t0 + k / rate`` in whole nanoseconds, t0 being the run clock at the start; the
-    arrival of each block is kept beside it, so that a drifting device clock can be seen. A hole in the
-    indices becomes a gap row with its count.
+    Sample k is stamped ``t0 + k / rate`` in whole nanoseconds, ``t0_ns`` being the run clock at ``start``,
+    which a subclass that knows better sets; the arrival of each block is kept beside it, so that a drifting
+    device clock can be seen. A hole in the indices becomes a gap row with its count.
     """
+
+    t0_ns = 0
+
+    async def start(self, context: StartContext) -> None:
+        """Begin to sample: sample 0 is taken now, however much later it is asked for."""
+        await super().start(context)
+        self.t0_ns = context.clock.now_ns()
 
     @property
     @abstractmethod
@@ -169,7 +176,8 @@ class BlockDevice(Device):
     async def read_block(self) -> Block | None:
         """Return the next block; None when the source is at its end or stopped; raise one of TROUBLE.
 
-        It is called again after trouble: it connects again where it must, and the index counts on.
+        It is cancelled when it takes ``read_timeout_s`` longer than a block lasts. It is called again after
+        trouble: it connects again where it must, and the index counts on.
         """
 
     def fields(self) -> Sequence[DeviceField]:
@@ -192,11 +200,10 @@ class BlockDevice(Device):
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield blocks until stopped or at the source's end."""
         clock = self.context.clock
-        t0_ns = clock.now_ns()
         expected = 0
         while not self.stopping:
             try:
-                block = await self.read_block()
+                block = await self._next_block()
             except TROUBLE as error:
                 began_ns = clock.now_ns()
                 for emission in self._trouble.failed(error, began_ns):
@@ -209,13 +216,25 @@ class BlockDevice(Device):
             for emission in self._trouble.ended(clock.now_ns(), counts=False):
                 yield emission
             if block.first_index != expected:
-                yield self._hole(t0_ns, expected, block.first_index)
+                yield self._hole(self.t0_ns, expected, block.first_index)
             count = len(next(iter(block.columns.values())))
-            for emission in self._block(t0_ns, block, count, clock.now_ns()):
+            for emission in self._block(self.t0_ns, block, count, clock.now_ns()):
                 yield emission
             expected = block.first_index + count
         for emission in self._trouble.ended(clock.now_ns(), back=False, counts=False):
             yield emission
+
+    async def _next_block(self) -> Block | None:
+        block = await self.within(self.config.read_timeout_s + 1.0 / self.expected_rate_hz, self.read_block)
+        if block is not None:
+            lengths = {len(column) for column in block.columns.values()}
+            if len(lengths) != 1 or 0 in lengths:
+                raise DeviceFault(
+                    f"{self.name} gave a block that is none",
+                    found=f"columns of {sorted(lengths)} samples",
+                    expected="as many samples in each column, at least one",
+                )
+        return block
 
     def _hole(self, t0_ns: int, expected: int, found: int) -> GapReport:
         start_ns = int(self.stamps(t0_ns, min(expected, found), 1)[0])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gapless.acquire.adapter import DeviceField
-from gapless.acquire.calibration.resolution import resolve_channels
+from gapless.acquire.calibration.resolution import find_field, resolve_channels
 from gapless.acquire.channel import ChannelSpec, ancestors, channel_problems, device_of
 from gapless.acquire.problem_list import ProblemList
 from gapless.errors import GaplessError
@@ -94,6 +94,8 @@ class RigChannels:
         group = [known[name] for name in known if name in inputs and name != spec.name]
         if any(member.device is not None and member.device not in self._fields for member in (*group, spec)):
             return None
+        if not self._has_field(spec):
+            return None
         try:
             resolved = resolve_channels([*group, spec], self._fields)[-1]
         except GaplessError as error:
@@ -102,6 +104,18 @@ class RigChannels:
             return None
         self._check_age(spec, known, path)
         return resolved
+
+    def _has_field(self, spec: ChannelSpec) -> bool:
+        """Tell whether the channel's device has its field; say it if not."""
+        if spec.device is None or spec.field is None:
+            return True
+        try:
+            find_field(spec.field, self._fields[spec.device])
+        except GaplessError as error:
+            self._broken.add(spec.name)
+            self._problems.say_error("R003", error, *self._paths[spec.name], "field")
+            return False
+        return True
 
     def _check_age(self, spec: ChannelSpec, known: Mapping[str, ChannelSpec], path: Path) -> None:
         if spec.derived is None:

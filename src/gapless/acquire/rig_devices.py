@@ -10,6 +10,7 @@ from typing import Any
 from gapless.acquire.adapter import Adapter, DeviceField
 from gapless.acquire.pool import group_by_resource
 from gapless.acquire.problem_list import ProblemList, did_you_mean
+from gapless.acquire.pushed import PushedDevice
 from gapless.acquire.registry import adapter_class, adapter_names
 from gapless.acquire.rig import DeviceEntry
 from gapless.errors import GaplessError, NotFound, ResourceConflict
@@ -101,7 +102,9 @@ class RigDevices:
         if not rate_hz > 0:
             words = f"a device that gives {rate_hz:g} readings a second gives none"
             self.problems.say("R005", words, "devices", name, "rate_hz")
-        elif config.silence_deadline_s is not None and config.silence_deadline_s * rate_hz <= 1:
+        is_steady = not isinstance(self.adapters[name], PushedDevice)  # others speak when they have to
+        deadline_s = config.silence_deadline_s
+        if is_steady and deadline_s is not None and 0 < deadline_s * rate_hz <= 1:
             words = f"the device is silent for {1 / rate_hz:g} s between two readings"
             self.problems.say("R005", words, "devices", name, "silence_deadline_s")
         for n, step in enumerate(config.safe_state.program if config.safe_state is not None else ()):

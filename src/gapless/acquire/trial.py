@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gapless.acquire.adapter import Adapter, StartContext
 from gapless.acquire.clock import HostClock, SimulatedClock
 from gapless.acquire.emission import DeviceEvent, SourceRecord
+from gapless.acquire.pushed import PushedDevice
 from gapless.acquire.resource import ResourceLock
 from gapless.acquire.safety import silence_deadline_s
 from gapless.acquire.worker import Worker
@@ -80,12 +81,13 @@ def _try(rig: Rig, adapter: Adapter, trial: Trial) -> None:
 
 async def _first_record(rig: Rig, adapter: Adapter) -> str:
     """Return the first record in words; DeviceFault when there is none before a run would miss it."""
-    deadline_s = silence_deadline_s(rig.devices[adapter.name].config, adapter.expected_rate_hz) or _RECORD_S
+    rate_hz = 0.0 if isinstance(adapter, PushedDevice) else adapter.expected_rate_hz
+    deadline_s = silence_deadline_s(rig.devices[adapter.name].config, rate_hz)
     clock = SimulatedClock() if rig.run.clock == "simulated" else HostClock()
     await adapter.start(StartContext(clock, "trial", recording_enabled=False))
     stream = adapter.stream()
     try:
-        async with asyncio.timeout(min(deadline_s, _RECORD_S)):
+        async with asyncio.timeout(_RECORD_S if deadline_s is None else min(deadline_s, _RECORD_S)):
             async for emission in stream:
                 if isinstance(emission, SourceRecord):
                     fields = [field.name for field in adapter.fields()]
@@ -95,8 +97,8 @@ async def _first_record(rig: Rig, adapter: Adapter) -> str:
                 if isinstance(emission, DeviceEvent):
                     return emission.message
     except TimeoutError as error:
-        if deadline_s > _RECORD_S:
-            return f"nothing within {_RECORD_S:g} s; it may be silent for {deadline_s:g} s"
+        if deadline_s is None or deadline_s > _RECORD_S:
+            return f"nothing within {_RECORD_S:g} s, and it may be silent for longer"
         raise DeviceFault(f"no record within {deadline_s:g} s, its silence deadline") from error
     finally:
         await adapter.stop()

@@ -148,8 +148,9 @@ class AdapterContract:
         clock = FarClock()
         files = self.run_files()
         context = StartContext(clock, "contract", files is not None, self._binder(adapter), files)
+        began_ns = clock.now_ns()
         await adapter.start(context)
-        return Observed(adapter, context)
+        return Observed(adapter, context, began_ns)
 
     @staticmethod
     def _binder(adapter: Adapter) -> ChannelBinder:

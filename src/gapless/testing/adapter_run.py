@@ -42,11 +42,11 @@ class FarClock:
 class Observed:
     """One run of a device: everything that it streamed, in order."""
 
-    def __init__(self, adapter: Adapter, context: StartContext) -> None:
+    def __init__(self, adapter: Adapter, context: StartContext, began_ns: int) -> None:
         self.adapter = adapter
         self.context = context
         self.emissions: list[Emission] = []
-        self.began_ns = context.clock.now_ns()
+        self.began_ns = began_ns
         self.task = asyncio.get_running_loop().create_task(self._collect())
 
     async def _collect(self) -> None:

@@ -143,6 +143,9 @@ class TakesLateAnswers(LineDevice):
             link.inbox.error = ""
         return await super().live_link()
 
+    async def _drop(self) -> None:
+        """Keep the line."""
+
 
 class GoesOn(LineDevice):
     """Does not stop."""

@@ -19,7 +19,8 @@ class SimulatedBlocksConfig(DeviceConfig):
     """``channels`` sines of ``frequency_hz``, sampled at ``sample_rate_hz`` and given in blocks of ``block``.
 
     ``blocks``: how many until the stream ends. ``overrun_every``: so often a block is lost in the card, and
-    the next one's index shows the hole.
+    the next one's index shows the hole. ``overrun_limit``: how many blocks the card holds for a reader that
+    is late; without it, all.
     """
 
     sample_rate_hz: int = Field(default=100_000, gt=0, le=10_000_000)
@@ -29,10 +30,11 @@ class SimulatedBlocksConfig(DeviceConfig):
     unit: str = "V"
     blocks: int | None = Field(default=None, gt=0)
     overrun_every: int | None = Field(default=None, ge=2)
+    overrun_limit: int | None = Field(default=None, ge=1)
 
 
 class SimulatedBlockDevice(BlockDevice):
-    """Gives its blocks in real time; a card whose reader is late catches up, and loses only what it is told to."""
+    """Gives its blocks in real time; a card whose reader is late catches up and loses nothing unless told to."""
 
     family = "simulated_blocks"
     Config: ClassVar[type[DeviceConfig]] = SimulatedBlocksConfig
@@ -76,6 +78,9 @@ class SimulatedBlockDevice(BlockDevice):
     async def read_block(self) -> Block | None:
         """Return the next block when its last sample has been taken."""
         config = self.config
+        if config.overrun_limit is not None:
+            passed = int((asyncio.get_running_loop().time() - self._began_s) * self.expected_rate_hz)
+            self._given = max(self._given, passed - config.overrun_limit)
         if config.blocks is not None and self._given >= config.blocks:
             return None
         first = self._given * config.block
