@@ -173,7 +173,7 @@ def test_variables_are_filled_in_everywhere(tmp_path: Path) -> None:
     )
     rig = read(tmp_path, text, A="${B}", L="2.5")
     assert rig.metadata == {"who": "${B} and nobody", "none": ["", "$A ${"]}
-    assert rig.devices["oven"].config.rate_hz == 30.0
+    assert rig.devices["oven"].config.model_dump()["rate_hz"] == 30.0
     assert rig.run.length_s == 2.5
 
 
@@ -187,7 +187,7 @@ def test_the_environment_is_the_process_s_unless_given(monkeypatch: pytest.Monke
     """Rig.of and load_rig look where a shell would."""
     monkeypatch.setenv("GAPLESS_TEST_RATE", "7")
     rig = Rig.of({"devices": {"h": {"adapter": "host", "rate_hz": "${GAPLESS_TEST_RATE}"}}})
-    assert rig.devices["h"].config.rate_hz == 7.0
+    assert rig.devices["h"].config.model_dump()["rate_hz"] == 7.0
 
 
 # -- one thing wrong at a time -----------------------------------------------------------------
@@ -334,6 +334,29 @@ def test_names_that_are_nearly_right_are_suggested() -> None:
         assert f"did you mean {near}?" in words
 
 
+def test_a_derived_channel_may_stand_before_its_inputs() -> None:
+    """The order of the file is kept, and what is wrong with an input is said of the input."""
+    device = {"adapter": "simulated", "fields": [{"name": "x", "unit": "V"}]}
+    derived = {"derived": {"function": "sum", "inputs": ["u", "w"]}, "unit": "V"}
+    twice = {"derived": {"function": "mean", "inputs": ["both", "u"]}, "unit": "V"}
+    bound = {"device": "a", "field": "x", "unit": "V"}
+    tables: dict[str, Any] = {"twice": twice, "both": derived, "u": bound, "w": bound}
+    rig = Rig.of({"devices": {"a": device}, "channels": tables})
+    assert [spec.name for spec in rig.channels] == list(tables)
+    with pytest.raises(RigProblems) as caught:
+        Rig.of({"devices": {"a": device}, "channels": {**tables, "w": {**bound, "unit": "s"}}})
+    assert [problem.path for problem in caught.value.problems] == [("channels", "w")]
+
+
+def test_channels_derived_in_a_circle_are_refused() -> None:
+    """The circle is told once, and what rests on it is not accused."""
+    device = {"adapter": "simulated", "fields": [{"name": "x", "unit": "V"}]}
+    of = {name: {"derived": {"function": "sum", "inputs": [name]}, "unit": "V"} for name in "abc"}
+    with pytest.raises(RigProblems, match="derived from itself") as caught:
+        Rig.of({"devices": {"d": device}, "channels": {"a": of["b"], "b": of["a"], "c": of["a"]}})
+    assert [problem.path for problem in caught.value.problems] == [("channels", "a")]
+
+
 # -- resources ---------------------------------------------------------------------------------
 
 
@@ -413,7 +436,7 @@ def test_secrets_are_masked_in_what_is_sealed() -> None:
         }
     }
     rig = Rig.of({"devices": devices})
-    assert rig.devices["door"].config.password == "s3cret"
+    assert rig.devices["door"].config.model_dump()["password"] == "s3cret"
     text = json.dumps(rig.snapshot())
     assert "s3cret" not in text
     door = rig.snapshot()["devices"]["door"]

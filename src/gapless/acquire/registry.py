@@ -14,7 +14,7 @@ GROUP = "gapless.devices"
 _HERE = "gapless.acquire.devices"
 #: The module that each extra is for.
 _MODULES = {
-    "modbus": "pymodbus", "serial": "serial", "mqtt": "aiomqtt", "epics": "caproto", "opcua": "asyncua",
+    "modbus": "pymodbus", "mqtt": "aiomqtt", "epics": "caproto", "opcua": "asyncua",
     "video": "av",
 }  # fmt: skip
 
@@ -30,7 +30,9 @@ class BuiltIn(NamedTuple):
 BUILT_IN = {
     "host": BuiltIn(f"{_HERE}.host:HostDevice", None, "this machine: processor, memory, disk, network"),
     "modbus": BuiltIn(f"{_HERE}.modbus:ModbusDevice", "modbus", "Modbus TCP and RTU"),
-    "serial_line": BuiltIn(f"{_HERE}.serial_line:LineDevice", "serial", "ASCII and SCPI over serial or TCP"),
+    "serial_line": BuiltIn(
+        f"{_HERE}.serial_line:LineDevice", None, "ASCII and SCPI over TCP, and serial with gapless[serial]"
+    ),
     "mqtt": BuiltIn(f"{_HERE}.mqtt:MqttDevice", "mqtt", "topics of an MQTT broker"),
     "epics": BuiltIn(f"{_HERE}.epics:EpicsDevice", "epics", "EPICS Channel Access"),
     "opcua": BuiltIn(f"{_HERE}.opcua:OpcUaDevice", "opcua", "nodes of an OPC UA server"),
@@ -133,14 +135,10 @@ def _missing(built_in: BuiltIn) -> str:
 
 
 def _import(name: str, built_in: BuiltIn) -> type[Any]:
+    """Return the class; its library is looked for even where the class would import it later."""
+    missing = _missing(built_in)
+    if missing:
+        raise MissingExtra(f"the adapter {name!r} needs a library that is not installed", next_step=missing)
     module, _, attribute = built_in.place.partition(":")
-    try:
-        found: type[Any] = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if built_in.extra is None or (error.name or "").partition(".")[0] == "gapless":
-            raise
-        raise MissingExtra(
-            f"the adapter {name!r} needs {error.name}",
-            next_step=f"pip install 'gapless[{built_in.extra}]'",
-        ) from error
+    found: type[Any] = getattr(importlib.import_module(module), attribute)
     return found

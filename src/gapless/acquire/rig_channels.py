@@ -31,6 +31,7 @@ class RigChannels:
         self._analyzers = analyzers
         self._paths: dict[str, Path] = {}
         self._broken: set[str] = set()  # what is said of them is said already
+        self._resolved: dict[str, ChannelSpec] = {}
 
     def read(self, given: Any) -> tuple[ChannelSpec, ...]:
         """Return the channels that are right, with what their devices say of units."""
@@ -38,7 +39,9 @@ class RigChannels:
         known = {spec.name: spec for spec in specs}
         for words in channel_problems(specs):
             self._say_of_one(words, specs)
-        return tuple(resolved for spec in specs if (resolved := self._resolved(spec, known)) is not None)
+        for spec in sorted(specs, key=lambda spec: len(ancestors(spec, known))):  # inputs first
+            self._resolve(spec, known)
+        return tuple(self._resolved[spec.name] for spec in specs if spec.name in self._resolved)
 
     def _tables(self, given: Any) -> list[tuple[Path, Any]]:
         if isinstance(given, Mapping):
@@ -66,7 +69,7 @@ class RigChannels:
             self._broken.add(str(name))
         if spec is None:
             return None
-        self._paths.setdefault(spec.name, path)
+        self._paths[spec.name] = path
         if spec.analyzer is not None and spec.analyzer not in self._analyzers:
             self._problems.say("R003", f"the rig has no analyzer {spec.analyzer!r}", *path, "analyzer")
         if spec.decimate_to_hz is not None:
@@ -85,25 +88,24 @@ class RigChannels:
     def _rests_on_broken(self, spec: ChannelSpec, specs: Sequence[ChannelSpec]) -> bool:
         return bool(self._broken & ancestors(spec, {other.name: other for other in specs}))
 
-    def _resolved(self, spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> ChannelSpec | None:
-        """Return a channel checked against its device and its inputs, None where either is not right."""
+    def _resolve(self, spec: ChannelSpec, known: Mapping[str, ChannelSpec]) -> None:
+        """Check a channel against its device and its inputs, where these are right."""
         inputs = ancestors(spec, known)
         path = self._paths[spec.name]
         if spec.name in self._broken or self._broken & inputs:
-            return None
+            return
         group = [known[name] for name in known if name in inputs and name != spec.name]
         if any(member.device is not None and member.device not in self._fields for member in (*group, spec)):
-            return None
+            return
         if not self._has_field(spec):
-            return None
+            return
         try:
-            resolved = resolve_channels([*group, spec], self._fields)[-1]
+            self._resolved[spec.name] = resolve_channels([*group, spec], self._fields)[-1]
         except GaplessError as error:
             self._broken.add(spec.name)
             self._problems.say_error("R005", error, *path, without=f"channel {spec.name!r}: ")
-            return None
+            return
         self._check_age(spec, known, path)
-        return resolved
 
     def _has_field(self, spec: ChannelSpec) -> bool:
         """Tell whether the channel's device has its field; say it if not."""

@@ -323,7 +323,7 @@ class Run:
             self.events.record(
                 "error",
                 "readings_lost",
-                f"{self.conductor.lost_readings} readings came after the disk failed",
+                f"{self.conductor.lost_readings} readings came after the drain failed",
             )
 
     def _leave_pending(self, problem: BaseException) -> None:
