@@ -133,7 +133,7 @@ class _Window(BaseHTTPRequestHandler):
         except OSError:  # the viewer went away
             return
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ARG002 - as the class it overrides
         return
 
 
@@ -174,7 +174,9 @@ def window() -> Iterator[int]:
 
 def main() -> int:
     """Run the counterparts, and the command beside them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--log", type=Path, metavar="FILE")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
     args = parser.parse_args()
@@ -213,7 +215,9 @@ def _beside(ports: dict[str, str], command: list[str]) -> int:
     return subprocess.call(command, env=os.environ | ports)
 
 
-def _write_log(path: Path, furnace: ModbusServer, meter: LineSimulator, published: list[dict[str, float]]) -> None:
+def _write_log(
+    path: Path, furnace: ModbusServer, meter: LineSimulator, published: list[dict[str, float]]
+) -> None:
     """Write what was served: readings of the heater, voltages, publications, and the last setpoint."""
     document = {
         "readings": furnace.values_served(READING),
