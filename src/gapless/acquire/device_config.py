@@ -12,7 +12,7 @@ class OnFailure(StrEnum):
     """What a device's silence beyond its deadline does to the run."""
 
     CRASH = "crash"  # safe state for all devices, then seal as crashed
-    WARN = "warn"  # an event and a gap; the run goes on and the device is tried again
+    WARN = "warn"  # an event and a gap; the run goes on without what the device would have given
 
 
 class Strict(BaseModel):

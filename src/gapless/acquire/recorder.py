@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gapless.acquire.channel import ChannelSpec
 
 _LOOK_S = 0.005
+_WIDE = ("string", "large_string", "binary", "large_binary")
 _CAUSE_CHARS = 500  # a cause may quote what a device answered, whatever that was
 _ROW_BYTES = 16  # overhead of a row that is not counted by its columns
 
@@ -61,6 +62,7 @@ class _Rows:
     records: TopicWriter | None
     groups: list[_Group]
     row_bytes: int
+    wide: tuple[int, ...]  # fields whose values may be long: text, bytes, lists
 
 
 class Recorder:
@@ -82,6 +84,8 @@ class Recorder:
         self._keeps = keeps
         self._cameras: dict[str, TopicWriter] = {}
         self._free_bytes = 0
+        self._waiting = 0
+        self._turn = asyncio.Lock()
         self.blocked_since_ns: int | None = None
         self.blocked_ns = 0
         self.rows = 0
@@ -119,7 +123,8 @@ class Recorder:
                 schema=record_schema(fields),
             )
         row_bytes = sum(8 * group.width + _ROW_BYTES for group in groups) + 16 * len(fields) + 32
-        return _Rows(records, groups, row_bytes)
+        wide = tuple(n for n, field in enumerate(fields) if field.shape or field.dtype in _WIDE)
+        return _Rows(records, groups, row_bytes, wide)
 
     def topics_of(self, device: str) -> tuple[TopicWriter | None, list[TopicWriter]]:
         """Return a device's record topic and its group topics, for gap rows."""
@@ -129,14 +134,24 @@ class Recorder:
     # -- room ----------------------------------------------------------------------------------
 
     def has_room(self, size_bytes: int) -> bool:
-        """Tell whether the bytes fit what was free at the last look; if so they are taken off."""
+        """Tell whether the bytes fit what was free at the last look, and nobody waits; if so they are taken off."""
+        if self._waiting:
+            return False
         self._free_bytes -= size_bytes
         return self._free_bytes >= 0
 
     async def room(self, size_bytes: int) -> None:
-        """Return when the hand-over can take this many bytes without waiting."""
+        """Return when the hand-over can take this many bytes without waiting; who came first goes first."""
         if self.has_room(size_bytes):
             return
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await self._wait_for_room(size_bytes)
+        finally:
+            self._waiting -= 1
+
+    async def _wait_for_room(self, size_bytes: int) -> None:
         began_ns = 0
         try:
             while (free := self._sequence.progress.headroom_bytes // 2) < size_bytes:
@@ -158,6 +173,9 @@ class Recorder:
         rows = self._devices[crossing.record.device]
         if crossing.samples and type(crossing.samples[0]) is SampleBlock:
             return rows.row_bytes * len(crossing.samples[0].values)
+        if rows.wide:
+            values = crossing.record.values
+            return rows.row_bytes + 2 * sum(_width(values[n]) for n in rows.wide if n < len(values))
         return rows.row_bytes
 
     # -- rows ----------------------------------------------------------------------------------
@@ -273,6 +291,15 @@ class Recorder:
             if gap.device in self._cameras and self._sequence.topic_writer_exists(name):
                 calls.append(_gap_call(self._sequence.get_topic_writer(name), rows, gap))
         return calls
+
+
+def _width(value: Any) -> int:
+    """Return about how many bytes a long value takes, as a record and once more as a sample."""
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    return (
+        8 * len(value) if isinstance(value, list | tuple) else len(value) if hasattr(value, "__len__") else 8
+    )
 
 
 def _gap_call(topic: TopicWriter, count: int | None, gap: GapReport) -> Callable[[], None]:

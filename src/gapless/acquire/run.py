@@ -27,6 +27,7 @@ from gapless.acquire.ui import UIBridge
 from gapless.acquire.watchdog import Watchdog
 from gapless.errors import BridgeClosed, GaplessError, NotFound, UsageError
 from gapless.model.outcome import OnErrorPolicy, Outcome
+from gapless.store.deadline import within
 
 if TYPE_CHECKING:
     from gapless.acquire.event_log import Entry
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from gapless.client.client import Client
 
 _START_DEADLINE_S = 120.0
+_SEAL_WAITS = 5  # a seal waits for the disk several times, each within seal_deadline_s
 _LOOK_S = 0.2
 
 
@@ -286,7 +288,9 @@ class Run:
         try:
             self.events.close(settings.seal_deadline_s)
             self.conductor.move(RunState.FINALIZING)
-            self.sequence.end(self.latch.outcome or Outcome.COMPLETED, self.latch.cause)
+            outcome, cause = self.latch.outcome or Outcome.COMPLETED, self.latch.cause
+            limit_s = _SEAL_WAITS * settings.seal_deadline_s
+            within(limit_s, "seal", self.name, lambda: self.sequence.end(outcome, cause))
             sealed = True
             self.conductor.move(RunState.SEALED)
         except (GaplessError, OSError) as problem:

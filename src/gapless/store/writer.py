@@ -34,7 +34,7 @@ from gapless.store.declaration import TopicDeclaration
 from gapless.store.durability import Durability
 from gapless.store.frame import Kind
 from gapless.store.handover import Block, Command, HandOver, OverflowPolicy
-from gapless.store.health import HealthLog
+from gapless.store.health import HEALTH_INDEX, HealthLog
 from gapless.store.lane import BlocksWaiting, GeneralLane, PackedLane, rows_to_batch
 from gapless.store.layout import CUTS, SEGMENT_BYTES, Bundle, Cuts
 from gapless.store.packing import Layout
@@ -267,7 +267,8 @@ class BundleWriter:
 
     def progress(self) -> Progress:
         """Return how far the disk is behind, without waiting for it."""
-        states = list(self.topics.values())
+        # the writer's own figures are synced with the rows that follow them, and nobody waits for them
+        states = [state for index, state in list(self.topics.items()) if index != HEALTH_INDEX]
         pending = sum(lane.pending_bytes for lane in list(self._lanes))
         room = self.durability.max_unsynced_bytes - self.hand_over.unsynced_bytes - pending
         waiting = sum(state.offered_rows - state.durable_seq for state in states)
