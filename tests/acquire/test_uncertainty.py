@@ -21,8 +21,8 @@ DRAWS = 200_000
 MONTE_CARLO = 5 / math.sqrt(2 * DRAWS)
 
 
-@register_derived("heat_flow")
-def _heat_flow(flow: float, hot: float, cold: float) -> float:
+@register_derived("carried_heat")
+def _carried_heat(flow: float, hot: float, cold: float) -> float:
     return 4186.0 * flow * (hot - cold)
 
 
@@ -77,7 +77,7 @@ def test_sources_add_in_quadrature() -> None:
         ("difference", [10.0, 4.0], [0.3, 0.4]),
         ("sum", [1.0, 2.0, 3.0], [0.1, 0.2, 0.3]),
         ("mean", [1.0, 2.0, 3.0], [0.1, 0.2, 0.3]),
-        ("heat_flow", [0.2, 80.0, 60.0], [0.0002, 0.05, 0.05]),
+        ("carried_heat", [0.2, 80.0, 60.0], [0.0002, 0.05, 0.05]),
     ],
 )
 @pytest.mark.parametrize("correlation", [0.0, 0.6, -0.3])
@@ -97,7 +97,7 @@ def test_a_derived_value_combines_its_inputs(
 
 def test_arrays_combine_as_numbers_do() -> None:
     """Partials and sums of a block are those of its rows."""
-    for function, inputs in (("ratio", 2), ("difference", 2), ("sum", 3), ("mean", 3), ("heat_flow", 3)):
+    for function, inputs in (("ratio", 2), ("difference", 2), ("sum", 3), ("mean", 3), ("carried_heat", 3)):
         derived = DerivedFunction(DERIVED.find(function), inputs, factor=2.0)
         rows = np.random.default_rng(5).uniform(1, 9, (50, inputs))
         columns = [rows[:, n] for n in range(inputs)]

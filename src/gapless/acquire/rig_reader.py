@@ -35,7 +35,7 @@ class RigReader:
         self._list = ProblemList()
         self.problems = self._list.problems
         self._devices = RigDevices(self._list)
-        self._tables = {key: self._filled(value, (key,)) for key, value in tables.items()}
+        self._tables: dict[str, Any] = self._filled(tables, ())
 
     def read(self) -> Rig | None:
         """Return the rig, or None when anything refuses it."""
@@ -76,7 +76,10 @@ class RigReader:
         What a rig's JSON could not hold is said here, wherever it stands.
         """
         if isinstance(value, Mapping):
-            return {key: self._filled(inner, (*path, key)) for key, inner in value.items()}
+            for key in value:
+                if not isinstance(key, str):
+                    self._list.spoil("R002", "a key is text", *path, str(key))
+            return {str(key): self._filled(inner, (*path, str(key))) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self._filled(inner, (*path, n)) for n, inner in enumerate(value)]
         if isinstance(value, date | time):

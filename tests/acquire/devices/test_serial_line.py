@@ -277,12 +277,13 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("fault", "words", "found"),
         [
-            ("silent", "no reply within", "nothing"),
-            ("garbage", "no ASCII", "b'"),
-            ("half", "the connection broke", "b'A +"),
+            ("silent", "no reply within", ("nothing",)),
+            ("garbage", "no ASCII", ("b'",)),
+            # a connection that is reset may take with it what had arrived and was not read yet
+            ("half", "the connection broke", ("b'A +", "nothing")),
         ],
     )
-    def test_no_whole_reply_is_a_fault(self, fault: str, words: str, found: str) -> None:
+    def test_no_whole_reply_is_a_fault(self, fault: str, words: str, found: tuple[str, ...]) -> None:
         """Silence, noise and half a line say what was heard, and the next read is right again."""
         with LineSimulator(AlicatModel(), terminator="\r") as simulator:
 
