@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
+import random
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +285,46 @@ def test_a_rig_without_devices_is_refused() -> None:
     """There is nothing to record."""
     with pytest.raises(RigProblems, match=r"at least one table \[devices.NAME\]"):
         Rig.of({"name": "empty"})
+
+
+#: What a person, a template or a program may leave where something else belongs.
+JUNK: list[Any] = [
+    None, 3, -1, 0, True, 1.5, float("nan"), 2**70, "", "x", ":", "_a", "a/b", "${NO}", "${A:-3}", "\x00", "\ud800",
+    "ü" * 300, b"x", date(2020, 1, 1), [], {}, [1], [[]], [{}], {"x": 1}, {"": {}}, {3: 4}, (1, 2),
+]  # fmt: skip
+
+
+def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the place of everything inside a value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*place, key)
+        yield from places_in(inner, (*place, key))
+
+
+def spoil(tables: Any, dice: random.Random) -> None:
+    """Put junk, or another part of the tables, somewhere into them."""
+    place = dice.choice(list(places_in(tables)))
+    holder, other = tables, tables
+    for key in place[:-1]:
+        holder = holder[key]
+    for key in dice.choice(list(places_in(tables))):
+        other = other[key]
+    holder[place[-1]] = copy.deepcopy(other if dice.random() < 0.3 else dice.choice(JUNK))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_anything_is_a_rig_or_a_list_of_problems(seed: int) -> None:
+    """No tables of any shape end in another error, and a rig that is made can be sealed as JSON."""
+    dice = random.Random(seed)
+    for _ in range(25):
+        tables = tomllib.loads(GOOD)
+        for _ in range(dice.randint(1, 3)):
+            spoil(tables, dice)
+        try:
+            json.dumps(Rig.of(tables, environ={}).snapshot(), allow_nan=False)
+        except RigProblems as refusal:
+            json.dumps([problem.to_json() for problem in refusal.problems])
 
 
 # -- many things wrong at once -----------------------------------------------------------------
