@@ -233,6 +233,7 @@ DEFECTS = [
     pytest.param('"room_t"]', '"oven_sp"]', "R005", "[[channels]] 3", id="input"),
     pytest.param('command = "set", arg', 'command = "off", arg', "R003", "safe_state", id="command"),
     pytest.param('field = "sp", value', 'feild = "sp", value', "R003", "safe_state", id="argument"),
+    pytest.param('field = "sp", value', 'field = "ps", value', "R003", "safe_state", id="argument-value"),
     pytest.param('device = "oven"\ncommand', 'device = "ovn"\ncommand', "R003", '"ovn"', id="device-of-setpoint"),
     pytest.param('command = "set"\n', 'command = "heat"\n', "R003", '"heat"', id="command-of-setpoint"),
     pytest.param('arguments = { field = "sp" }', "", "R003", "[setpoints.oven]", id="argument-of-setpoint"),

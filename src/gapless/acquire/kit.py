@@ -85,6 +85,10 @@ class Device(ABC):
         """Return the device's commands by name: coroutines whose parameters are the arguments."""
         return {}
 
+    def check_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Raise UsageError for arguments that the device would refuse in any state; nothing is sent."""
+        del command, arguments
+
     async def facts(self) -> dict[str, Any]:
         """Return what the device says of itself, as JSON values."""
         return {}

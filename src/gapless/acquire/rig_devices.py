@@ -13,7 +13,7 @@ from gapless.acquire.problem_list import ProblemList, did_you_mean
 from gapless.acquire.pushed import PushedDevice
 from gapless.acquire.registry import adapter_class, adapter_names
 from gapless.acquire.rig import DeviceEntry
-from gapless.errors import GaplessError, NotFound, ResourceConflict
+from gapless.errors import GaplessError, NotFound, ResourceConflict, UsageError
 from gapless.model.names import check_topic_name, fold
 
 _TOPIC_ROOTS = ("device", "channels", "recalibrated")  # a camera's topic is its name
@@ -108,26 +108,40 @@ class RigDevices:
             words = f"the device is silent for {1 / rate_hz:g} s between two readings"
             self.problems.say("R005", words, "devices", name, "silence_deadline_s")
         for n, step in enumerate(config.safe_state.program if config.safe_state is not None else ()):
-            self.check_command(
-                name, step.command, step.arguments, "devices", name, "safe_state", "program", n
-            )
+            path = "devices", name, "safe_state", "program", n
+            if self.knows(name, step.command, step.arguments, *path):
+                self.takes(name, step.command, step.arguments, *path)
 
-    def check_command(self, name: str, command: str, arguments: Mapping[str, Any], *path: str | int) -> None:
-        """Say whether a device knows a command, and the command its arguments' names."""
+    def takes(self, name: str, command: str, arguments: Mapping[str, Any], *path: str | int) -> bool:
+        """Tell whether a device would take a known command with these arguments; say it if not."""
+        adapter: Any = self.adapters[name]
+        check: Callable[[str, Mapping[str, Any]], None] | None = getattr(adapter, "check_arguments", None)
+        if check is not None:
+            try:
+                check(command, arguments)
+            except UsageError as error:
+                self.problems.say_error("R003", error, *path, "arguments")
+                return False
+        return True
+
+    def knows(self, name: str, command: str, arguments: Mapping[str, Any], *path: str | int) -> bool:
+        """Tell whether a device knows a command, and the command its arguments' names; say it if not."""
         adapter: Any = self.adapters[name]
         offered: Callable[[], Mapping[str, Callable[..., Any]]] | None = getattr(adapter, "handlers", None)
         if offered is None:  # made without the kit, it tells nobody what it obeys before it is asked to
-            return
+            return True
         handlers = offered()
         if command not in handlers:
             known = ", ".join(sorted(handlers)) or "none"
             words = f"{name} knows no command {command!r}; it knows: {known}"
             self.problems.say("R003", words, *path, "command")
-            return
+            return False
         try:
             inspect.signature(handlers[command]).bind(**arguments)
         except TypeError as error:
             self.problems.say("R003", f"{name}, {command}: {error}", *path, "arguments")
+            return False
+        return True
 
     # -- between devices -----------------------------------------------------------------------
 

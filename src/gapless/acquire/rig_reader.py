@@ -146,11 +146,20 @@ class RigReader:
             self._list.say("R003", f"there is no device {spec.device!r}", *path, "device")
         if spec.device not in devices.adapters:
             return
-        arguments = {**spec.arguments, spec.value_argument: 0.0}
-        devices.check_command(spec.device, spec.command, arguments, *path)
+        self._check_limits(spec, *path)
         if devices.entries[spec.device].config.safe_state is None:
             words = f"{spec.device} has no safe_state: whatever ends a run, it stays as it was set"
             self._list.say("R010", words, *path, "device", severity="warning")
+
+    def _check_limits(self, spec: SetpointSpec, *path: str | int) -> None:
+        """Say what the device would refuse of the command, at either limit."""
+        devices, arguments = self._devices, {**spec.arguments, spec.value_argument: 0.0}
+        if not devices.knows(spec.device, spec.command, arguments, *path):
+            return
+        for limit in (spec.low, spec.high):
+            arguments[spec.value_argument] = limit
+            if limit is not None and not devices.takes(spec.device, spec.command, arguments, *path):
+                return
 
     def _analyzers(self, given: Any) -> tuple[str, ...]:
         if not isinstance(given, list) or not all(isinstance(item, str) for item in given):

@@ -33,6 +33,8 @@ def run_rig(args: argparse.Namespace) -> int:
     if args.rate is not None:
         raise UsageError("--rate belongs to host; a rig sets the rate of each device", found=args.source)
     rig = load_rig(Path(args.source))
+    for warning in rig.warnings:
+        output.note(str(warning))
     runs = _runs(args, rig)
     root = options.store_root(args)
     if args.dry_run:

@@ -15,7 +15,7 @@ from gapless.acquire.clock import HostClock
 from gapless.acquire.command import CommandStatus
 from gapless.acquire.devices.modbus import ModbusConfig, ModbusDevice
 from gapless.acquire.emission import DeviceEvent, Emission, SourceRecord
-from gapless.errors import DeviceFault, DeviceUnreachable, ResourceConflict
+from gapless.errors import DeviceFault, DeviceUnreachable, ResourceConflict, UsageError
 from gapless.testing.adapter_contract import AdapterContract, Question, order
 from gapless.testing.modbus_server import ModbusServer
 
@@ -259,7 +259,10 @@ class TestWriting:
         async def use(device: Any) -> Any:
             return await device.command(order("write", **arguments))
 
-        result = with_device(ModbusDevice("m", config(server, points=points)), use)
+        device = ModbusDevice("m", config(server, points=points))
+        with pytest.raises(UsageError, match=words):
+            device.check_arguments("write", arguments)
+        result = with_device(device, use)
         assert result.status is CommandStatus.REFUSED
         assert words in result.message
         assert not [entry for entry in server.served if entry.is_write]

@@ -17,7 +17,7 @@ from gapless.acquire.clock import HostClock
 from gapless.acquire.command import CommandStatus
 from gapless.acquire.devices.serial_line import LineConfig, LineDevice
 from gapless.acquire.emission import DeviceEvent, Emission, GapReport, SourceRecord
-from gapless.errors import DeviceFault, DeviceUnreachable
+from gapless.errors import DeviceFault, DeviceUnreachable, UsageError
 from gapless.testing.adapter_contract import AdapterContract, Question, order
 from gapless.testing.line_models import AlicatModel, SartoriusModel, ScpiModel
 from gapless.testing.line_simulator import LineSimulator
@@ -375,6 +375,8 @@ class TestFaults:
         """Nothing is sent."""
         with LineSimulator(AlicatModel(), terminator="\r") as simulator:
             device = LineDevice("a", over_tcp(simulator, "alicat"))
+            with pytest.raises(UsageError, match="value"):
+                device.check_arguments("setpoint", {"value": value})
             result = with_device(device, lambda d: d.command(order("setpoint", value=value)))
             assert result.status is CommandStatus.REFUSED
             assert {exchange.heard for exchange in simulator.served} == {"A"}

@@ -136,6 +136,10 @@ class AskedLine(LinkedDevice):
         """Return the table's commands."""
         return {name: partial(self._obey, order) for name, order in self.table.commands.items()}
 
+    def check_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Raise UsageError for arguments that the table's command does not take."""
+        self.table.commands[command].check(arguments)
+
     async def _obey(self, order: LineCommand, /, **arguments: Any) -> Any:
         values = order.check(arguments)
         data = render(order.send, self.table.terminator, {**self.parameters, **values})

@@ -17,7 +17,6 @@ from gapless.acquire.kit import PolledDevice
 class HostConfig(PolledConfig):
     """``folder``: whose disk ``disk_free`` tells of; the temporary folder's if left out."""
 
-    rate_hz: float = 1.0
     folder: Path | None = None
 
 

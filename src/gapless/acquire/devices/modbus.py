@@ -145,6 +145,12 @@ class ModbusDevice(LinkedDevice):
         """Return what the device obeys."""
         return {"write": self._write, "read": self._read_point}
 
+    def check_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Raise UsageError for a point that is not there, or does not take the value."""
+        place = self._point(arguments["point"])
+        if command == "write":
+            place.encode(arguments["value"])
+
     def _point(self, name: str) -> Point:
         if name not in self.points:
             raise UsageError(f"no point is called {name!r}", expected=", ".join(self.points))

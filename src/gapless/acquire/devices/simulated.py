@@ -122,10 +122,14 @@ class SimulatedDevice(Device):
             await asyncio.Event().wait()
         return await super().transact(obey)
 
+    def check_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Raise UsageError for a field that is not there."""
+        names = [item.name for item in self.config.fields]
+        if command == "set" and arguments["field"] not in names:
+            raise UsageError(f"{self.name} has no field {arguments['field']!r}; it has: {', '.join(names)}")
+
     async def _set(self, field: str, value: float) -> float:
-        if field not in self._generators:
-            known = ", ".join(item.name for item in self.config.fields)
-            raise UsageError(f"{self.name} has no field {field!r}; it has: {known}")
+        self.check_arguments("set", {"field": field})
         self._generators[field] = Constant(value=value).generator("")
         return float(value)
 
