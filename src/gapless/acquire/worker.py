@@ -174,8 +174,10 @@ class Worker:
     async def _close_all(self) -> None:
         if self._inflight:
             await asyncio.wait(set(self._inflight), timeout=_STOP_GRACE_S / 2)
-        for adapter in self.adapters.values():
-            await adapter.close()
+        closing = (adapter.close() for adapter in self.adapters.values())
+        for outcome in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(outcome, BaseException):  # the others are closed all the same
+                raise outcome
 
     def _end_thread(self) -> None:
         loop, thread = self._loop, self._thread

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 av = pytest.importorskip("av")
 
@@ -308,6 +309,13 @@ def test_a_killed_run_leaves_a_video(tmp_path: Path, client: Client) -> None:
     client.sequence_handler("x").topic("cam").write_video(tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == len(stamps)
+
+
+@pytest.mark.parametrize("read_timeout_s", [0, -1, 121, float("inf"), float("nan")])
+def test_a_wait_without_bound_is_refused(read_timeout_s: float) -> None:
+    """A picture is waited for at most two minutes, and at least for some time."""
+    with pytest.raises(ValidationError, match="read_timeout_s"):
+        CameraConfig(adapter="camera", url="x", read_timeout_s=read_timeout_s)
 
 
 def test_numbers_survive_the_codec() -> None:

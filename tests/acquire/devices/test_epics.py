@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from gapless.acquire.adapter import Adapter
 from gapless.acquire.command import CommandStatus
 from gapless.acquire.devices.epics import EpicsConfig, EpicsDevice, PvField
 from gapless.acquire.emission import ChannelSample, GapReport, SampleStatus, SourceRecord
+from gapless.errors import DeviceFault
 from gapless.testing.adapter_contract import AdapterContract, Observed, Question, order
 
 _WAIT_S = 30.0
@@ -281,6 +283,43 @@ def test_a_defect_ends_the_stream(ioc: Ioc) -> None:
         await opened.stop()
 
     waits.run(scenario)
+
+
+def test_connections_that_do_not_end_are_left_after_a_deadline(
+    ioc: Ioc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds a thread of the library up fails the closing with a typed error; nothing waits for ever."""
+    monkeypatch.setattr("gapless.acquire.devices.epics_client._HANG_UP_S", 0.2)
+    entered, released = threading.Event(), threading.Event()
+
+    class Stuck(EpicsDevice):
+        """Keeps the library's thread at the first change."""
+
+        def deliver(self, values: Sequence[Any], timestamp_ns: int | None = None) -> bool:
+            """Wait to be released."""
+            entered.set()
+            return released.wait(_WAIT_S) and super().deliver(values, timestamp_ns)
+
+    adapter = Stuck("e", device().config)
+    waits = Bench(adapter)
+
+    async def scenario(opened: Adapter) -> None:
+        await opened.open()
+        observed = await waits.begin(opened)
+        assert await asyncio.to_thread(entered.wait, _WAIT_S)
+        try:
+            with pytest.raises(DeviceFault, match="do not end"):
+                await opened.close()
+        finally:
+            released.set()
+        await waits.end(observed)
+        await waits.until(lambda: "e-hang-up" not in _threads(), "the end of the threads")
+
+    waits.run(scenario)
+
+
+def _threads() -> str:
+    return " ".join(thread.name for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy.typing as npt
-from pydantic import Field
 
 from gapless.acquire.adapter import DeviceField, FrameSink, RunFiles
+from gapless.acquire.devices.camera_config import FRAME_FIELDS, CameraConfig
 from gapless.acquire.devices.capture import Capture
 from gapless.acquire.devices.frame_losses import FrameLosses
-from gapless.acquire.devices.video_source import SourceConfig, SourcePicture, VideoSource, opened, pixels_of
+from gapless.acquire.devices.video_source import SourcePicture, VideoSource, opened, pixels_of
 from gapless.acquire.emission import Emission, FrameReceipt
 from gapless.acquire.kit import Device
 from gapless.errors import DeviceFault, UsageError, ValueRefused
@@ -25,23 +25,6 @@ from gapless.errors import DeviceFault, UsageError, ValueRefused
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LEAVE_S = 2.0
 _NS = 10**9
-
-FRAME_FIELDS = (
-    DeviceField("pts_ns", "int64", "ns", "the picture's time by the source's own clock, where it tells"),
-    DeviceField("corrupt", "uint8", None, "1 if the picture's bytes came damaged, else 0"),
-)
-
-
-class CameraConfig(SourceConfig):
-    """A camera. ``media``: mp4 (H.264, nearly what came; even width and height) or png (exactly what came).
-
-    ``rate_hz``: pictures a second. ``fixed_rate``: the source's own times are exactly that far apart, so
-    that a hole in them is a gap with its count.
-    """
-
-    media: Literal["mp4", "png"] = "mp4"
-    rate_hz: float = Field(default=30.0, gt=0, le=10_000)
-    fixed_rate: bool = False
 
 
 class CameraDevice(Device):

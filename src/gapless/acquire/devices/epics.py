@@ -2,66 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, ClassVar
 
-import caproto  # type: ignore[import-untyped]
-from caproto.threading.client import Context, SharedBroadcaster  # type: ignore[import-untyped]
-from pydantic import Field, model_validator
+from caproto.threading.client import Context  # type: ignore[import-untyped]
 
 from gapless.acquire.adapter import DeviceField, StartContext
-from gapless.acquire.device_config import DeviceConfig, Strict
+from gapless.acquire.devices import epics_variable
+from gapless.acquire.devices.epics_client import all_found, hang_up, new_client
+from gapless.acquire.devices.epics_config import EpicsConfig, PvField
+from gapless.acquire.devices.epics_value import ioc_ns, value_of
 from gapless.acquire.devices.outage import Outage
-from gapless.acquire.devices.typed_value import ScalarType, typed
 from gapless.acquire.emission import ABSENT, Emission
 from gapless.acquire.kit import Handler
 from gapless.acquire.pushed import PushedDevice
-from gapless.errors import DeviceFault, DeviceUnreachable, UsageError, ValueRefused
+from gapless.errors import DeviceFault, UsageError, ValueRefused
 
-_POLL_S = 0.01
-_EPICS_EPOCH_S = 631_152_000  # 1990-01-01 in seconds since 1970
 _INVALID = 3
 _COLUMNS = 4
-
-
-class PvField(Strict):
-    """One process variable. ``length``: of a waveform; None: one value.
-
-    ``dtype`` string takes an enumeration's word, and an array of characters as text.
-    """
-
-    name: str = Field(min_length=1)
-    pv: str = Field(min_length=1, max_length=500)
-    dtype: ScalarType = "float64"
-    length: int | None = Field(default=None, ge=1)
-    unit: str | None = None
-    description: str = ""
-
-
-class EpicsConfig(DeviceConfig):
-    """Process variables, searched where the environment says (EPICS_CA_ADDR_LIST and the rest).
-
-    Best those of one server: while one of them is away, the device is. ``expected_rate_hz``: changes a
-    second, all variables together.
-    """
-
-    expected_rate_hz: float = Field(default=10.0, gt=0, le=100_000)
-    pvs: tuple[PvField, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        columns = [name for pv in self.pvs for name in (pv.name, *_beside(pv.name))]
-        for what, names in (("columns", columns), ("variables", [pv.pv for pv in self.pvs])):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"two {what} are called {', '.join(twice)}")
-        return self
-
-
-def _beside(name: str) -> tuple[str, str, str]:
-    return f"{name}_ioc_ns", f"{name}_severity", f"{name}_status"
 
 
 class EpicsDevice(PushedDevice):
@@ -78,6 +37,7 @@ class EpicsDevice(PushedDevice):
         super().__init__(name, config)
         self._client: Context | None = None
         self._pvs: dict[str, Any] = {}
+        self._fields = {pv.name: pv for pv in config.pvs}
         self._place_of = {pv.pv: n for n, pv in enumerate(config.pvs)}
         self._gate = threading.Lock()  # what the library's threads touch: all below
         self._is_sampling = False
@@ -98,38 +58,18 @@ class EpicsDevice(PushedDevice):
 
     def fields(self) -> Sequence[DeviceField]:
         """Return four columns for each variable."""
-        columns = []
-        for pv in self.config.pvs:
-            shape = () if pv.length is None else (pv.length,)
-            ioc_ns, severity, status = _beside(pv.name)
-            columns += [
-                DeviceField(pv.name, pv.dtype, pv.unit, pv.description or pv.pv, shape),
-                DeviceField(ioc_ns, "int64", "ns", f"UTC at which the server stamped {pv.name}"),
-                DeviceField(
-                    severity, "uint8", None, f"alarm of {pv.name}: 0 none, 1 minor, 2 major, 3 invalid"
-                ),
-                DeviceField(status, "uint8", None, f"alarm status of {pv.name}, as in EPICS' alarm.h"),
-            ]
-        return columns
+        return [column for pv in self.config.pvs for column in pv.columns()]
 
     # -- the connection ------------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Find every variable."""
         self._away = set(self._place_of)
-        client = self._client = Context(SharedBroadcaster(), timeout=self.config.read_timeout_s)
-        deadline_s = time.monotonic() + 0.9 * self.config.open_timeout_s
+        client = self._client = new_client(self.config.read_timeout_s)
         try:
             found = client.get_pvs(*self._place_of, connection_state_callback=self._state_changed)
             self._pvs = {pv.name: variable for pv, variable in zip(self.config.pvs, found, strict=True)}
-            while self._away:
-                if time.monotonic() > deadline_s:
-                    raise DeviceUnreachable(
-                        f"no server has every variable of {self.name!r}",
-                        found=f"no answer for {', '.join(sorted(self._away))}",
-                        next_step="check the names, and EPICS_CA_ADDR_LIST in the environment",
-                    )
-                await asyncio.sleep(_POLL_S)
+            await all_found(self.name, self._away, 0.9 * self.config.open_timeout_s)
         except BaseException:
             await self.disconnect()
             raise
@@ -139,7 +79,7 @@ class EpicsDevice(PushedDevice):
         client, self._client = self._client, None
         self._pvs = {}
         if client is not None:
-            await asyncio.to_thread(_hang_up, client)
+            await hang_up(self.name, client)
 
     def _state_changed(self, variable: Any, state: str) -> None:
         """Take a change of a variable's connection; called on the library's threads."""
@@ -167,8 +107,8 @@ class EpicsDevice(PushedDevice):
             self._defect = None
             self._is_sampling = True
             self._outage.run_began()
-        for pv in self.config.pvs:
-            self._monitor(pv).add_callback(self._changed)
+        for monitor in self._monitors():
+            monitor.add_callback(self._changed)
 
     async def stop(self) -> None:
         """Take no more changes, and ask for no more."""
@@ -178,16 +118,11 @@ class EpicsDevice(PushedDevice):
                 self._outage.run_ends()
         await super().stop()
         if was_sampling and self._client is not None:
-            for pv in self.config.pvs:
-                self._monitor(pv).clear()
+            for monitor in self._monitors():
+                monitor.clear()
 
-    def _monitor(self, pv: PvField) -> Any:
-        variable = self._pvs[pv.name]
-        is_text = (
-            variable.channel is not None and variable.channel.native_data_type is caproto.ChannelType.CHAR
-        )
-        kind = caproto.ChannelType.TIME_STRING if pv.dtype == "string" and not is_text else "time"
-        return variable.subscribe(data_type=kind)
+    def _monitors(self) -> list[Any]:
+        return [epics_variable.monitor_of(self._pvs[pv.name], pv) for pv in self.config.pvs]
 
     async def stream(self) -> AsyncIterator[Emission]:
         """Yield what is delivered until stopped; raise the defect that ended it."""
@@ -222,16 +157,14 @@ class EpicsDevice(PushedDevice):
 
     def _columns(self, pv: PvField, response: Any) -> tuple[Any, int, int, int]:
         said = response.metadata
-        stamp = said.stamp
-        ioc_ns = (stamp.secondsSinceEpoch + _EPICS_EPOCH_S) * 10**9 + stamp.nanoSeconds
         value = None
         if said.severity < _INVALID:
             try:
-                value = _value(pv, response)
+                value = value_of(pv, response)
                 self._refusing.discard(pv.name)
             except ValueRefused as error:
                 self._tell_refusal(pv, error)
-        return value, ioc_ns, int(said.severity), int(said.status)
+        return value, ioc_ns(response), int(said.severity), int(said.status)
 
     def _tell_refusal(self, pv: PvField, error: ValueRefused) -> None:
         if pv.name not in self._refusing:
@@ -246,103 +179,22 @@ class EpicsDevice(PushedDevice):
         return {"read": self._read, "put": self._write}
 
     def _variable(self, pv: str) -> Any:
-        if all(known.name != pv for known in self.config.pvs):
-            raise UsageError(
-                "no such variable", found=pv, expected=", ".join(p.name for p in self.config.pvs)
-            )
+        if pv not in self._fields:
+            raise UsageError("no such variable", found=pv, expected=", ".join(self._fields))
         variable = self._pvs.get(pv)
         if variable is None or not variable.connected:
             raise DeviceFault(f"variable {pv!r} of {self.name!r} is not connected")
         return variable
 
     async def _read(self, pv: str) -> Any:
-        variable = self._variable(pv)
-        field = next(field for field in self.config.pvs if field.name == pv)
-        kind = self._monitor(field).data_type
-        return _value(
-            field, await _answer(lambda call: variable.read(wait=False, callback=call, data_type=kind))
-        )
+        return await epics_variable.read(self._variable(pv), self._fields[pv])
 
     async def _write(self, pv: str, value: Any) -> None:
-        variable = self._variable(pv)
-        data = value if isinstance(value, list) else [value]
-        is_word = isinstance(value, str) and _native(variable) is caproto.ChannelType.ENUM
-        kind = caproto.ChannelType.STRING if is_word else None  # the server knows an enumeration's words
-        await _answer(
-            lambda call: variable.write(data, wait=False, callback=call, notify=True, data_type=kind)
-        )
+        await epics_variable.write(self._variable(pv), value)
 
     async def facts(self) -> dict[str, Any]:
         """Return where each variable was found, and its native type and length."""
-        found = {}
-        for name, variable in self._pvs.items():
-            channel = self._variable(name).channel
-            host, port = variable.circuit_manager.circuit.address
-            kind = channel.native_data_type.name
-            found[name] = {"pv": variable.name, "server": f"{host}:{port}", "type": kind}
-            found[name]["length"] = channel.native_data_count
-        return {"pvs": found}
-
-
-def _native(variable: Any) -> caproto.ChannelType | None:
-    """Return the server's own type of a variable, None while nobody knows it."""
-    channel = variable.channel
-    return None if channel is None else channel.native_data_type
-
-
-async def _answer(ask: Callable[[Callable[[Any], None]], None]) -> Any:
-    """Ask a server and return its answer; the caller bounds the wait."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Any] = loop.create_future()
-
-    def settle(response: Any) -> None:
-        if not answer.done():
-            answer.set_result(response)
-
-    def called(response: Any) -> None:
-        loop.call_soon_threadsafe(settle, response)
-
-    try:
-        ask(called)
-    except (ValueError, TypeError) as error:
-        raise UsageError("the variable does not take such a value", found=str(error)) from error
-    except caproto.CaprotoError as error:
-        raise DeviceFault("the server was not asked", found=f"{type(error).__name__}: {error}") from error
-    response = await answer
-    status = response.status
-    if not status.success:
-        raise DeviceFault("the server said no", found=f"{status.name}: {status.description}")
-    return response
-
-
-def _value(pv: PvField, response: Any) -> Any:
-    """Return a response's value as the column has it; raise ValueRefused for what it is not."""
-    data = response.data
-    if pv.dtype == "string" and pv.length is None:
-        if hasattr(data, "tobytes"):
-            return data.tobytes().split(b"\0", 1)[0].decode("utf-8", "replace")
-        return _text(data[0]) if len(data) else ""
-    values = [typed(item, pv.dtype) for item in (map(_text, data) if pv.dtype == "string" else data.tolist())]
-    if pv.length is None and len(values) == 1:
-        return values[0]
-    if pv.length is None or len(values) != pv.length:
-        raise ValueRefused(
-            f"variable {pv.name!r} has another length", found=len(values), expected=pv.length or 1
-        )
-    return values
-
-
-def _text(item: Any) -> str:
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
-
-
-def _hang_up(client: Context) -> None:
-    """End a client's connections and threads, and the broadcaster that is its own."""
-    broadcaster = client.broadcaster
-    client.disconnect(wait=True)
-    broadcaster.disconnect(wait=True)
-    for selecting in (client.selector, broadcaster.selector):
-        selecting.selector.close()  # the library leaves it open
+        return {"pvs": {name: epics_variable.facts_of(self._variable(name)) for name in self._pvs}}
 
 
 __all__ = ["EpicsConfig", "EpicsDevice", "PvField"]

@@ -2,74 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import aiomqtt
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from pydantic import Field, model_validator
 
 from gapless.acquire.adapter import DeviceField
-from gapless.acquire.device_config import DeviceConfig
+from gapless.acquire.devices.mqtt_client import connect, hang_up
+from gapless.acquire.devices.mqtt_config import MESSAGE_FIELDS, MqttConfig
 from gapless.acquire.devices.mqtt_payload import Subscription
 from gapless.acquire.devices.session import SessionDevice
 from gapless.acquire.emission import ABSENT
 from gapless.acquire.kit import Handler
-from gapless.errors import DeviceFault, DeviceUnreachable, UsageError, ValueRefused
+from gapless.errors import DeviceFault, UsageError, ValueRefused
 
 _KEEPALIVE_TIMEOUT = 0x8D
-_HANG_UP_S = 0.5
 _TOPICS_REMEMBERED = 4096
-
-#: The columns of every record, before those of the subscriptions.
-MESSAGE_FIELDS = (
-    DeviceField("topic", "string", None, "the message's topic"),
-    DeviceField("retained", "bool", None, "whether the broker kept the message from before the subscription"),
-    DeviceField("qos", "uint8", None, "quality of service of the delivery"),
-    DeviceField("refused_payload", "binary", None, "the payload, where it is not what the subscription says"),
-)
-
-
-class MqttConfig(DeviceConfig):
-    """A broker and what to take from it.
-
-    ``client_id``: fixed, the broker keeps a session across programs; None: a new one for each program.
-    ``session_expiry_s``: how long the broker holds messages of quality 1 and 2 for a device that is away
-    (protocol 5; with 3.1.1 the broker decides). ``keepalive_s``: a broker that is silent for twice as long
-    is away. ``expected_rate_hz``: messages a second, all topics together.
-    """
-
-    host: str
-    port: int = Field(default=1883, gt=0, lt=65_536)
-    protocol: Literal["5", "3.1.1"] = "5"
-    client_id: str | None = Field(default=None, min_length=1)
-    username: str | None = None
-    password: str | None = None
-    tls: bool = False
-    ca_file: str | None = None
-    keepalive_s: int = Field(default=10, ge=1, le=3600)
-    session_expiry_s: int = Field(default=3600, ge=0, le=7 * 86_400)
-    expected_rate_hz: float = Field(default=10.0, gt=0, le=100_000)
-    subscriptions: tuple[Subscription, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> MqttConfig:
-        taken = [field.name for field in MESSAGE_FIELDS]
-        names = taken + [field.name for sub in self.subscriptions for field in sub.fields]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two fields are called {', '.join(twice)}; {', '.join(taken)} are always there")
-        if self.password is not None and self.username is None:
-            raise ValueError("a password needs a username")
-        if self.ca_file is not None and not self.tls:
-            raise ValueError("ca_file is used with tls = true only")
-        return self
 
 
 class MqttDevice(SessionDevice):
@@ -112,45 +65,7 @@ class MqttDevice(SessionDevice):
 
     async def join(self) -> None:
         """Connect to the broker, which still has the session if it was away for a short time only."""
-        client = self._new_client()
-        entering = asyncio.ensure_future(client.__aenter__())
-        try:
-            await asyncio.shield(entering)
-        except aiomqtt.MqttError as error:
-            await _hang_up(client)
-            raise DeviceUnreachable(
-                f"no session of {self.name!r} with the broker",
-                found=str(error),
-                expected=f"a broker at {self.config.host}:{self.config.port}",
-            ) from error
-        except asyncio.CancelledError:
-            await asyncio.wait({entering}, timeout=self.config.open_timeout_s)  # a thread connects: it ends
-            await _hang_up(client)
-            raise
-        self._client = client
-
-    def _new_client(self) -> aiomqtt.Client:
-        config = self.config
-        kept: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
-        if config.protocol == "5":
-            expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            expiry.SessionExpiryInterval = config.session_expiry_s
-            kept = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": expiry}
-        limit_s = 0.4 * config.open_timeout_s  # one for the connection, one for the broker's answer
-        client = aiomqtt.Client(
-            config.host,
-            config.port,
-            username=config.username,
-            password=config.password,
-            identifier=self._client_id,
-            queue_type=_straight_to(self._take),
-            timeout=limit_s,
-            keepalive=config.keepalive_s,
-            tls_params=aiomqtt.TLSParameters(ca_certs=config.ca_file) if config.tls else None,
-            **kept,
-        )
-        client._client.connect_timeout = limit_s
-        return client
+        self._client = await connect(self.name, self.config, self._client_id, self._take)
 
     def _session(self) -> aiomqtt.Client:
         if self._client is None or not self.is_joined:
@@ -205,7 +120,7 @@ class MqttDevice(SessionDevice):
         """Disconnect."""
         client, self._client = self._client, None
         if client is not None:
-            await _hang_up(client)
+            await hang_up(client)
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -269,29 +184,6 @@ class MqttDevice(SessionDevice):
             "protocol": config.protocol,
             "subscriptions": filters,
         }
-
-
-def _straight_to(take: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
-    """Return a queue that hands messages on as they come: none is left in it when the connection breaks."""
-
-    class Passage(asyncio.Queue[aiomqtt.Message]):
-        """Keeps nothing."""
-
-        def put_nowait(self, item: aiomqtt.Message) -> None:
-            """Hand a message on."""
-            take(item)
-
-    return Passage
-
-
-async def _hang_up(client: aiomqtt.Client) -> None:
-    """Say goodbye if there is anybody, and close the socket in any case."""
-    paho = client._client
-    paho.disconnect()
-    deadline_s = asyncio.get_running_loop().time() + _HANG_UP_S
-    while paho.socket() is not None and asyncio.get_running_loop().time() < deadline_s:
-        await asyncio.sleep(0.005)
-    paho._sock_close()
 
 
 __all__ = ["MqttConfig", "MqttDevice"]

@@ -9,48 +9,16 @@ from contextlib import aclosing
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
-
 from gapless.acquire.adapter import DeviceField, RunFiles
-from gapless.acquire.device_config import DeviceConfig
 from gapless.acquire.devices.camera_program import CameraProgram, PictureLine
 from gapless.acquire.devices.frame_losses import FrameLosses
+from gapless.acquire.devices.own_camera_config import FIELDS, PLACE, OwnCameraConfig
 from gapless.acquire.emission import Emission, FrameReceipt, GapReport
 from gapless.acquire.kit import Device
 from gapless.errors import DeviceFault, DeviceUnreachable
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _NS = 10**9
-_PLACE = "{file}"
-
-FIELDS = (
-    DeviceField("file", "string", None, "the artifact that holds the picture"),
-    DeviceField("frame", "int64", None, "the picture's number in that file, from 0"),
-    DeviceField("device_time_ns", "int64", "ns", "the picture's time by the camera's own clock"),
-)
-
-
-class OwnCameraConfig(DeviceConfig):
-    """A camera program.
-
-    ``command``: the program and its arguments, in which ``{file}`` stands for the path that it writes.
-    ``file_name``: how the file is called in the bundle, behind the camera's name; a program that is started
-    again within a run gets ``-2``, ``-3``… before the ending. ``stop_timeout_s``: how long the program may
-    take to close its file after its input has ended, before it is terminated.
-    """
-
-    command: tuple[str, ...] = Field(min_length=1)
-    file_name: str = Field(default="video.mkv", min_length=1, max_length=100)
-    media_type: str = "video/x-matroska"
-    rate_hz: float = Field(default=30.0, gt=0, le=10_000)
-    stop_timeout_s: float = Field(default=2.0, gt=0, le=3)
-
-    @field_validator("command")
-    @classmethod
-    def _names_the_file(cls, command: tuple[str, ...]) -> tuple[str, ...]:
-        if not any(_PLACE in argument for argument in command):
-            raise ValueError(f"no argument of the command has {_PLACE}, the path that the program writes")
-        return command
 
 
 class OwnCameraDevice(Device):
@@ -156,7 +124,7 @@ class OwnCameraDevice(Device):
     ) -> AsyncGenerator[None, None]:
         """Run the program once and tell what it says; DeviceFault when it dies or nobody can end it."""
         path, words = await asyncio.to_thread(self._announce, files, file_name)
-        command = [argument.replace(_PLACE, str(path)) for argument in self.config.command]
+        command = [argument.replace(PLACE, str(path)) for argument in self.config.command]
         program = self._program = await CameraProgram.start(command, words)
         try:
             if self.stopping:  # it came while the program was being started

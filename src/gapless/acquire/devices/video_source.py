@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import av
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from gapless.acquire.device_config import DeviceConfig
 from gapless.errors import DeviceFault
@@ -39,7 +40,7 @@ class SourceConfig(DeviceConfig):
     password: str | None = None
     paced: bool = False
     live: bool | None = None
-    read_timeout_s: float = 2.0
+    read_timeout_s: float = Field(default=2.0, gt=0, le=120)
 
     @property
     def scheme(self) -> str:
