@@ -13,8 +13,14 @@
     │   ├── MissingExtra           an optional dependency is not installed
     │   ├── ImportRefused          a file that is ambiguous or not readable as data
     │   ├── RigRefused             a rig or method file that cannot run as it is written
-    │   └── ResourceConflict       two devices claim one port, bus or camera
+    │   ├── ResourceConflict       two devices claim one port, bus or camera
+    │   ├── ArgumentRefused        a value that an argument of a feature run cannot have
+    │   ├── MixedTimebaseError     inputs on different clocks, with no rule that joins them
+    │   ├── IdentityRefused        a parameter that has no canonical form
+    │   └── UntrustedArtifact      an artifact that runs code when it is loaded
     ├── NotFound                   no sequence, topic, artifact or file of that name
+    │   ├── LabelsMissing          no labels of that kind
+    │   └── ArtifactMissing        a feature run has no such artifact
     ├── WriteError                 this push or call was refused; what was recorded before is unharmed
     │   ├── ValueRefused           a value of the wrong type, shape or range
     │   ├── RecordTooLarge         one record is larger than the limit
@@ -28,6 +34,11 @@
     │   ├── WriterDied             the writer thread ended with an error
     │   ├── DeadlinePassed         a wait reached its deadline
     │   └── MediaFailed            an encoder failed
+    ├── FeatureFailed              a feature run broke; what it computed is kept
+    │   ├── AllEntriesFailed       not one entry could be computed
+    │   ├── OverlapRefused         rows of neighbours cannot be cut off again
+    │   ├── RunCancelled           a feature run was cancelled
+    │   └── ModelFailed            a training failed
     ├── RunFailed                  an acquisition run broke; what it recorded is sealed or recoverable
     │   ├── DeviceUnreachable      a device did not answer when it was opened
     │   ├── DeviceFault            a device answered wrongly, too late or not at all
@@ -215,12 +226,54 @@ class ResourceConflict(UsageError):
     next_step = "give each device a resource of its own, or end the run that holds it"
 
 
+class ArgumentRefused(UsageError, ValueError):
+    """An argument of a feature run, step or model has a value it cannot have."""
+
+    code = "E111"
+    next_step = "give the argument one of the values that its documentation names"
+
+
+class MixedTimebaseError(UsageError):
+    """A feature reads inputs whose rows have different times, and nothing says how to join them."""
+
+    code = "E112"
+    next_step = 'name a topic as TopicInput(name, align="hold" | "asof" | "interp", tolerance_ns=...)'
+
+
+class IdentityRefused(UsageError, ValueError):
+    """A parameter has no canonical form, so no run could be found again by it."""
+
+    code = "E113"
+    next_step = "use numbers, text, lists, mappings or models of them as parameters"
+
+
+class UntrustedArtifact(UsageError):
+    """An artifact would run code when it is loaded."""
+
+    code = "E114"
+    next_step = "pass trust=True if you made the file, or save the model with skops"
+
+
 class NotFound(GaplessError):
     """There is no sequence, topic, artifact or file of that name."""
 
     code = "E201"
     exit_code = 3
     next_step = "`gapless ls` lists what there is"
+
+
+class LabelsMissing(NotFound):
+    """There are no labels of the kind that a feature or a model needs."""
+
+    code = "E202"
+    next_step = "`gapless label` puts labels on a sequence"
+
+
+class ArtifactMissing(NotFound):
+    """A feature run has no artifact that a later feature needs, or more than one."""
+
+    code = "E203"
+    next_step = "run the step that makes it, or name the file with pattern="
 
 
 class WriteError(GaplessError):
@@ -422,3 +475,39 @@ class FormatUnknown(IntegrityError):
 
     code = "E602"
     next_step = "install a newer gapless"
+
+
+class FeatureFailed(GaplessError):
+    """A feature run broke; what it computed before is kept and not computed again."""
+
+    code = "E800"
+    next_step = "mend the cause and run it again: only what is missing is computed"
+
+
+class AllEntriesFailed(FeatureFailed):
+    """Not one entry of a feature run could be computed."""
+
+    code = "E801"
+    next_step = "read errors.jsonl in the run's folder, mend the feature and run it again"
+
+
+class OverlapRefused(FeatureFailed):
+    """A feature changed the number of rows, so those of the neighbours cannot be cut off again."""
+
+    code = "E802"
+    next_step = "keep the order column in the output, or run the feature without overlap_frames"
+
+
+class RunCancelled(FeatureFailed):
+    """A feature run or a training was cancelled; what it had computed is kept."""
+
+    code = "E803"
+    exit_code = 130
+    next_step = "run it again to compute the rest"
+
+
+class ModelFailed(FeatureFailed):
+    """A training failed; the run is kept as failed with its error."""
+
+    code = "E804"
+    next_step = "read notes in the model run's manifest.json"

@@ -22,9 +22,9 @@ from tests.acquire.small_rig import SmallRig
 import gapless
 from gapless.acquire.conductor import Conductor
 from gapless.acquire.ending import RunResult
-from gapless.acquire.run import Run
+from gapless.acquire.run import Run, run_rig
 from gapless.client.client import Client
-from gapless.errors import NotFound, StateError
+from gapless.errors import NotFound, PreflightFailed, StateError
 from gapless.model.outcome import Outcome
 from gapless.testing.faults import Fault, FaultyPlatform
 from gapless.testing.modbus_server import ModbusServer
@@ -199,9 +199,12 @@ def rows(client: Client, topic: str) -> list[dict[str, Any]]:
 
 RIG = """
 name = "rig"
+{more}
 
 [run]
 saturation_deadline_s = {deadline}
+drain_deadline_s = {drain}
+seal_deadline_s = {seal}
 max_unsynced_bytes = 65536
 
 [devices.heater]
@@ -229,11 +232,14 @@ unit = "1"
 """
 
 
+DEFAULTS = {"deadline": 10, "drain": 30, "seal": 60, "rate": 100, "on_failure": "crash", "more": ""}
+
+
 class Recorder:
     """A recorder of one heater as a user starts it."""
 
     def __init__(self, folder: Path, heater: ModbusServer, store: Path, **settings: Any) -> None:
-        known = {"deadline": 10, "rate": 100, "on_failure": "crash", "port": heater.port} | settings
+        known = DEFAULTS | {"port": heater.port} | settings
         rig = folder / "rig.toml"
         rig.write_text(RIG.format(**known), encoding="utf-8")
         self.store = store
@@ -252,7 +258,12 @@ class Recorder:
 
     def end(self, timeout_s: float = 90) -> tuple[int, dict[str, Any]]:
         """Wait for the end; return the exit code and what was printed."""
-        out, err = self.process.communicate(timeout=timeout_s)
+        try:
+            out, err = self.process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
         return self.process.returncode, json.loads(out) if out else {"err": err}
 
 
@@ -368,3 +379,86 @@ def test_a_disk_that_hangs(tmp_path: Path, heater: ModbusServer, frozen_disk: Pa
         at = served.index(got[0])
         assert got == served[at : at + len(got)]
         check_balanced(client)
+
+
+BLOCKING = """
+import time
+
+from gapless.acquire.analyzer import analyzer
+
+
+@analyzer(["reading"])
+def never_returns(sample):
+    if sample.value > 100:
+        time.sleep(1e9)
+"""
+
+
+def test_an_analyzer_that_never_returns(
+    tmp_path: Path, heater: ModbusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heater is off, the sequence is sealed and says what blocked, and the process ends with 6."""
+    (tmp_path / "blocking.py").write_text(BLOCKING, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path, str(tmp_path)]))
+    recorder = Recorder(
+        tmp_path,
+        heater,
+        tmp_path / "store",
+        more='analyzers = ["blocking:never_returns"]',
+        deadline=2,
+        drain=1,
+    )
+    code, known = recorder.end()
+    assert (code, known["outcome"], known["state"]) == (6, "crashed_but_sealed", "sealed")
+    assert "never_returns (blocking.py:" in known["cause"]
+    assert heater.get(1) == 0
+    with gapless.connect(tmp_path / "store") as client:
+        assert {"safe_state", "saturation_deadline", "conductor_blocked"} <= set(told(client))
+        got = [int(row["reading"]) for row in rows(client, "channels/heater")]
+        served = heater.values_served(0)
+        at = served.index(got[0])
+        assert got == served[at : at + len(got)]
+        lost = [row for row in rows(client, "_gaps") if row["topic"] == "channels/heater"]
+        assert {row["cause"] for row in lost} == {"conductor_blocked"}
+        assert sum(row["count"] for row in lost) > 0
+        check_balanced(client)
+
+
+def test_a_disk_that_hangs_at_the_start(tmp_path: Path, heater: ModbusServer, frozen_disk: Path) -> None:
+    """A disk that takes no new sequence: told in time, exit code 5, and the device was never started."""
+    store = frozen_disk / "store"
+    gapless.connect(store).close()
+    rig = tmp_path / "rig.toml"
+    rig.write_text(RIG.format(**DEFAULTS | {"port": heater.port, "seal": 2}), encoding="utf-8")
+    subprocess.run(["fsfreeze", "-f", str(frozen_disk)], check=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gapless.cli.main", "record", str(rig), "--name", "x", "--store", str(store)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    told_of = ""
+    try:
+        while "E703" not in told_of:  # the disk is still frozen
+            line = process.stderr.readline()
+            assert line, f"it ended without a word: {told_of}"
+            told_of += line
+    finally:
+        subprocess.run(["fsfreeze", "-u", str(frozen_disk)], check=True)
+        process.communicate(timeout=60)
+    assert "did not take the new sequence in time" in told_of
+    assert process.returncode == 5
+    assert len(heater.values_served(0)) <= 1, "the device was sampled"  # one answer shows that it is there
+    with gapless.connect(store) as client:
+        if client.sequence_exists("x"):  # what the disk took when it was back
+            client.recover("x")
+            check_balanced(client)
+
+
+def test_a_store_on_a_disk_that_hangs(frozen_disk: Path) -> None:
+    """A disk on which not even a new store can be made: told in time, and no device was opened."""
+    device = ScriptedDevice()
+    subprocess.run(["fsfreeze", "-f", str(frozen_disk)], check=True)
+    with pytest.raises(PreflightFailed, match="did not open the store in time"):
+        run_rig(SmallRig([device], seal_deadline_s=0.5), frozen_disk / "store")  # type: ignore[arg-type]
+    assert device.opened == 0

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from gapless.catalog.annotations import Annotation
 from gapless.catalog.bundle_facts import bundle_state, owner_alive, read_bundle
 from gapless.catalog.content_index import complete_statistics
+from gapless.catalog.feature_folders import feature_runs_read, read_feature_runs
 from gapless.catalog.reconcile import Changes, forget, reconcile, upsert
+from gapless.catalog.schema import FEATURE_TABLES
 from gapless.catalog.sqlite import Database, Row
 from gapless.errors import NotFound, StateError, UsageError
 
@@ -88,7 +90,9 @@ class Catalog:
     def __init__(self, store_root: Path) -> None:
         self.root = Path(store_root)
         self.sequences_path = self.root / "sequences"
-        self._database = Database(self.root / "catalog.db", refill=self.reconcile)
+        self._database = Database(
+            self.root / "catalog.db", refill=self.reconcile, opened=self._know_feature_runs
+        )
 
     def __enter__(self) -> Catalog:
         return self
@@ -104,6 +108,11 @@ class Catalog:
     def statements(self) -> int:
         """How many SQL statements ran so far."""
         return self._database.statements
+
+    @property
+    def database(self) -> Database:
+        """The database file, for the registry of feature runs."""
+        return self._database
 
     # -- keeping up ----------------------------------------------------------------------------
 
@@ -143,10 +152,15 @@ class Catalog:
                 found=str(self._database.path),
                 next_step="make the store's folder writable, or use the gapless release that wrote the catalog",
             )
-        self._database.clear()
+        self._database.clear(keep=FEATURE_TABLES)
+        read_feature_runs(self._database, self.root)
         changes = self.reconcile()
         complete_statistics(self._database, self.sequences_path)
         return changes
+
+    def _know_feature_runs(self) -> None:
+        if not feature_runs_read(self._database):
+            read_feature_runs(self._database, self.root)
 
     # -- listing -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,10 @@ class SealedTopic:
             scan_topic(reader, self.fields, groups, wanted, start_ns, end_ns + 1)
 
     def _add_part(self, part: SealedPart, groups: list[RowGroup], builders: list[RunBuilder]) -> None:
-        file = Part.of(self.bundle / part.folder, part.entry, self.name)
+        folder = Path(
+            os.path.normpath(self.bundle / part.folder)
+        )  # ".." leads out of the bundle, not of a link
+        file = Part.of(folder, part.entry, self.name)
         layout = file.layout  # compared with the manifest before anything in it is believed
         columns = _columns(self.fields, groups)
         try:

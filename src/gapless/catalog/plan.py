@@ -97,8 +97,13 @@ def candidates(
 def topic_rows(
     database: Database, ids: Iterable[int], group: RowGroup | None, topic: tuple[Condition, ...]
 ) -> list[Row]:
-    """Return (sequence, topic, name, tag, fields, folder, part, stats) of the topics that a group means."""
+    """Return (sequence, topic, name, tag, fields, folder, part, stats) of the topics that a group means.
+
+    Without a group and conditions: all of the sequences' own, not those that feature runs made.
+    """
     where = Clause("t.rows>0") & topic_matches_group(group) if group is not None else Clause("NOT t.reserved")
+    if group is None and not topic:
+        where = where & Clause("t.feature IS NULL")
     for condition in topic:
         where = where & _wanted(_topic_clause(condition.predicate), condition.wanted)
     parts = "p.folder, p.entry, p.stats" if group is not None else "NULL, NULL, NULL"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gapless.catalog.answer import AnswerItem, AnswerTopic, QueryAnswer
 from gapless.catalog.content_index import complete_statistics
+from gapless.catalog.derived_index import index_derived
 from gapless.catalog.metadata_index import Clause
 from gapless.catalog.plan import Order, candidates, found_by_itself, topic_rows
 from gapless.catalog.sqlite import Database, Row
@@ -91,6 +92,8 @@ class Query:
         return [candidate.id for candidate in self._matches(Order.of("name"), None, None)]
 
     def _matches(self, order: Order, after: tuple[object, str] | None, limit: int | None) -> list[_Candidate]:
+        if any(self._needs_reader(place) for place in range(len(self._alternatives))):
+            index_derived(self._database)
         if any(alternative.groups for alternative in self._alternatives):
             complete_statistics(self._database, self._sequences)
         held: dict[int, _Candidate] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from gapless.catalog.bundle_facts import BundleFacts, bundle_stamp, read_bundle
 from gapless.catalog.content_index import add_topic
+from gapless.catalog.derived_index import index_again
 from gapless.catalog.metadata_index import add_metadata, remove_metadata
 from gapless.catalog.sqlite import Database
 from gapless.model.names import name_of
@@ -85,6 +86,7 @@ def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -
             known = None if stats is None else stats.get(topic.name)
             topic_id = add_topic(database, sequence_id, position, topic, known)
             add_metadata(database, "topic", topic_id, topic.metadata)
+        index_again(database, facts.name)
         database.many(
             "INSERT OR REPLACE INTO annotation (sequence_id, id, start_ns, end_ns, name, kind, author,"
             " confidence, created_ns) VALUES (?,?,?,?,?,?,?,?,?)",

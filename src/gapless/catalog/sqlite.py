@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -28,13 +29,21 @@ Row = tuple[Any, ...]
 class Database:
     """One SQLite connection per process, guarded by a lock; counts the statements it runs.
 
-    ``refill`` is called once whenever the tables had to be made anew, before anything is read from them.
+    ``opened`` is called whenever a file was opened, before anything is read from it, and before it
+    ``refill`` if the tables had to be made anew.
     """
 
-    def __init__(self, path: Path, refill: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        refill: Callable[[], object] = lambda: None,
+        opened: Callable[[], object] = lambda: None,
+    ) -> None:
         self.path = path
         self._refill = refill
+        self._when_opened = opened
         self._empty = False
+        self._unseen = False
         self._file: tuple[int, int] | None = None
         self.statements = 0
         self.in_memory = False
@@ -87,13 +96,14 @@ class Database:
             self._depth = 0
             self._execute("COMMIT", ())
 
-    def clear(self) -> None:
-        """Empty every table in one transaction."""
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Empty every table but those to keep, in one transaction."""
         with self.transaction():
             for (table,) in self.rows(
                 "SELECT name FROM sqlite_schema WHERE type='table' AND name NOT LIKE 'sqlite_%'"
             ):
-                self.rows(f"DELETE FROM {table}")
+                if table not in keep:
+                    self.rows(f"DELETE FROM {table}")
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -104,9 +114,16 @@ class Database:
         if self._connection is not None and not self.in_memory and _identity(self.path) != self._file:
             self.close()  # deleted or replaced since: writing to the old file would be lost
         self._opened()
-        if self._empty:
-            self._empty = False
-            self._refill()
+        empty, unseen = self._empty, self._unseen
+        self._empty = self._unseen = False  # what is called now comes back here
+        try:
+            if empty:
+                self._refill()
+            if unseen:
+                self._when_opened()
+        except BaseException:
+            self._empty, self._unseen = self._empty or empty, self._unseen or unseen
+            raise
 
     def _execute(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         self.statements += 1
@@ -149,6 +166,7 @@ class Database:
             self.in_memory = True
             return self._open()
         self._empty = self._empty or made
+        self._unseen = True
         self._file = None if self.in_memory else _identity(self.path)
         return connection
 
@@ -175,6 +193,22 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     return connection
 
 
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch a file to the write-ahead log; where that cannot be had SQLite's error passes.
+
+    SQLite does not wait when several connections switch a new file at once, so this does.
+    """
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
@@ -189,7 +223,7 @@ def _prepare(connection: sqlite3.Connection, *, in_memory: bool) -> tuple[int, b
     if version > VERSION:
         return version, False
     if not in_memory:
-        connection.execute("PRAGMA journal_mode=WAL")
+        use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous=NORMAL")  # a lost last commit is found again by reconciling
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA cache_size=-32000")
@@ -204,7 +238,7 @@ def _prepare(connection: sqlite3.Connection, *, in_memory: bool) -> tuple[int, b
             " AND name NOT LIKE 'sqlite_%' ORDER BY type"
         ).fetchall():
             connection.execute(f'DROP {kind} IF EXISTS "{name}"')
-        for statement in _statements(SCHEMA):
+        for statement in split_statements(SCHEMA):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
@@ -216,7 +250,8 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _statements(script: str) -> list[str]:
+def split_statements(script: str) -> list[str]:
+    """Return the statements of a script; neither ``;`` nor ``--`` may stand inside of texts."""
     plain = "\n".join(line.partition("--")[0] for line in script.splitlines())
     return [statement for statement in plain.split(";") if statement.strip()]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import output
-from gapless.errors import FormatUnknown, IntegrityError
+from gapless.errors import FormatUnknown, IntegrityError, NotFound
 from gapless.store.layout import FORMAT, Bundle
 
 if TYPE_CHECKING:
@@ -24,6 +24,35 @@ def describe(bundle: Path) -> dict[str, Any]:
     if (bundle / "manifest.json").exists():
         return _describe_sealed(bundle)
     return _describe_unsealed(bundle)
+
+
+def feature_topics(known: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the topics that feature runs made from a described sequence: rows, times and size of each."""
+    from gapless.store.derived import Owner, derived_topics
+
+    owner = Owner.of(Path(known["path"]), known, known)
+    keys = {"rows": "n_rows", "start_ns": "start_ns", "end_ns": "end_ns", "bytes": "bytes"}
+    return {
+        topic.name: {name: topic.record[key] for name, key in keys.items()} for topic in derived_topics(owner)
+    }
+
+
+def topic_of(known: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what is known of one topic of a described sequence, its own or a feature run's; raises NotFound."""
+    if name in known["topics"]:
+        return dict(known["topics"][name])
+    from gapless.store.derived import is_feature_topic
+
+    if is_feature_topic(name):
+        from gapless.store.reader import open_bundle
+
+        topic = open_bundle(Path(known["path"])).topic(name)
+        return {**_live_topic(topic), "bytes": sum(part.size_bytes for part in topic.parts())}
+    raise NotFound(
+        f"there is no topic {name!r}",
+        sequence=known["name"],
+        next_step=f"the topics are {', '.join(known['topics']) or 'none'}",
+    )
 
 
 def read_manifest(bundle: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gapless.cli import description, options, output
 from gapless.cli.label import instant_ns
-from gapless.errors import NotFound
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="folder or file to write")
     parser.add_argument("--format", metavar="NAME", default=None, help="csv or parquet (else by the suffix)")
     parser.add_argument(
-        "--topic", metavar="TOPIC", action="append", default=None, help="only this topic; repeatable"
+        "--topic",
+        metavar="TOPIC",
+        action="append",
+        default=None,
+        help="only this topic, one of a feature run too; repeatable",
     )
     parser.add_argument(
         "--column", metavar="FIELD", action="append", default=None, help="only this field; repeatable"
@@ -40,20 +43,14 @@ def run(args: argparse.Namespace) -> int:
     root, row = options.find_sequence(args)
     known = description.describe(row.path)
     topics = args.topic or [name for name in known["topics"] if not name.startswith("_")]
-    for name in topics:
-        if name not in known["topics"]:
-            raise NotFound(
-                f"there is no topic {name!r}",
-                sequence=row.name,
-                next_step=f"the topics are {', '.join(known['topics'])}",
-            )
+    facts = {name: description.topic_of(known, name) for name in topics}
     form = args.format or ("parquet" if args.path.suffix.lower() in (".parquet", ".pq") else "csv")
     window = {
         f"{end}_ns": None if text is None else instant_ns(text, known["start_ns"])
         for end, text in (("start", args.start), ("end", args.end))
     }
     if args.dry_run:
-        rows = sum(known["topics"][name]["rows"] for name in topics)
+        rows = sum(topic["rows"] for topic in facts.values())
         if args.json:
             plan = {"dry_run": True, "name": row.name, "format": form, "path": str(args.path)}
             output.say_json({**plan, "topics": topics, "rows_before_window": rows})

@@ -1,31 +1,36 @@
-"""Put a named label on a time span of a sequence.
+"""Put a named label on a time span of a sequence, or all labels of a file.
 
 Labels are kept beside the sealed data, never in it: its digest stays the same. START and END are seconds
 since the start of the sequence (12.5 or 12.5s), nanoseconds since the epoch (1700000000000000000), or an
 ISO 8601 time with its zone. Fewer than 13 digits are read as seconds.
+
+--import takes a CSV file with the columns name, start, end (as above) or name, start_frame, end_frame (of
+--topic), and optionally sequence, confidence, author; or a .npz file with `labels`, one integer for each frame
+of --topic, and `label_names`. REF is the sequence of files that name none. All of a file is imported or nothing,
+and a label that is there already is not added twice.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from pathlib import Path
 
 from gapless.cli import description, options, output
 from gapless.errors import UsageError
+from gapless.features.instant import instant_ns
 
-_NS = 1_000_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
+__all__ = ["configure", "instant_ns", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    options.add_reference(parser)
-    parser.add_argument("start", metavar="START", help="first instant of the span")
-    parser.add_argument("end", metavar="END", help="last instant of the span")
-    parser.add_argument("name", metavar="NAME", help="the label")
+    options.add_reference(parser, optional=True)
+    parser.add_argument("start", metavar="START", nargs="?", default=None, help="first instant of the span")
+    parser.add_argument("end", metavar="END", nargs="?", default=None, help="last instant of the span")
+    parser.add_argument("name", metavar="NAME", nargs="?", default=None, help="the label")
+    parser.add_argument("--import", metavar="FILE", dest="file", type=Path, default=None,
+                        help="take the labels of a CSV or .npz file")  # fmt: skip
+    parser.add_argument("--topic", metavar="TOPIC", default=None, help="whose frames a file counts")
     parser.add_argument("--kind", metavar="KIND", default="label", help="kind of annotation (default: label)")
     parser.add_argument("--author", metavar="WHO", default=None, help="who says so (default: this user)")
     parser.add_argument("--confidence", metavar="P", type=float, default=None, help="between 0 and 1")
@@ -33,39 +38,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_dry_run(parser)
 
 
-def instant_ns(text: str, start_ns: int | None) -> int:
-    """Return the instant a person means, in exact integer arithmetic; raises UsageError."""
-    try:
-        found = _instant_ns(text, start_ns)
-    except (ArithmeticError, ValueError):  # no number, not finite, or no day of the calendar
-        found = None
-    if found is None or not -(2**63) <= found < 2**63:
-        raise UsageError(
-            "this is no instant",
-            found=text,
-            next_step="write seconds since the start, epoch nanoseconds, or ISO 8601 with zone",
-        )
-    return found
-
-
-def _instant_ns(text: str, start_ns: int | None) -> int:
-    iso = _ISO.fullmatch(text)
-    if iso is not None:
-        zone = "+00:00" if iso[3] == "Z" else iso[3]
-        moment = datetime.fromisoformat(iso[1] + zone)
-        return (moment - _EPOCH) // timedelta(seconds=1) * _NS + int((iso[2] or "").ljust(9, "0"))
-    if re.fullmatch(r"-?\d{13,}", text):
-        return int(text)
-    value = Decimal(text.removesuffix("s"))
-    if start_ns is None:
-        raise UsageError("the sequence has no rows, so seconds since its start mean nothing", found=text)
-    if not abs(value) < 2**63:  # also true of NaN: int() of a huge exponent would fill the memory
-        raise ValueError(text)
-    return start_ns + int(value * _NS)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Append the annotation."""
+    """Append the annotation, or those of a file."""
+    if args.file is not None:
+        return _import(args)
+    for given in ("ref", "start", "end", "name"):
+        if getattr(args, given) is None:
+            raise UsageError(
+                f"{given.upper()} is missing",
+                expected="gapless label REF START END NAME, or gapless label [REF] --import FILE",
+            )
+    if args.topic is not None:
+        raise UsageError("--topic is for --import only", next_step="leave it out")
+    return _label(args)
+
+
+def _label(args: argparse.Namespace) -> int:
     root, row = options.find_sequence(args)
     known = description.describe(row.path)
     start_ns, end_ns = (instant_ns(text, known["start_ns"]) for text in (args.start, args.end))
@@ -92,4 +80,27 @@ def run(args: argparse.Namespace) -> int:
             confidence=args.confidence,
         )
     output.say(f"{row.name}: labelled {args.name} from {span}")
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from gapless.features.label_import import plan_label_import
+
+    for given in ("start", "end", "name", "confidence"):
+        if getattr(args, given) is not None:
+            raise UsageError(
+                f"{given.upper()} is not for --import", found=getattr(args, given),
+                expected="gapless label [REF] --import FILE --kind KIND",
+            )  # fmt: skip
+    root = options.existing_store(args)
+    sequence = options.find_sequence(args)[1].name if args.ref is not None else None
+    with options.connect(root) as client:
+        plan = plan_label_import(client, args.file, args.kind, sequence=sequence, topic=args.topic)
+        if not args.dry_run:
+            plan.apply(client, args.author or options.user_name())
+    verb = "would add" if args.dry_run else "added"
+    known = f", {plan.known} known already" if plan.known else ""
+    output.say(
+        f"{verb} {len(plan.labels)} labels of kind {plan.kind} to {len(plan.sequences)} sequences{known}"
+    )
     return 0

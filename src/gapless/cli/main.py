@@ -45,6 +45,8 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "reindex": ("reindex", "build the catalog again from the bundles"),
     "import": ("import_", "make a sequence from CSV or Parquet files"),
     "export": ("export", "write a sequence as CSV or Parquet files"),
+    "features": ("features", "compute cached features of sequences, and explain what is stale"),
+    "train": ("train", "train a model on features"),
     "gc": ("gc", "empty the trash of what is older than 24 hours"),
     "explain": ("explain", "explain an error or finding code"),
     "doctor": ("doctor", "examine this machine and the store"),

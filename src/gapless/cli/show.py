@@ -1,6 +1,7 @@
 """Show one sequence: state, outcome, times, topics, ledger, metadata.
 
---topic shows the fields of one topic; --plot draws one field with characters, which works over ssh.
+--topic shows the fields of one topic; --plot draws one field with characters, which works over ssh. What
+feature runs made from the sequence are topics too, called features/FEATURE@RUN.
 """
 
 from __future__ import annotations
@@ -11,20 +12,27 @@ import sys
 from typing import Any
 
 from gapless.cli import description, options, output
-from gapless.errors import NotFound, UsageError
+from gapless.errors import UsageError
 
 _VALUE_SHOWN = 160
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    options.add_reference(parser)
+    options.add_reference(parser, optional=True)
     options.add_store(parser)
     options.add_json(parser)
     parser.add_argument(
         "--topic", metavar="TOPIC", default=None, help="show this topic only, with its fields"
     )
-    parser.add_argument("--plot", action="store_true", help="draw a field over time")
+    parser.add_argument(
+        "--plot",
+        metavar="TOPIC:FIELD",
+        nargs="?",
+        const=True,
+        default=False,
+        help="draw a field over time; without a name the one that --topic and --field say",
+    )
     parser.add_argument(
         "--field",
         metavar="FIELD",
@@ -35,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the description, or the plot."""
+    _settle_names(args)
     plot = args.plot or args.field is not None
     if plot and args.json:
         raise UsageError("a plot has no JSON", next_step="leave out --json, or --plot and --field")
@@ -54,19 +63,34 @@ def run(args: argparse.Namespace) -> int:
             output.say(line)
         return 0
     known = description.describe(bundle)
-    if args.topic is not None and args.topic not in known["topics"]:
-        raise NotFound(
-            f"there is no topic {args.topic!r}",
-            sequence=known["name"],
-            next_step=f"the topics are {', '.join(known['topics']) or 'none'}",
-        )
+    if args.topic is None:
+        known["features"] = description.feature_topics(known)
+        lines = _sequence_lines(known)
+    else:
+        topic = description.topic_of(known, args.topic)
+        known, lines = {"name": args.topic, **topic}, _topic_lines(args.topic, topic)
     if args.json:
-        output.say_json(known if args.topic is None else {"name": args.topic, **known["topics"][args.topic]})
+        output.say_json(known)
         return 0
-    lines = _topic_lines(args.topic, known["topics"][args.topic]) if args.topic else _sequence_lines(known)
     for line in lines:
         output.say(line)
     return 0
+
+
+def _settle_names(args: argparse.Namespace) -> None:
+    """Take `--plot NAME` apart: the sequence if none is named before, else topic and field."""
+    if args.ref is None and isinstance(args.plot, str):
+        args.ref, args.plot = args.plot, True
+    if args.ref is None:
+        raise UsageError("name a sequence", next_step="`gapless ls` lists them; @last is the newest")
+    if isinstance(args.plot, str):
+        if args.topic is not None or args.field is not None:
+            raise UsageError(
+                "the plot is named twice", found=args.plot, next_step="leave out --topic and --field"
+            )
+        topic, colon, field = args.plot.rpartition(":")
+        args.topic, args.field = (topic, field) if colon else (args.plot, None)
+        args.plot = True
 
 
 def _sequence_lines(known: dict[str, Any]) -> list[str]:
@@ -172,8 +196,14 @@ def _topics_table(topics: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _lists(known: dict[str, Any]) -> list[str]:
-    """Return what only some sequences have: layers, artifacts, annotations, notifications."""
+    """Return what only some sequences have: features, layers, artifacts, annotations, notifications."""
     lines: list[str] = []
+    if known["features"]:
+        lines += ["", output.styled("features", "bold")]
+        lines += output.definition_lines(
+            ((name, f"{output.count(topic['rows'])} rows") for name, topic in known["features"].items()),
+            indent=2,
+        )
     if known["layers"]:
         lines += ["", output.styled("layers", "bold")]
         lines += output.definition_lines(

@@ -26,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="1 groups, 2 sequences, 3 topics, 4 fields (default)",
     )
+    parser.add_argument("--features", action="store_true", help="list what feature runs made as topics too")
     options.add_store(parser)
     options.add_json(parser)
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         rows = options.open_catalog(root).sequences(group=args.group)
     groups: dict[str | None, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(row.group, []).append(_described(row.path, row.name))
+        groups.setdefault(row.group, []).append(_described(row.path, row.name, features=args.features))
     if args.json:
         output.say_json(
             {"store": str(root), "groups": [{"group": k, "sequences": v} for k, v in groups.items()]}
@@ -56,10 +57,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _described(bundle: Any, name: str) -> dict[str, Any]:
+def _described(bundle: Any, name: str, *, features: bool) -> dict[str, Any]:
     """Return what the tree shows of a sequence; one with a broken manifest says so in its place."""
     try:
         known = description.describe(bundle)
+        if features:
+            known["topics"] |= {
+                topic: description.topic_of(known, topic) for topic in description.feature_topics(known)
+            }
     except IntegrityError as error:
         return {
             "name": name,

@@ -17,6 +17,7 @@ from gapless.model.message import Message
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.store.align import Alignment, Policy, Rate, plan
 from gapless.store.bundle_state import Folder
+from gapless.store.derived import is_feature_topic
 from gapless.store.layout import Bundle
 from gapless.store.python_values import column_values
 from gapless.store.reader import BundleReader, TopicReader, open_bundle
@@ -97,6 +98,14 @@ class SequenceHandler:
         return list(self.reader.topics)
 
     @property
+    def features(self) -> list[str]:
+        """The names of the topics that feature runs made from the sequence, ``features/<feature>@<run id>``.
+
+        :meth:`topic` reads them like any other. An output without times is a table, and not among them.
+        """
+        return self.reader.feature_topics
+
+    @property
     def layers(self) -> list[str]:
         """The names of the layers that are read with the base."""
         return self.reader.layers
@@ -130,14 +139,14 @@ class SequenceHandler:
         return None if start_ns is None or end_ns is None else end_ns - start_ns
 
     def topic(self, name: str) -> TopicHandler:
-        """Return a topic, reserved ones (``_gaps``, ``_events``) included; NotFound if there is none."""
+        """Return a topic, reserved ones (``_gaps``) and :attr:`features` included; NotFound if there is none."""
         return TopicHandler(self.reader.topic(name), self._registry)
 
     def __iter__(self) -> Iterator[TopicHandler]:
         return (self.topic(name) for name in self.topics)
 
     def __contains__(self, topic: object) -> bool:
-        return topic in self.reader.topics
+        return topic in self.reader.topics or (is_feature_topic(topic) and topic in self.features)
 
     # -- beside the rows -----------------------------------------------------------------------
 

@@ -75,7 +75,10 @@ class TopicHandler(TableView):
 
     @property
     def clock(self) -> str:
-        """Who stamped the rows: ``gapless``, ``producer`` or ``mixed``; ``unknown`` until sealed."""
+        """Who stamped the rows: ``gapless``, ``producer`` or ``mixed``; ``unknown`` until sealed.
+
+        ``derived`` for the output of a feature, whose times come from its inputs.
+        """
         return self.reader.clock
 
     @property
@@ -131,8 +134,11 @@ class TopicHandler(TableView):
 
         Begins with the rows after this call, or with all of them; each row comes once, in order of
         arrival but for those that were sealed before they were seen. Ends when the sequence is sealed or
-        discarded, when its owner is gone, or after ``timeout_s`` without a new row.
+        discarded, when its owner is gone, or after ``timeout_s`` without a new row. The output of a
+        feature gets no more rows, so it ends at once.
         """
+        if self.reader.derived:
+            return self.scan() if from_start else iter(())
         return tail(
             self.reader.bundle.path, self.name, poll_s=poll_s, timeout_s=timeout_s, from_start=from_start
         )

@@ -55,7 +55,7 @@ class Alignment:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the aligned rows, block by block of the base."""
         followers = {
-            topic: _Follower(self._scan_from_before(topic), self.policy, self.tolerance_ns)
+            topic: Follower(self._scan_from_before(topic), self.policy, self.tolerance_ns)
             for topic in self.columns
             if topic != self.on
         }
@@ -174,7 +174,7 @@ def grid(start_ns: int, last_ns: int, rate: Fraction) -> Iterator[Times]:
         first += _BLOCK
 
 
-class _Follower:
+class Follower:
     """One topic read along with the base: the stretch of it that the present stamps need."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], policy: Policy, tolerance_ns: int | None) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from gapless.errors import DeadlinePassed, NotFound
 from gapless.model.names import from_component
 from gapless.store.bundle_state import Declared, Folder, find_layers, open_folder
+from gapless.store.derived import DerivedTopic, Owner, derived_topic, feature_topics, is_feature_topic
 from gapless.store.live_rows import SortedRows
 from gapless.store.merge import SortedStream, merge_sorted
 from gapless.store.part_reader import Part
@@ -51,6 +52,7 @@ class BundleReader:
         base = open_folder(self.path)
         self._folders = [base, *find_layers(base, self._wanted_layers)]
         self._readers: dict[str, TopicReader] = {}
+        self._derived: dict[str, DerivedTopic] = {}
 
     @property
     def base(self) -> Folder:
@@ -113,11 +115,19 @@ class BundleReader:
         """Readers of the user's topics, those that only a layer has at the end."""
         return {name: self.topic(name) for name in self._topic_names() if not name.startswith("_")}
 
+    @property
+    def feature_topics(self) -> list[str]:
+        """The names of the topics that feature runs have for the sequence."""
+        return feature_topics(self._owner)
+
     def topic(self, name: str) -> TopicReader:
-        """Return the reader of a topic; NotFound if there is none. A reserved topic may have no rows."""
+        """Return the reader of a topic; NotFound if there is none. A reserved topic may have no rows.
+
+        ``features/<feature>@<run id>`` is what a feature run has for the sequence.
+        """
         if name not in self._readers:
             names = self._topic_names()
-            if name not in names and name not in RESERVED_SCHEMAS:
+            if name not in names and name not in RESERVED_SCHEMAS and not is_feature_topic(name):
                 raise NotFound(
                     "there is no such topic",
                     sequence=self.name,
@@ -127,6 +137,23 @@ class BundleReader:
                 )
             self._readers[name] = TopicReader(self, name)
         return self._readers[name]
+
+    def holders(self, topic: str) -> Sequence[Folder | DerivedTopic]:
+        """Return what holds a topic: the base and layers that have it, or an entry of a feature run.
+
+        Raises NotFound for a feature topic that there is not.
+        """
+        found = [folder for folder in self._folders if topic in folder.topic_names()]
+        if found or not is_feature_topic(topic):
+            return found
+        if topic not in self._derived:
+            self._derived[topic] = derived_topic(self._owner, topic)
+        return [self._derived[topic]]
+
+    @property
+    def _owner(self) -> Owner:
+        record = self.base.manifest["record"] if self.base.manifest else self.base.description
+        return Owner.of(self.path, self.base.description, record)
 
     def _topic_names(self) -> list[str]:
         return list(dict.fromkeys(name for folder in self._folders for name in folder.topic_names()))
@@ -138,7 +165,9 @@ class TopicReader:
     def __init__(self, bundle: BundleReader, name: str) -> None:
         self.bundle = bundle
         self.name = name
-        declared = [folder.declaration(name) for folder in self._holders()]
+        holders = bundle.holders(name)
+        self.derived = any(isinstance(holder, DerivedTopic) for holder in holders)  # rows have no _seq
+        declared = [holder.declaration(name) for holder in holders]
         if not declared:  # a reserved topic that was never needed
             declared = [Declared(name, RESERVED_SCHEMAS[name], {}, {}, "gapless")]
         first = declared[0]
@@ -167,7 +196,7 @@ class TopicReader:
     @property
     def ledger(self) -> dict[str, int]:
         """Produced, written, dropped and gapped of this topic."""
-        return _total([folder.ledger(self.name) for folder in self._holders()])
+        return _total([holder.ledger(self.name) for holder in self.bundle.holders(self.name)])
 
     def parts(self) -> list[Part]:
         """Return the Parquet parts that hold the topic, the base's before those of layers."""
@@ -189,8 +218,9 @@ class TopicReader:
         skips row groups that cannot hold any. Damaged bytes raise IntegrityError before their rows come.
         """
         selection = Selection.of(
-            self.schema, columns, start_ns, end_ns, with_seq=with_seq, filter=filter, topic=self.name
-        )
+            self.schema, columns, start_ns, end_ns,
+            with_seq=with_seq, filter=filter, topic=self.name, numbered=not self.derived,
+        )  # fmt: skip
         return self._scan(selection, batch_rows)
 
     def _scan(self, selection: Selection, batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -218,15 +248,12 @@ class TopicReader:
         found = (source.floor_ns(time_ns) for source in self._sources([]))
         return max((f for f in found if f is not None), default=None)
 
-    def _holders(self) -> list[Folder]:
-        """Return the folders that hold the topic."""
-        return [folder for folder in self.bundle.folders if self.name in folder.topic_names()]
-
     def _sources(self, names: list[str]) -> list[Part | SortedRows]:
         """Return what holds the topic's rows now, in the order that decides between equal timestamps."""
         for _ in range(_ATTEMPTS):
             try:
-                return [s for folder in self._holders() for s in folder.sources(self.name, names)]
+                holders = self.bundle.holders(self.name)
+                return [s for holder in holders for s in holder.sources(self.name, names)]
             except FileNotFoundError:  # sealed or discarded since the folder was opened
                 self.bundle.reload()
         raise DeadlinePassed("the sequence kept changing while it was read", topic=self.name)

@@ -44,9 +44,19 @@ class Selection:
         with_seq: bool,
         filter: pc.Expression | None,  # noqa: A002 - the word of pyarrow's own readers
         topic: str,
+        numbered: bool = True,
     ) -> Selection:
-        """Return the selection, or raise NotFound for a column that the topic does not have."""
-        stored = schema.append(pa.field(SEQ, pa.int64(), nullable=False))
+        """Return the selection, or raise NotFound for a column that the topic does not have.
+
+        ``numbered`` is false for rows that have no ``_seq``.
+        """
+        stored = schema.append(pa.field(SEQ, pa.int64(), nullable=False)) if numbered else schema
+        if with_seq and not numbered:
+            raise UsageError(
+                "the rows of a feature have no sequence number",
+                topic=topic,
+                next_step="read it without with_seq",
+            )
         wanted = schema.names if columns is None else list(columns)
         for name in wanted:
             if name not in schema.names:

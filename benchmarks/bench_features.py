@@ -1,0 +1,168 @@
+"""Features of 1,000 short sequences: cold and cached, beside raw loops and joblib.Memory on the same files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from harness import Bench, main
+
+import gapless
+from gapless.features import Dataset, FeatureStep, Inputs, Params, Pipeline, TrackInput
+from gapless.features.kit import TableFeature
+
+_ROWS = 1_000
+_COLUMNS = ("x", "y", "vx", "vy", "p")
+
+
+class _Inputs(Inputs[TrackInput]):
+    pass
+
+
+class DoubledArrow(TableFeature):
+    """``value = 2 x``, on Arrow tables."""
+
+    name, version, parallelizable, scope_dependent = "doubled-arrow", "1.0", True, False
+    frame_type: ClassVar[str] = "arrow"
+    Inputs = _Inputs
+
+    class Params(Params):
+        """``round``: tells the rounds of the benchmark apart."""
+
+        round: int = 0
+
+    def apply(self, df: pa.Table) -> pa.Table:
+        """Return the doubled column."""
+        return df.append_column("value", pc.multiply(df.column("x"), 2.0))
+
+
+class DoubledPandas(DoubledArrow):
+    """``value = 2 x``, on pandas frames."""
+
+    name = "doubled-pandas"
+    frame_type: ClassVar[str] = "pandas"
+
+    def apply(self, df: pd.DataFrame) -> pd.DataFrame:  # type: ignore[override]
+        """Return the doubled column."""
+        return df.assign(value=2.0 * df["x"])
+
+
+def run(bench: Bench) -> None:
+    """Record once, then compare the ways to derive one column."""
+    count = bench.size(1_000, 20)
+    store = bench.folder("store")
+    files = _record(store, count)
+    ds = Dataset(store)
+    rounds = iter(range(10_000))
+
+    def ours(feature: Callable[..., Any]) -> float:
+        return _cpu_ms(lambda: ds.run_feature(feature(params={"round": next(rounds)})), count)
+
+    cold = bench.interleave(
+        {
+            "arrow": lambda: ours(DoubledArrow),
+            "raw arrow": lambda: _cpu_ms(lambda: _raw_arrow(files, bench.folder("raw")), count),
+            "pandas": lambda: ours(DoubledPandas),
+            "raw pandas": lambda: _cpu_ms(lambda: _raw_pandas(files, bench.folder("raw")), count),
+            "joblib": lambda: _cpu_ms(lambda: _joblib(files, bench.folder("joblib")), count),
+        },
+        rounds=bench.size(3, 1),
+    )
+    what = f"an entry of {_ROWS:,} rows, computed, durable"
+    bench.compare(
+        f"{what}, Arrow", "CPU ms/entry", cold["arrow"], "raw pyarrow loop", cold["raw arrow"], at_most=2.2
+    )
+    bench.compare(
+        f"{what}, pandas", "CPU ms/entry", cold["pandas"], "raw pandas loop", cold["raw pandas"], at_most=1.7
+    )
+    bench.compare(f"{what}, pandas", "CPU ms/entry", cold["pandas"], "joblib.Memory", cold["joblib"])
+    _cached(bench, ds, files, count)
+    ds.close()
+
+
+def _cached(bench: Bench, ds: Dataset, files: list[Path], count: int) -> None:
+    ds.run_feature(DoubledPandas(params={"round": -1}))
+    pipeline = Pipeline().add(FeatureStep("doubled", DoubledPandas, {"round": -1}))
+    cache = bench.folder("joblib")
+    _joblib(files, cache)
+    found = bench.interleave(
+        {
+            "run": lambda: 1e3 * _cpu_ms(lambda: ds.run_feature(DoubledPandas(params={"round": -1})), count),
+            "status": lambda: 1e3 * _cpu_ms(lambda: pipeline.status(ds), count),
+            "joblib": lambda: 1e3 * _cpu_ms(lambda: _joblib(files, cache), count),
+        }
+    )
+    bench.compare(
+        "an entry that is there", "CPU µs/entry", found["run"], "joblib.Memory", found["joblib"], at_least=1
+    )
+    bench.limit("an entry that is there: the budget", "CPU µs/entry", found["run"], 10)
+    bench.limit("an entry in status", "CPU µs/entry", found["status"], None)
+
+
+def _cpu_ms(work: Callable[[], object], count: int) -> float:
+    began = time.process_time_ns()
+    work()
+    return (time.process_time_ns() - began) / 1e6 / count
+
+
+def _record(store: Path, count: int) -> list[Path]:
+    """Record the sequences and return their Parquet files."""
+    random = np.random.default_rng(0)
+    with gapless.connect(store) as client:
+        for number in range(count):
+            with client.sequence_create(f"s{number:05d}", group=f"g{number % 10}") as writer:
+                names = [pa.field(name, pa.float64()) for name in _COLUMNS]
+                topic = writer.topic_create("tracks", schema=pa.schema(names))
+                start_ns = number * 10**12
+                times = start_ns + np.arange(_ROWS, dtype=np.int64) * 33_000_000
+                values = {name: random.normal(size=_ROWS).cumsum() for name in _COLUMNS}
+                topic.push_columns(times, values)
+    return sorted((store / "sequences").glob("*/topics/tracks/part-*.parquet"))
+
+
+def _raw_arrow(files: list[Path], folder: Path) -> None:
+    """Read, compute, write: no cache, no digest, nothing synced."""
+    for number, file in enumerate(files):
+        table = pq.ParquetFile(file).read()
+        table = table.append_column("value", pc.multiply(table.column("x"), 2.0))
+        pq.write_table(table, folder / f"{number}.parquet", compression="zstd", use_dictionary=False)
+    shutil.rmtree(folder)
+
+
+def _raw_pandas(files: list[Path], folder: Path) -> None:
+    for number, file in enumerate(files):
+        frame = pd.read_parquet(file)
+        frame.assign(value=2.0 * frame["x"]).to_parquet(folder / f"{number}.parquet", compression="zstd")
+    shutil.rmtree(folder)
+
+
+def _doubled(path: str, stamp: tuple[int, int]) -> pd.DataFrame:
+    del stamp
+    frame = pd.read_parquet(path)
+    return frame.assign(value=2.0 * frame["x"])
+
+
+def _joblib(files: list[Path], folder: Path) -> None:
+    """Cache by path, size and time; what is there is loaded, as its users do."""
+    from joblib import Memory
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cached = Memory(folder, verbose=0).cache(_doubled)
+        for file in files:
+            status = os.stat(file)
+            cached(str(file), (status.st_size, status.st_mtime_ns))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(run))

@@ -1,0 +1,224 @@
+"""What a worker does: read an entry's frame, call the feature, write the output, say what became of it.
+
+The same function runs in the caller's thread, in other threads, in processes and on other machines, so the
+files are the same wherever they were made. A chunk names entries and files; rows never travel.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from gapless.errors import FeatureFailed, GaplessError
+from gapless.features.columns import Columns
+from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
+from gapless.features.entry_writer import write_table
+from gapless.features.feature import Feature
+from gapless.features.frame import EntryFrame, EntryPlan, read_frame
+from gapless.features.identity import RunOptions
+from gapless.features.output import finished_table, own_times
+from gapless.features.survey import entry_digest
+
+if TYPE_CHECKING:
+    from gapless.features.dataset import Dataset
+
+_LOADED = threading.local()
+
+
+@dataclass(frozen=True)
+class DatasetAddress:
+    """What a worker needs to open the data set again."""
+
+    root: Path
+    columns: Columns
+    topic: str
+    fps_default: float | None = None
+
+
+@dataclass(frozen=True)
+class ApplyTask:
+    """What is the same for all entries of a run. ``token`` changes with the state, so that a worker reloads it."""
+
+    feature: bytes
+    token: str
+    name: str
+    topic: str
+    folder: Path
+    state: Path
+    options: RunOptions
+    dataset: DatasetAddress
+    artifact_paths: dict[str, Path]
+    dependency_lookups: dict[str, dict[EntryKey, Path]]
+    code: str | None
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class EntryTask:
+    """One entry to compute, and what it is computed from."""
+
+    plan: EntryPlan
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ApplyChunk:
+    """Some entries of one run."""
+
+    task: ApplyTask
+    entries: tuple[EntryTask, ...]
+    live: Any = field(default=None, compare=False)  # the feature itself, only within one process
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"task": self.task, "entries": self.entries, "live": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+def apply_chunk(chunk: ApplyChunk) -> list[EntryRecord]:
+    """Return what became of each entry; an entry's error is its record and stops no other entry."""
+    feature = chunk.live if chunk.live is not None else _loaded(chunk.task)
+    return [compute_entry(feature, chunk.task, entry) for entry in chunk.entries]
+
+
+def _loaded(task: ApplyTask) -> Feature:
+    """Return the feature with its state, loaded once for each run by each worker thread."""
+    held: tuple[str, Feature] | None = getattr(_LOADED, "held", None)
+    if held is not None and held[0] == task.token:
+        return held[1]
+    feature: Feature = pickle.loads(task.feature)
+    bind(feature, task.dataset)
+    if not feature.load_state(task.state, task.artifact_paths, task.dependency_lookups):
+        raise FeatureFailed(
+            f"{task.name} did not load in a worker the state that was saved", found=str(task.state),
+            next_step="load_state must return True for what save_state wrote",
+        )  # fmt: skip
+    _LOADED.held = task.token, feature
+    return feature
+
+
+def bind(feature: Feature, address: DatasetAddress) -> None:
+    """Give the feature its data set, if it wants it."""
+    wants = getattr(feature, "bind_dataset", None)
+    if wants is not None:
+        wants(open_dataset(address))
+
+
+def open_dataset(address: DatasetAddress) -> Dataset:
+    """Return the data set that an address names."""
+    from gapless.features.dataset import Dataset
+
+    return Dataset(address.root, address.columns, topic=address.topic, fps_default=address.fps_default)
+
+
+def compute_entry(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord:
+    """Compute one entry, again after an error as often as ``retries`` says, and return its record."""
+    began = time.monotonic()
+    for attempt in range(task.retries + 1):
+        try:
+            record = _compute(feature, task, entry)
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; it becomes the record
+            record = _failed(task, entry, error)
+            if attempt < task.retries:
+                continue
+        break
+    return _timed(record, time.monotonic() - began)
+
+
+def _compute(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord:
+    if entry.plan.key == GLOBAL_ENTRY:
+        return _record(task, entry, "ok")
+    columns = task.dataset.columns
+    frame = read_frame(entry.plan, columns, task.options, getattr(feature, "input_columns", None))
+    if not frame.core_rows:
+        return _record(task, entry, "empty", timebase=frame.timebase)
+    output = feature.apply(as_frame(frame.table, frame_type(feature)))
+    table = finished_table(
+        output, frame, columns, getattr(feature, "units", None) or {}, task.name, entry.plan.key
+    )
+    if not table.num_rows:
+        return _record(task, entry, "empty", timebase=frame.timebase)
+    written = write_table(task.folder, entry.plan.key, table)
+    return _record(
+        task,
+        entry,
+        "ok",
+        timebase=task.topic if own_times(table, frame) else frame.timebase,
+        **{name: getattr(written, name) for name in written.__slots__},
+    )
+
+
+def frame_type(feature: Any) -> str:
+    """Return the kind of frame that a feature asks for."""
+    return str(getattr(feature, "frame_type", "pandas"))
+
+
+def as_frame(table: pa.Table, kind: str) -> Any:
+    """Return the table as the kind of frame that a feature asks for."""
+    if kind == "pandas":
+        return table.to_pandas()
+    if kind == "arrow":
+        return table
+    if kind == "polars":
+        import polars as pl
+
+        return pl.from_arrow(table)
+    raise FeatureFailed(
+        "a feature asks for an unknown kind of frame", found=kind, expected="pandas | polars | arrow"
+    )
+
+
+def frames(
+    plans: Sequence[EntryPlan], feature: Feature, columns: Columns, options: RunOptions
+) -> Iterator[tuple[EntryKey, Any]]:
+    """Yield the frames that a feature learns from, one at a time; entries without rows are left out."""
+    kind = frame_type(feature)
+    for plan in plans:
+        own = EntryPlan(plan.key, plan.inputs)
+        frame: EntryFrame = read_frame(own, columns, options, getattr(feature, "input_columns", None))
+        if frame.table.num_rows:
+            yield plan.key, as_frame(frame.table, kind)
+
+
+def _record(task: ApplyTask, entry: EntryTask, status: Any, **facts: Any) -> EntryRecord:
+    group, sequence = entry.plan.key
+    return EntryRecord(
+        group,
+        sequence,
+        status,
+        entry_digest(entry.inputs),
+        entry.inputs,
+        code=task.code,
+        recorded_ns=time.time_ns(),
+        **facts,
+    )
+
+
+def _failed(task: ApplyTask, entry: EntryTask, error: BaseException) -> EntryRecord:
+    message = error.message if isinstance(error, GaplessError) else str(error)
+    return _record(
+        task,
+        entry,
+        "failed",
+        error_type=type(error).__name__,
+        error_message=message,
+        error_traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def _timed(record: EntryRecord, elapsed_s: float) -> EntryRecord:
+    from dataclasses import replace
+
+    return replace(record, elapsed_s=round(elapsed_s, 6))

@@ -1,0 +1,68 @@
+"""What a callback that may be left out was last run for: kept in ``state.db``."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapless.catalog.state_database import StateDatabase
+from gapless.features.canonical import canonical_text
+from gapless.features.step import CallbackStep
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS callback_run (step TEXT PRIMARY KEY, digest TEXT NOT NULL,"
+    " finished_ns INTEGER NOT NULL) STRICT"
+)
+
+
+@dataclass(frozen=True)
+class CallbackStamp:
+    """A callback, and the digest of the outputs that it depends on as they are now."""
+
+    root: Path
+    step: CallbackStep
+    digest: str
+
+    @classmethod
+    def of(cls, root: Path, step: CallbackStep, contents: Mapping[str, str]) -> CallbackStamp:
+        """Return the stamp for the contents of the steps that a callback depends on."""
+        name = f"{step.fn.__module__}:{step.fn.__qualname__}"
+        text = canonical_text({"fn": name, "contents": dict(contents)})
+        return cls(root, step, hashlib.sha256(text.encode()).hexdigest())
+
+    def valid(self) -> bool:
+        """Tell whether the callback ran for exactly this, and the files that it declares are there."""
+        return self.step.cacheable and not self.why()
+
+    def why(self) -> str:
+        """Return why the callback is to run."""
+        if not self.step.cacheable:
+            return "runs every time"
+        missing = [str(path) for path in self.step.outputs if not Path(path).exists()]
+        if missing:
+            return f"{missing[0]} is missing"
+        known = self._known()
+        if known is None:
+            return "not run yet"
+        return "" if known == self.digest else "what it depends on changed"
+
+    def _known(self) -> str | None:
+        if not (self.root / "state.db").exists():
+            return None
+        with StateDatabase(self.root) as database:
+            database.ensure(_TABLE)
+            rows = database.rows("SELECT digest FROM callback_run WHERE step=?", (self.step.name,))
+        return str(rows[0][0]) if rows else None
+
+    def keep(self) -> None:
+        """Make it durable that the callback ran for this."""
+        with StateDatabase(self.root) as database:
+            database.ensure(_TABLE)
+            with database.transaction():
+                database.rows(
+                    "INSERT OR REPLACE INTO callback_run VALUES (?,?,?)",
+                    (self.step.name, self.digest, time.time_ns()),
+                )

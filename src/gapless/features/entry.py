@@ -1,0 +1,63 @@
+"""One entry of a feature run as it is recorded: what was computed from what, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+EntryKey = tuple[str, str]  # (group or "", sequence)
+GLOBAL_ENTRY: EntryKey = ("", "__global__")  # what a feature without inputs leaves
+Recorded = Literal["ok", "empty", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRecord:
+    """What one entry was computed from and what came of it; ``empty`` is a result, ``failed`` is none.
+
+    ``key`` is the digest of ``inputs`` (label -> content digest). ``file`` lies in the run's folder, "" if
+    there is none; ``fields`` are its columns with their Arrow types, ``stats`` the statistics in its footer;
+    ``code`` is the digest of the feature's source when it was computed.
+    """
+
+    group: str
+    sequence: str
+    status: Recorded
+    key: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    n_rows: int = 0
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    footer_sha256: str = ""
+    start_ns: int | None = None
+    end_ns: int | None = None
+    mtime_ns: int = 0
+    timebase: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    code: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    error_traceback: str | None = None
+    recorded_ns: int = 0
+    elapsed_s: float = 0.0
+
+    @property
+    def entry_key(self) -> EntryKey:
+        """Group and sequence."""
+        return self.group, self.sequence
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as a JSON object."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def text(self) -> str:
+        """Return the record as canonical JSON text."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`to_json` gave; unknown keys of a later release are passed over."""
+        return cls(**{name: document[name] for name in cls.__slots__ if name in document})

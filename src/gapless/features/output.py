@@ -1,0 +1,170 @@
+"""A feature's output as a sealed table: times given back, neighbours cut off, units kept, rows in time order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gapless.errors import FeatureFailed, OverlapRefused
+from gapless.features.columns import Columns
+from gapless.features.entry import EntryKey
+from gapless.features.frame import EntryFrame
+from gapless.store.declaration import SEQ, TIME
+
+
+def as_arrow(output: Any, name: str) -> pa.Table:
+    """Return what a feature gave, a pandas, polars or Arrow table, as an Arrow table."""
+    if isinstance(output, pa.Table):
+        return output
+    if isinstance(output, pa.RecordBatch):
+        return pa.Table.from_batches([output])
+    kind = type(output)
+    if kind.__module__.partition(".")[0] == "pandas" and hasattr(output, "columns"):
+        if any(not isinstance(column, str) for column in output.columns):
+            raise FeatureFailed(f"{name} gave a column whose name is no text", found=list(output.columns)[:8])
+        return pa.Table.from_pandas(output, preserve_index=False, nthreads=1).replace_schema_metadata(None)
+    if hasattr(output, "__arrow_c_stream__"):
+        return pa.table(output)
+    raise FeatureFailed(
+        f"{name} gave no table", found=kind.__name__, expected="a pandas, polars or Arrow table"
+    )
+
+
+def finished_table(
+    output: Any, frame: EntryFrame, columns: Columns, units: Mapping[str, str], name: str, key: EntryKey
+) -> pa.Table:
+    """Return the rows to store of an output, or raise FeatureFailed for one that cannot be stored.
+
+    As many rows as the frame had: time, frame and id are copied where the output lacks them. Otherwise
+    ``timestamp_ns`` or the frame column must be in it; without both it is a table without time.
+    """
+    table = as_arrow(output, name)
+    source = frame.table
+    if frame.core is not None:
+        if table.num_rows != source.num_rows:
+            raise OverlapRefused(
+                f"{name} changed the number of rows under overlap_frames",
+                found=table.num_rows,
+                expected=source.num_rows,
+            )
+        table = _copied(table, source, columns)
+        table = _core_rows(table, source, frame.core, columns)
+    elif table.num_rows == source.num_rows:
+        table = _copied(table, source, columns)
+    elif TIME not in table.column_names and columns.frame_col in table.column_names:
+        table = _timed_by_frame(table, source, columns, name)
+    table = _without_constants(table, columns, key)
+    return _sorted(_with_units(table, source, units))
+
+
+def own_times(table: pa.Table, frame: EntryFrame) -> bool:
+    """Tell whether the output has times that its input does not have."""
+    if TIME not in table.column_names or TIME not in frame.table.column_names:
+        return True
+    times, known = table.column(TIME), frame.table.column(TIME)
+    if times.equals(known):
+        return False
+    return not bool(np.isin(times.to_numpy(), known.to_numpy()).all())
+
+
+def _copied(table: pa.Table, source: pa.Table, columns: Columns) -> pa.Table:
+    """Add time, frame and id of the same rows; an output in another order must bring its own time."""
+    names = table.column_names
+    if TIME in names or TIME not in source.column_names:
+        return table
+    wanted = [name for name in (columns.id_col, columns.frame_col, columns.time_col)
+              if name in source.column_names and name not in names]  # fmt: skip
+    if columns.frame_col in names and not _same_values(table, source, columns.frame_col):
+        raise FeatureFailed(
+            "an output in another order than its input has no timestamp_ns",
+            expected="the rows of the input in their order, or a column timestamp_ns",
+            next_step="keep timestamp_ns in the output",
+        )
+    for name in (*reversed(wanted), TIME):
+        table = table.add_column(0, source.schema.field(name), source.column(name))
+    return table
+
+
+def _same_values(table: pa.Table, source: pa.Table, name: str) -> bool:
+    mine, theirs = table.column(name).to_numpy(), source.column(name).to_numpy()
+    return bool(np.array_equal(mine, theirs))
+
+
+def _core_rows(table: pa.Table, source: pa.Table, core: NDArray[np.bool_], columns: Columns) -> pa.Table:
+    """Cut the neighbours' rows off: by frame where the output tells it, else by place."""
+    name = columns.frame_col
+    if name in table.column_names:
+        own = source.column(name).to_numpy()[core]
+        number = table.column(name).to_numpy()
+        kept = (number >= own.min()) & (number <= own.max()) if len(own) else np.zeros(len(number), bool)
+    else:
+        kept = core
+    return table.filter(pa.array(kept))
+
+
+def _timed_by_frame(table: pa.Table, source: pa.Table, columns: Columns, name: str) -> pa.Table:
+    known = source.column(columns.frame_col).to_numpy()
+    frames, first = np.unique(known, return_index=True)
+    wanted = table.column(columns.frame_col).to_numpy()
+    place = np.searchsorted(frames, wanted)
+    place[place == len(frames)] = 0
+    if not len(frames) or not np.array_equal(frames[place], wanted):
+        raise FeatureFailed(
+            f"{name} gave frames that its input does not have",
+            expected="frames of the input, a column timestamp_ns, or a table without a frame column",
+        )
+    times = source.column(TIME).to_numpy()[first[place]]
+    return table.add_column(0, source.schema.field(TIME), pa.array(times))
+
+
+def _without_constants(table: pa.Table, columns: Columns, key: EntryKey) -> pa.Table:
+    """Leave out group and sequence where they say only which entry it is: a reader adds them again."""
+    for name, value in ((columns.group_col, key[0]), (columns.seq_col, key[1])):
+        if name in table.column_names and _is_only(table.column(name), value):
+            table = table.drop_columns([name])
+    return table
+
+
+def _is_only(column: pa.ChunkedArray, value: str) -> bool:
+    if column.null_count:
+        return False
+    found = column.unique().to_pylist()
+    return found in ([], [value])
+
+
+def _with_units(table: pa.Table, source: pa.Table, units: Mapping[str, str]) -> pa.Table:
+    """Return the table with the units of equally named input columns, and those the feature declares."""
+    fields = []
+    for field in table.schema:
+        metadata = dict(field.metadata or {})
+        if not metadata and field.name in source.column_names:
+            metadata = dict(source.schema.field(field.name).metadata or {})
+        if field.name in units:
+            metadata[b"unit"] = units[field.name].encode()
+        fields.append(field.with_metadata(metadata) if metadata else field)
+    return table.cast(pa.schema(fields)) if fields else table
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    """Return the rows in time order, those of one time as they came; ``timestamp_ns`` is the first column."""
+    if SEQ in table.column_names:
+        raise FeatureFailed(f"a column may not be called {SEQ}", found=SEQ, next_step="rename the column")
+    if TIME not in table.column_names:
+        return table
+    column = table.column(TIME)
+    if column.null_count:
+        raise FeatureFailed(
+            "an output has rows without a time", field=TIME, found=f"{column.null_count} nulls"
+        )
+    if not pa.types.is_int64(column.type):
+        column = column.cast(pa.int64())
+    place = table.column_names.index(TIME)
+    table = table.remove_column(place).add_column(0, pa.field(TIME, pa.int64(), nullable=False), column)
+    times = table.column(TIME).to_numpy()
+    if bool((times[1:] < times[:-1]).any()):
+        table = table.take(pa.array(np.argsort(times, kind="stable")))
+    return table

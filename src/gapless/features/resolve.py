@@ -1,0 +1,316 @@
+"""From a feature and a data set to a survey: references pinned, inputs found, digests gathered.
+
+A :class:`RunView` remembers what one pass has read, so that a pipeline of any length asks the registry
+once. Nothing here writes, and no feature or parameter is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from gapless.errors import ArgumentRefused
+from gapless.features.accepted_code import accepted_code
+from gapless.features.code_digest import code_digest
+from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
+from gapless.features.frame import InputSource
+from gapless.features.identity import (
+    Reference,
+    RunIdentity,
+    RunOptions,
+    identify,
+    lengthened,
+    references,
+)
+from gapless.features.inputs import TopicInput
+from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
+from gapless.features.result import Result
+from gapless.features.run_folder import RunFolder
+from gapless.features.scope import Scope
+from gapless.features.survey import InputRows, Survey, result_rows, survey_entries
+
+if TYPE_CHECKING:
+    from gapless.features.dataset import Dataset
+    from gapless.features.feature import Feature
+
+CodePolicy = Literal["ignore", "warn", "rerun"]
+CODE_POLICIES = ("ignore", "warn", "rerun")
+Pair = tuple[str, str]
+
+
+@dataclass
+class RunView:
+    """What one pass over a data set has read: sequences, records and the surveys of earlier steps."""
+
+    ds: Dataset
+    deep: bool = False
+    surveys: dict[Pair, Survey] = field(default_factory=dict)
+    predicted: dict[Pair, list[EntryKey]] = field(default_factory=dict)
+    latest: dict[str, str] = field(default_factory=dict)  # storage -> run id of the step in this pass
+    _records: dict[Pair, dict[EntryKey, EntryRecord]] = field(default_factory=dict)
+    _scopes: dict[tuple[str, ...], Scope] = field(default_factory=dict)
+    _accepted: dict[Pair, frozenset[str]] | None = None
+
+    def preload(self, pairs: Iterable[Pair]) -> None:
+        """Read the records of runs, all by one statement."""
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._records]
+        if missing:
+            found = self.ds.registry.entry_records(missing)
+            self._records.update({pair: found.get(pair, {}) for pair in missing})
+
+    def records(self, pair: Pair) -> dict[EntryKey, EntryRecord]:
+        """Return what is recorded of a run."""
+        self.preload([pair])
+        return self._records[pair]
+
+    def scope(self, topics: Sequence[str]) -> Scope:
+        """Return the sequences that have all of the topics."""
+        wanted = tuple(sorted(set(topics)))
+        if wanted not in self._scopes:
+            self._scopes[wanted] = self.ds.scope(topics=list(wanted))
+        return self._scopes[wanted]
+
+    def accepted(self, pair: Pair) -> frozenset[str]:
+        """Return the digests of source code that a person said are equivalent for a run."""
+        if self._accepted is None:
+            self._accepted = accepted_code(self.ds.root)
+        return self._accepted.get(pair, frozenset())
+
+    def pin(self, result: Result[Any] | FeatureLabelsSource) -> Pair:
+        """Return storage and run id that a reference means now."""
+        if result.run_id is None and result.feature in self.latest:
+            return result.feature, self.latest[result.feature]
+        if result.run_id is not None and (result.feature, result.run_id) in self.predicted:
+            return result.feature, result.run_id
+        return self.ds.resolve(result)
+
+
+@dataclass(frozen=True)
+class BoundRun:
+    """A feature with its identity in a data set: everything pinned, nothing computed."""
+
+    feature: Feature
+    options: RunOptions
+    identity: RunIdentity
+    folder: RunFolder
+    references: tuple[Reference, ...]
+    pins: Mapping[int, Pair]  # place in ``references`` -> storage and run id
+    keys: tuple[EntryKey, ...]  # the entries that were asked for
+    around: tuple[EntryKey, ...]  # all entries of the data set that have the inputs, in order
+    code: str | None
+    policy: CodePolicy
+
+    @property
+    def pair(self) -> Pair:
+        """Storage and run id."""
+        return self.identity.storage, self.identity.run_id
+
+
+def bind_run(
+    view: RunView,
+    feature: Feature,
+    options: RunOptions,
+    *,
+    groups: Iterable[str] | None = None,
+    sequences: Iterable[str] | None = None,
+    policy: CodePolicy = "warn",
+) -> BoundRun:
+    """Return what a run of a feature would be; raises for references that mean nothing."""
+    options.check()
+    if policy not in CODE_POLICIES:
+        raise ArgumentRefused(
+            "there is no such policy for changed code", found=policy, expected=CODE_POLICIES
+        )
+    refs = tuple(references(feature))
+    pins = {
+        place: view.pin(ref.value)
+        for place, ref in enumerate(refs)
+        if isinstance(ref.value, Result | FeatureLabelsSource)
+    }
+    around = _entries(view, feature, refs, pins)
+    keys = _narrowed(around, groups, sequences)
+    code = None if policy == "ignore" else code_digest(type(feature))
+    identity = identify(
+        feature,
+        options,
+        columns=view.ds.columns,
+        topic=view.ds.topic,
+        pins={refs[place].place: pair for place, pair in pins.items()},
+        scope=list(keys) if feature.scope_dependent else None,
+        code=code if policy == "rerun" else None,
+    )
+    identity = lengthened(
+        identity, lambda run_id: RunFolder.of(view.ds.root, identity.storage, run_id).digest()
+    )
+    folder = RunFolder.of(view.ds.root, identity.storage, identity.run_id)
+    bound = BoundRun(feature, options, identity, folder, refs, pins, keys, around, code, policy)
+    view.predicted[bound.pair] = list(around)
+    view.latest[identity.storage] = identity.run_id
+    return bound
+
+
+def survey_run(view: RunView, bound: BoundRun) -> Survey:
+    """Return the state of every entry of a bound run."""
+    rows = [_rows(view, bound, item) for item in bound.feature.inputs.root]
+    shared, own, blocked = _dependencies(view, bound)
+    known = view.records(bound.pair)
+    found = survey_entries(
+        bound.identity,
+        bound.folder,
+        bound.keys,
+        rows,
+        around=bound.around,
+        overlap=bound.options.overlap_frames > 0,
+        shared=shared,
+        own=own,
+        records=known,
+        code=bound.code,
+        accepted=view.accepted(bound.pair),
+        deep=view.deep,
+    )
+    found.blocked = blocked
+    view.surveys[bound.pair] = found
+    return found
+
+
+def dependencies_of(bound: BoundRun) -> list[tuple[str, Reference, Pair | None]]:
+    """Return the references in a feature's parameters: parameter, reference, pinned run."""
+    return [
+        (ref.place.partition(".")[2].partition(".")[0].partition("[")[0], ref, bound.pins.get(place))
+        for place, ref in enumerate(bound.references)
+        if ref.place.startswith("params")
+    ]
+
+
+# -- which entries -----------------------------------------------------------------------------
+
+
+def _entries(
+    view: RunView, feature: Feature, refs: Sequence[Reference], pins: Mapping[int, Pair]
+) -> tuple[EntryKey, ...]:
+    """Return the entries that all inputs have, in the order of groups and names."""
+    items = tuple(feature.inputs.root)
+    if not items:
+        return (GLOBAL_ENTRY,)
+    topics = [name for item in items if (name := _topic_of(view, item)) is not None]
+    offered: list[Sequence[EntryKey]] = []
+    if topics:
+        offered.append(view.scope(topics).keys)
+    inputs = [
+        pins[place] for place, ref in enumerate(refs) if ref.place.startswith("inputs") and place in pins
+    ]
+    offered += [
+        view.predicted[pair] if pair in view.predicted else sorted(view.records(pair)) for pair in inputs
+    ]
+    common = set(offered[0]).intersection(*offered[1:])
+    return tuple(key for key in sorted(common) if key != GLOBAL_ENTRY)
+
+
+def _topic_of(view: RunView, item: Any) -> str | None:
+    """Return the recorded topic that an input reads, None for the output of a feature."""
+    if isinstance(item, TopicInput):
+        return None if item.name.startswith("features/") else item.name
+    return view.ds.topic if item == "tracks" else None
+
+
+def _narrowed(
+    keys: Sequence[EntryKey], groups: Iterable[str] | None, sequences: Iterable[str] | None
+) -> tuple[EntryKey, ...]:
+    if groups is None and sequences is None:
+        return tuple(keys)
+    from gapless.features.scope import ScopeEntry
+
+    scope = Scope({key: ScopeEntry(key[0], key[1], "") for key in keys})
+    return tuple(scope.narrowed(groups, sequences).keys)
+
+
+# -- what the entries are computed from --------------------------------------------------------
+
+
+def _rows(view: RunView, bound: BoundRun, item: Any) -> InputRows:
+    topic = _topic_of(view, item)
+    if topic is not None:
+        align = item if isinstance(item, TopicInput) else None
+        sources = {
+            key: InputSource(
+                entry.topics[topic],
+                align.align if align else None,
+                align.tolerance_ns if align else None,
+                tuple(align.columns) if align and align.columns is not None else None,
+            )
+            for key, entry in view.scope([topic]).entries.items()
+        }
+        return InputRows(topic, sources)
+    pair = _pair_of_input(bound, item)
+    found = _outputs(view, pair)
+    if isinstance(item, TopicInput):
+        found.sources = {
+            key: InputSource(
+                source.source, item.align, item.tolerance_ns,
+                tuple(item.columns) if item.columns is not None else None,
+            )
+            for key, source in found.sources.items()
+        }  # fmt: skip
+    return found
+
+
+def _pair_of_input(bound: BoundRun, item: Any) -> Pair:
+    for place, ref in enumerate(bound.references):
+        if (
+            ref.place.startswith("inputs")
+            and (ref.value is item or ref.value == item)
+            and place in bound.pins
+        ):
+            return bound.pins[place]
+    name = item.name.removeprefix("features/")  # a TopicInput of a feature topic names its run itself
+    storage, _, run_id = name.rpartition("@")
+    return storage, run_id
+
+
+def _outputs(view: RunView, pair: Pair) -> InputRows:
+    storage, run_id = pair
+    waiting = {}
+    known = view.surveys.get(pair)
+    records = view.records(pair)
+    if known is not None:
+        waiting = {s.key: f"waits for {storage}: {s.why or s.status}" for s in known.states if not s.done}
+    folder = RunFolder.of(view.ds.root, storage, run_id)
+    rows = result_rows(storage, f"features/{storage}@{run_id}", folder.path, records, waiting)
+    absent = {key: f"waits for {storage}: not computed yet" for key in view.predicted.get(pair, ())
+              if key not in rows.sources and key not in rows.waiting}  # fmt: skip
+    rows.waiting = {**rows.waiting, **absent}
+    return rows
+
+
+def _dependencies(
+    view: RunView, bound: BoundRun
+) -> tuple[dict[str, str], dict[str, Mapping[EntryKey, str]], str]:
+    """Return the digests of what parameters refer to: shared ones, those per entry, and what is missing."""
+    shared: dict[str, str] = {}
+    own: dict[str, Mapping[EntryKey, str]] = {}
+    blocked = ""
+    for name, ref, pair in dependencies_of(bound):
+        if ref.kind == "labels":
+            own[f"labels {name}"] = _label_digests(view, ref.value, bound.keys)
+        elif pair is None:
+            continue
+        elif ref.kind == "artifact":
+            upstream = view.surveys.get(pair)
+            state = RunFolder.of(view.ds.root, *pair).state_document()
+            if state is None or (upstream is not None and not upstream.complete):
+                blocked = f"waits for {pair[0]}: {upstream.why if upstream and upstream.why else 'not computed yet'}"
+            shared[f"artifact {name}"] = str(state["digest"]) if state else "missing"
+        else:
+            rows = _outputs(view, pair)
+            own[f"column {name}"] = {key: s.source.digest(deep=view.deep) for key, s in rows.sources.items()}
+    extra = getattr(bound.feature, "identity_digests", None)
+    if extra is not None:
+        shared.update(extra(view.ds))
+    return shared, own, blocked
+
+
+def _label_digests(view: RunView, source: LabelsSource[Any], keys: Sequence[EntryKey]) -> dict[EntryKey, str]:
+    from gapless.features.labels import label_digests
+
+    return label_digests(view.ds, source, keys)

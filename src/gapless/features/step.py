@@ -1,0 +1,135 @@
+"""The steps of a pipeline: features, functions between them, and trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapless.errors import ArgumentRefused
+from gapless.features.identity import RunOptions
+from gapless.features.result import Result
+
+if TYPE_CHECKING:
+    from gapless.features.dataset import Dataset
+    from gapless.features.feature import Feature
+
+_OPTIONS = frozenset(RunOptions.__dataclass_fields__)
+_SCOPE = frozenset(["groups", "sequences"])
+_RUNNING = frozenset(
+    ["parallel_workers", "parallel_mode", "scheduler", "retries", "code", "overwrite", "registry", "cancel"]
+)
+
+
+@dataclass
+class FeatureStep:
+    """One feature of a pipeline.
+
+    ``feature_cls`` is called with its ``Inputs`` and ``params``. ``input_names`` are the earlier steps whose
+    outputs it reads, ``"tracks"`` among them where it reads the recording as well; empty means tracks alone.
+    ``run_kwargs`` go to :func:`run_feature`.
+    """
+
+    name: str
+    feature_cls: type
+    params: dict[str, Any] | None = None
+    input_names: list[str] = field(default_factory=list)
+    run_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.run_kwargs) - _OPTIONS - _SCOPE - _RUNNING)
+        if unknown:
+            raise ArgumentRefused(
+                f"step {self.name!r}: run_feature has no such argument", found=unknown,
+                expected=", ".join(sorted(_OPTIONS | _SCOPE | _RUNNING)),
+            )  # fmt: skip
+
+    @property
+    def upstream(self) -> list[str]:
+        """The earlier steps that it reads."""
+        return [name for name in self.input_names if name != "tracks"]
+
+    @property
+    def options(self) -> RunOptions:
+        """What of ``run_kwargs`` changes the values."""
+        return RunOptions(**{name: value for name, value in self.run_kwargs.items() if name in _OPTIONS})
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What of ``run_kwargs`` selects entries."""
+        return {name: value for name, value in self.run_kwargs.items() if name in _SCOPE}
+
+    def feature(self, results: Mapping[str, Result[str]], models: Mapping[str, str]) -> Feature:
+        """Return the feature, reading the results of the steps before it."""
+        cls: Any = self.feature_cls
+        items: list[Any] = []
+        params = dict(self.params or {})
+        for name in self.input_names:
+            if name in models:
+                params.setdefault("model", models[name])
+            else:
+                items.append("tracks" if name == "tracks" else Result(
+                    feature=results[name].feature, run_id=results[name].run_id))  # fmt: skip
+        if not items and not self._takes_nothing(cls):
+            items = ["tracks"]
+        return cls(cls.Inputs(tuple(items)), params or None)  # type: ignore[no-any-return]
+
+    def _takes_nothing(self, cls: Any) -> bool:
+        return getattr(cls.Inputs, "_require", "nonempty") in ("empty", "any")
+
+
+@dataclass
+class CallbackStep:
+    """A function that runs between features, each time, as ``fn(dataset, results so far)``.
+
+    With ``once`` it runs only when a step that it depends on has other outputs than at its last run, with
+    ``outputs`` also when one of these files is missing.
+    """
+
+    name: str
+    fn: Callable[[Dataset, dict[str, Result[str]]], None]
+    depends_on: list[str] = field(default_factory=list)
+    once: bool = field(default=False, kw_only=True)
+    outputs: Sequence[str | Path] = field(default=(), kw_only=True)
+
+    @property
+    def upstream(self) -> list[str]:
+        """The earlier steps that it depends on."""
+        return list(self.depends_on)
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether it may be left out when nothing changed."""
+        return self.once or bool(self.outputs)
+
+
+@dataclass
+class ModelStep:
+    """A training inside a pipeline: ``train_model(ds, model, config)`` with inputs from earlier steps.
+
+    A later :class:`FeatureStep` that names it in ``input_names`` gets its run as the parameter ``model``.
+    """
+
+    name: str
+    model_cls: type
+    config: dict[str, Any] | None = None
+    input_names: list[str] = field(default_factory=list)
+
+    @property
+    def upstream(self) -> list[str]:
+        """The earlier steps that it reads."""
+        return [name for name in self.input_names if name != "tracks"]
+
+    def model(self, results: Mapping[str, Result[str]]) -> Any:
+        """Return the model, reading the results of the steps before it."""
+        items = tuple(
+            "tracks"
+            if name == "tracks"
+            else Result(feature=results[name].feature, run_id=results[name].run_id)
+            for name in self.input_names
+        )
+        return self.model_cls(items)
+
+
+Step = FeatureStep | CallbackStep | ModelStep

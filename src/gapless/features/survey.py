@@ -1,0 +1,307 @@
+"""What a feature run has, lacks and holds wrongly: every entry with its status and the reason, nothing computed.
+
+Deciding needs the catalog's rows, one line of state and a stat of each file; no Parquet file is opened
+unless ``deep`` asks for every byte to be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
+from gapless.features.frame import EntryPlan, InputSource
+from gapless.features.identity import RunIdentity
+from gapless.features.run_folder import RunFolder, tree_digest
+from gapless.features.scope import neighbours
+from gapless.features.table_source import record_source
+from gapless.store.parquet import sha256_file
+
+Status = Literal["ok", "empty", "failed", "pending", "stale"]
+DONE = ("ok", "empty")
+STATE_LABEL = "state"
+
+
+@dataclass(slots=True)
+class EntryState:
+    """One entry of a survey. ``plan`` is None when its inputs are not there, ``why`` says what is the matter."""
+
+    key: EntryKey
+    status: Status
+    why: str
+    record: EntryRecord | None
+    plan: EntryPlan | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    code_changed: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether what is recorded is what would be computed now."""
+        return self.status in DONE
+
+
+@dataclass(slots=True)
+class InputRows:
+    """The rows of one input for each entry that has them, and why others wait for theirs."""
+
+    label: str
+    sources: Mapping[EntryKey, InputSource]
+    waiting: Mapping[EntryKey, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Survey:
+    """The entries of one run in scope, in order, and whether its state still is what would be learned."""
+
+    identity: RunIdentity
+    folder: RunFolder
+    states: list[EntryState]
+    state_digest: str | None
+    state_why: str
+    shared: Mapping[str, str]  # what all entries depend on: label -> digest
+    code: str | None = None
+    blocked: str = ""  # why the run cannot begin at all
+
+    def counts(self) -> dict[str, int]:
+        """Return how many entries have each status."""
+        found = Counter(state.status for state in self.states)
+        return {name: found.get(name, 0) for name in ("ok", "empty", "failed", "pending", "stale")}
+
+    @property
+    def todo(self) -> list[EntryState]:
+        """The entries that a run would compute now."""
+        return [state for state in self.states if not state.done and state.plan is not None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every entry in scope is recorded and up to date."""
+        return not self.blocked and not self.state_why and all(state.done for state in self.states)
+
+    @property
+    def why(self) -> str:
+        """The reasons in one line, the most frequent first."""
+        if self.blocked:
+            return self.blocked
+        reasons = Counter(state.why for state in self.states if state.why)
+        told = [f"{why} ({count})" if count > 1 else why for why, count in reasons.most_common(3)]
+        if self.state_why and self.state_why not in reasons:
+            told.insert(0, self.state_why)
+        return "; ".join(told)
+
+
+def entry_digest(inputs: Mapping[str, str]) -> str:
+    """Return the digest of what an entry is computed from: label -> content digest."""
+    text = "\n".join(f"{label}={inputs[label]}" for label in sorted(inputs))  # a digest holds no line end
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def survey_entries(
+    identity: RunIdentity,
+    folder: RunFolder,
+    keys: Sequence[EntryKey],
+    rows: Sequence[InputRows],
+    *,
+    around: Sequence[EntryKey],
+    overlap: bool,
+    shared: Mapping[str, str],
+    own: Mapping[str, Mapping[EntryKey, str]],
+    records: Mapping[EntryKey, EntryRecord],
+    code: str | None,
+    accepted: frozenset[str],
+    deep: bool,
+) -> Survey:
+    """Return the state of each entry of a run.
+
+    ``around`` is the whole data set in order, where neighbours come from. ``shared`` are digests of what
+    all entries depend on, ``own`` those of what single entries do, by label.
+    """
+    beside = neighbours(around) if overlap else {}
+    content: dict[EntryKey, dict[str, str]] = {}
+    plans: dict[EntryKey, EntryPlan | None] = {}
+    waits: dict[EntryKey, str] = {}
+    for key in keys:
+        plan, why = _plan(key, rows, beside.get(key, (None, None)))
+        plans[key], waits[key] = plan, why
+        content[key] = {**_contents(plan, deep), **shared, **_owned(own, key)} if plan else {}
+    state_digest, state_why = _state(folder, content, shared, deep)
+    states = []
+    for key in keys:
+        inputs = content[key]
+        if state_digest is not None and inputs:
+            inputs = {**inputs, STATE_LABEL: state_digest}
+        states.append(_entry(key, plans[key], waits[key], inputs, records.get(key), folder, deep))
+    for state in states:
+        changed = code is not None and state.record is not None and state.done
+        state.code_changed = bool(
+            changed
+            and state.record
+            and state.record.code not in (None, code)
+            and state.record.code not in accepted
+        )
+        if state.done and state_why:
+            state.status, state.why = "stale", state_why
+    return Survey(identity, folder, states, state_digest, state_why, shared, code)
+
+
+def _plan(
+    key: EntryKey, rows: Sequence[InputRows], beside: tuple[EntryKey | None, EntryKey | None]
+) -> tuple[EntryPlan | None, str]:
+    if key == GLOBAL_ENTRY:
+        return EntryPlan(key, ()), ""
+    for item in rows:
+        if key in item.waiting:
+            return None, item.waiting[key]
+    inputs = tuple(item.sources[key] for item in rows)
+    before, after = (_sources_of(rows, other) for other in beside)
+    return (
+        EntryPlan(
+            key, inputs, before, after,
+            beside[0] if before is not None else None, beside[1] if after is not None else None,
+        ),
+        "",
+    )  # fmt: skip
+
+
+def _sources_of(rows: Sequence[InputRows], key: EntryKey | None) -> tuple[InputSource, ...] | None:
+    if key is None or any(key not in item.sources for item in rows):
+        return None
+    return tuple(item.sources[key] for item in rows)
+
+
+def _contents(plan: EntryPlan, deep: bool) -> dict[str, str]:
+    found = {item.source.label: item.source.digest(deep=deep) for item in plan.inputs}
+    for mark, beside in (("<", plan.before), (">", plan.after)):
+        for item in beside or ():
+            found[f"{mark}{item.source.label}"] = item.source.digest(deep=deep)
+    return found
+
+
+def _owned(own: Mapping[str, Mapping[EntryKey, str]], key: EntryKey) -> dict[str, str]:
+    return {label: digests[key] for label, digests in own.items() if key in digests}
+
+
+def learned_from(content: Mapping[EntryKey, Mapping[str, str]], shared: Mapping[str, str]) -> dict[str, str]:
+    """Return what a state is learned from: one digest for each entry, and the shared ones."""
+    found = {
+        f"entry:{group}/{sequence}": entry_digest(inputs) for (group, sequence), inputs in content.items()
+    }
+    return {**found, **{f"shared:{label}": digest for label, digest in shared.items()}}
+
+
+def _state(
+    folder: RunFolder,
+    content: Mapping[EntryKey, Mapping[str, str]],
+    shared: Mapping[str, str],
+    deep: bool,
+) -> tuple[str | None, str]:
+    """Return the digest of the state on disk, and why it must be learned again; "" if it need not."""
+    document = folder.state_document()
+    if document is None:
+        return None, ""
+    digest = str(document["digest"])
+    if deep and tree_digest(folder.state) != digest:
+        return digest, "the state on disk is not what was saved"
+    now = learned_from(content, shared)
+    for label, known in document["learned_from"].items():
+        if label in now and now[label] != known and _known_content(label, content):
+            return digest, f"the state was learned from other content of {label.partition(':')[2]}"
+    return digest, ""
+
+
+def _known_content(label: str, content: Mapping[EntryKey, Mapping[str, str]]) -> bool:
+    """Tell whether the inputs of the entry that a label names are there to compare."""
+    kind, _, name = label.partition(":")
+    if kind != "entry":
+        return True
+    group, _, sequence = name.rpartition("/")
+    return bool(content.get((group, sequence)))
+
+
+def _entry(
+    key: EntryKey,
+    plan: EntryPlan | None,
+    waits: str,
+    inputs: dict[str, str],
+    record: EntryRecord | None,
+    folder: RunFolder,
+    deep: bool,
+) -> EntryState:
+    if plan is None:
+        status: Status = "pending" if record is None or record.status == "failed" else "stale"
+        return EntryState(key, status, waits, record)
+    state = EntryState(key, "pending", "not computed yet", record, plan, inputs)
+    if record is None:
+        return state
+    if record.key != entry_digest(inputs):
+        state.status, state.why = "stale", _difference(record.inputs, inputs)
+        if record.status == "failed":
+            state.status, state.why = "pending", "failed before; its inputs changed"
+    elif record.status == "failed":
+        state.status, state.why = "failed", f"{record.error_type}: {record.error_message}"
+    else:
+        damage = _damage(folder.path, record, deep)
+        state.status, state.why = ("stale", damage) if damage else (record.status, "")
+    return state
+
+
+def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Name what changed since an entry was computed."""
+    changed = sorted(label for label in {*then, *now} if then.get(label) != now.get(label))
+    return f"changed since: {', '.join(_spelled(label, then, now) for label in changed)}"
+
+
+def _spelled(label: str, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    if label == STATE_LABEL:
+        return "the learned state"
+    if label[:1] in "<>":
+        place = "before" if label[0] == "<" else "after"
+        return f"{label[1:]} of the entry {place} it"
+    if now.get(label) == "missing":
+        return f"{label} (its file is gone)"
+    return (
+        label
+        if label in then and label in now
+        else f"{label} ({'new' if label in now else 'no longer read'})"
+    )
+
+
+def _damage(folder: Path, record: EntryRecord, deep: bool) -> str:
+    """Return what is wrong with an entry's file, "" if it is as it was written."""
+    if not record.file:
+        return ""
+    path = f"{folder}/{record.file}"
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return "its output is missing"
+    same = status.st_size == record.bytes and status.st_mtime_ns == record.mtime_ns
+    if same and not deep:
+        return ""
+    if status.st_size != record.bytes or sha256_file(Path(path)) != record.sha256:
+        return "its output is not what was written"
+    return ""
+
+
+def result_rows(
+    label: str,
+    topic: str,
+    folder: Path,
+    records: Mapping[EntryKey, EntryRecord],
+    waiting: Mapping[EntryKey, str],
+) -> InputRows:
+    """Return the outputs of a run as rows of an input."""
+    sources: dict[EntryKey, InputSource] = {}
+    waits = dict(waiting)
+    for key, record in records.items():
+        if key in waits:
+            continue
+        if record.status == "failed":
+            waits[key] = f"{label} failed"
+        else:
+            sources[key] = InputSource(record_source(label, topic, folder, record))
+    return InputRows(label, sources, waits)

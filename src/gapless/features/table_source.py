@@ -1,0 +1,178 @@
+"""Where the rows of one input of one entry lie: files of a sequence's topic, or one entry of a feature run.
+
+A source travels to workers instead of rows; each worker reads for itself, with every check of the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gapless.errors import IntegrityError, NotFound
+from gapless.features.entry import EntryRecord
+from gapless.store.declaration import SEQ, TIME
+from gapless.store.merge import SortedStream, merge_sorted
+from gapless.store.parquet import sha256_file
+from gapless.store.part_reader import Part
+from gapless.store.selection import Selection
+
+_BATCH_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One sealed Parquet file; ``sealed_ns`` is a time after which nobody had a reason to change it."""
+
+    folder: str
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    footer_sha256: str
+    start_ns: int | None
+    end_ns: int | None
+    sealed_ns: int
+
+    def part(self, topic: str) -> Part:
+        """Return the reader of the file."""
+        entry = {name: getattr(self, name) for name in ("path", "rows", "bytes", "footer_sha256")}
+        return Part.of(Path(self.folder), {**entry, "start_ns": self.start_ns, "end_ns": self.end_ns}, topic)
+
+    def content(self, *, deep: bool = False) -> str:
+        """Return the digest of the file as it is now: the sealed one while size and time say so.
+
+        ``deep`` reads the file whatever they say. A missing file gives a text that no digest equals.
+        """
+        name = f"{self.folder}/{self.path}"
+        try:
+            status = os.stat(name)
+        except OSError:
+            return "missing"
+        if not deep and status.st_size == self.bytes and status.st_mtime_ns <= self.sealed_ns:
+            return self.sha256
+        if deep:
+            return sha256_file(Path(name))
+        return _digest_once(name, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=65_536)
+def _digest_once(name: str, size: int, mtime_ns: int, inode: int) -> str:
+    """Return a file's digest; a file of the same name, size, time and inode is not read twice."""
+    del size, mtime_ns, inode
+    return sha256_file(Path(name))
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """The rows of one input: a topic of a sequence, or the output of a feature for it.
+
+    Sources with one ``timebase`` have their rows at the same times.
+    """
+
+    label: str
+    topic: str
+    timebase: str
+    files: tuple[SourceFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(file.rows for file in self.files)
+
+    def digest(self, *, deep: bool = False) -> str:
+        """Return what identifies the rows as they are now."""
+        contents = [file.content(deep=deep) for file in self.files]
+        if len(contents) == 1:
+            return contents[0]
+        return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows in time order without ``_seq``; IntegrityError for damaged files.
+
+        ``columns`` that the rows do not have raise NotFound; ``timestamp_ns`` always comes where it exists.
+        """
+        parts = [file.part(self.topic) for file in self.files]
+        if not parts:
+            return pa.table({TIME: pa.array([], pa.int64())})
+        schema = parts[0].layout.schema.to_arrow_schema()
+        if TIME not in schema.names:
+            return _whole(parts[0], schema, columns)
+        if SEQ in schema.names:
+            schema = schema.remove(schema.get_field_index(SEQ))
+        selection = Selection.of(schema, columns, None, None, with_seq=False, filter=None, topic=self.topic)
+        batches = list(_batches(parts, selection))
+        return pa.Table.from_batches(batches, schema=selection.output)
+
+    def schema(self) -> pa.Schema:
+        """Return the columns with their units."""
+        if not self.files:
+            return pa.schema([(TIME, pa.int64())])
+        schema = self.files[0].part(self.topic).layout.schema.to_arrow_schema()
+        return schema.remove(schema.get_field_index(SEQ)) if SEQ in schema.names else schema
+
+
+def _batches(parts: Sequence[Part], selection: Selection) -> Iterator[pa.RecordBatch]:
+    with_rows = [part for part in parts if part.rows]
+    if len(with_rows) == 1:
+        return with_rows[0].batches(selection, _BATCH_ROWS)
+
+    def stream(part: Part) -> SortedStream:
+        assert part.start_ns is not None
+        return SortedStream(part.start_ns, lambda: part.batches(selection, _BATCH_ROWS))
+
+    return merge_sorted([stream(part) for part in with_rows])
+
+
+def _whole(part: Part, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """Return a table without time in the order it was written."""
+    import pyarrow.parquet as pq
+
+    missing = sorted(set(columns or ()) - set(schema.names))
+    if missing:
+        raise NotFound("the table has no such column", field=missing[0], expected=", ".join(schema.names))
+    try:
+        table = pq.ParquetFile(part.path, metadata=part.layout, page_checksum_verification=True).read()
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(f"a file cannot be read: {part.path}", found=str(error)) from error
+    return table if columns is None else table.select(list(columns))
+
+
+def record_source(label: str, topic: str, folder: Path, record: EntryRecord) -> TableSource:
+    """Return the source of a recorded entry of the run in ``folder``."""
+    file = SourceFile(
+        str(folder),
+        record.file,
+        record.n_rows,
+        record.bytes,
+        record.sha256,
+        record.footer_sha256,
+        record.start_ns,
+        record.end_ns,
+        record.mtime_ns,
+    )
+    return TableSource(label, topic, record.timebase or topic, (file,) if record.file else ())
+
+
+def topic_files(bundle: str, parts: Sequence[tuple[str, dict[str, Any], int]]) -> tuple[SourceFile, ...]:
+    """Return the files of a sealed topic: of each its layer's folder, manifest entry and seal time."""
+    return tuple(
+        SourceFile(
+            f"{bundle}/{folder}" if folder else bundle,
+            entry["path"],
+            entry["rows"],
+            entry["bytes"],
+            entry["sha256"],
+            entry["footer_sha256"],
+            entry["start_ns"],
+            entry["end_ns"],
+            sealed_ns,
+        )
+        for folder, entry, sealed_ns in parts
+    )

@@ -1,0 +1,42 @@
+"""The models of a store and the feature runs that they learned from, as their manifests tell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapless.catalog.record_lines import read_object
+from gapless.errors import IntegrityError
+from gapless.model.names import from_component
+
+Pair = tuple[str, str]  # (feature, run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """One training: ``inputs`` are the feature runs that it read."""
+
+    name: str
+    run_id: str
+    status: str
+    inputs: tuple[Pair, ...]
+
+    def reads_any(self, runs: Collection[Pair]) -> bool:
+        """Tell whether the model learned from one of the runs."""
+        return any(pair in runs for pair in self.inputs)
+
+
+def trained_models(root: Path) -> list[TrainedModel]:
+    """Return the models of the store in order; IntegrityError for a manifest that cannot be read."""
+    return [_read(path) for path in sorted((root / "models").glob("*/*/manifest.json"))]
+
+
+def _read(path: Path) -> TrainedModel:
+    try:
+        document = read_object(path)
+        inputs = tuple((str(item[0]), str(item[1])) for item in document.get("inputs", ()))
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise IntegrityError("the manifest of a model cannot be read", found=f"{path}: {error}") from error
+    name, run_id = from_component(path.parent.parent.name), from_component(path.parent.name)
+    return TrainedModel(name, run_id, str(document.get("status", "")), inputs)
