@@ -239,7 +239,7 @@ DEFECTS = [
     pytest.param('arguments = { field = "sp" }', "", "R003", "[setpoints.oven]", id="argument-of-setpoint"),
     pytest.param("low = 0", "low = 700", "R002", "[setpoints.oven]", id="limits"),
     pytest.param('{ field = "sp" }\n', '{ field = "sp", value = 1 }\n', "R002", "[setpoints.oven]", id="overwritten"),
-    pytest.param("[setpoints.oven]", "decimate_to_hz = 5\n[setpoints.oven]", "R004", "decimate", id="idle-key"),
+    pytest.param("[setpoints.oven]", "decimate_to_hz = 5\n[setpoints.oven]", "R002", "decimate", id="channel-key"),
     pytest.param("length_s = 5", 'clock = "simulated"\n[devices.h]\nadapter = "host"', "R004", "clock", id="clock"),
     pytest.param("[setpoints.oven]", '[recording]\nexclude = [\n"x*"]\n[setpoints.oven]', "R004", '"x*"', id="pattern"),
     pytest.param("rate_hz = 20", "rate_hz = 0.1\nsilence_deadline_s = 5", "R005", "silence_deadline_s", id="silence"),

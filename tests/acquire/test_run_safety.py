@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,9 @@ from gapless.acquire.emission import ChannelSample, GapReport, SampleBlock
 from gapless.acquire.pool import PoolDispatcher, WorkerPool
 from gapless.acquire.run import Run
 from gapless.client.client import Client
-from gapless.errors import ResourceConflict
+from gapless.errors import PreflightFailed, ResourceConflict, RunFailed
 from gapless.model.outcome import Outcome
+from gapless.testing.faults import FaultyPlatform
 
 from .scripted import ScriptedDevice
 from .small_rig import SmallRig
@@ -152,7 +157,7 @@ def test_a_step_cannot_end_the_program(client: Client) -> None:
     async def step(conductor: Conductor) -> None:
         sys.exit(3)
 
-    device = ScriptedDevice(limit=50)
+    device = ScriptedDevice(limit=50, waits=True)
     run = with_procedure(run_of(client, device), step)
     run.start()
     result = run.wait(60)
@@ -229,3 +234,176 @@ def test_a_command_that_the_end_cuts_off_has_its_answer(client: Client) -> None:
     assert run.wait(60) is not None
     assert slow.result(1).status is CommandStatus.FAILED
     assert {"command_issued", "command_failed"} <= set(events(client))
+
+
+HELD = threading.Event()  # set: the analyzer is in its wait
+LET_GO = threading.Event()
+
+
+@analyzer(["d_value"])
+def wedged(sample: ChannelSample) -> None:
+    """Hold the conductor's loop until somebody lets go."""
+    HELD.set()
+    LET_GO.wait()
+
+
+@pytest.fixture
+def wedge() -> Iterator[threading.Event]:
+    """What lets the wedged analyzer go; it is let go at the end in any case."""
+    HELD.clear()
+    LET_GO.clear()
+    yield LET_GO
+    LET_GO.set()
+
+
+def wedged_run(client: Client, device: ScriptedDevice, **more: Any) -> Run:
+    """Return a run whose analyzer holds the loop, with short deadlines."""
+    return run_of(
+        client,
+        device,
+        analyzers=(f"{__name__}:wedged",),
+        saturation_deadline_s=0.5,
+        drain_deadline_s=3.0,
+        **more,
+    )
+
+
+def test_code_that_holds_the_loop_for_ever(client: Client, wedge: threading.Event) -> None:
+    """The run ends without its conductor: sealed, with the name of the function, and every row counted."""
+    device = ScriptedDevice(limit=10**9, waits=True)
+    run = wedged_run(client, device)
+    run.start()
+    device.go.set()
+    result = run.wait(60)
+    assert result is not None, "the run waits for the code"
+    assert (result.outcome, result.sealed) == (Outcome.CRASHED_BUT_SEALED, True)
+    assert result.exit_code == 6
+    assert "conductor took nothing" in str(result.cause)
+    assert "wedged (test_run_safety.py" in str(result.cause)
+    assert device.closed == 1
+    told = client.sequence_handler("x").reader.topic("_events").to_arrow().to_pylist()
+    [blocked] = [row for row in told if row["kind"] == "conductor_blocked"]
+    assert "wedged (test_run_safety.py" in blocked["data"]
+    gaps = client.sequence_handler("x").reader.topic("_gaps").to_arrow().to_pylist()
+    assert {gap["cause"] for gap in gaps} >= {"conductor_blocked"}
+    topics = client.sequence_handler("x").reader.topics
+    for name in ("channels/d", "device/d"):
+        assert topics[name].ledger["produced"] == device.offered
+
+
+def test_a_stop_that_meets_held_code(client: Client, wedge: threading.Event) -> None:
+    """A stop that the held loop cannot obey is carried out without it, and what held it is a fault."""
+    device = ScriptedDevice(limit=10**9, waits=True)
+    run = wedged_run(client, device)
+    run.start()
+    device.go.set()
+    assert HELD.wait(60)
+    run.stop("enough", by="me")
+    assert run.latch.outcome is Outcome.ABORTED
+    result = run.wait(60)
+    assert result is not None
+    assert (result.outcome, result.sealed, result.exit_code) == (Outcome.CRASHED_BUT_SEALED, True, 6)
+    assert {"stop", "conductor_blocked", "run_crashed_but_sealed"} <= set(events(client))
+
+
+def test_code_that_returns_after_its_run(client: Client, wedge: threading.Event) -> None:
+    """What held the loop and returns finds its run over: nothing is written and no device is touched."""
+    device = ScriptedDevice(limit=10**9, waits=True)
+    with WorkerPool({"d": device}) as pool:
+        first = wedged_run(client, device, pool=pool)
+        first.start()
+        device.go.set()
+        assert first.wait(60) is not None
+        second = run_of(client, device, pool=pool, name="y")
+        second.start()
+        stopped = device.stopped
+        wedge.set()
+        assert first._thread is not None
+        first._thread.join(60)
+        assert not first._thread.is_alive()
+        assert device.stopped == stopped
+        second.stop("enough", by="me")
+        result = second.wait(60)
+    assert result is not None
+    assert (result.outcome, result.sealed) == (Outcome.ABORTED, True)
+    assert [f for f in client.verify("x", deep=True) if f.severity == "error"] == []
+
+
+def test_code_that_holds_the_loop_for_a_while(client: Client, wedge: threading.Event) -> None:
+    """Safe state at the first deadline; code that returns before the second leaves the end to the conductor."""
+    device = ScriptedDevice(limit=50, waits=True)
+    run = run_of(
+        client, device, analyzers=(f"{__name__}:wedged",), saturation_deadline_s=0.5, drain_deadline_s=60.0
+    )
+    run.start()
+    device.go.set()
+    deadline_s = time.monotonic() + 30
+    while run.latch.outcome is None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    wedge.set()
+    result = run.wait(60)
+    assert result is not None
+    assert (result.outcome, result.sealed) == (Outcome.CRASHED_BUT_SEALED, True)
+    assert "conductor_blocked" not in events(client)
+    ledger = client.sequence_handler("x").reader.topics["channels/d"].ledger
+    assert (ledger["produced"], ledger["written"]) == (50, 50)
+
+
+def test_a_preflight_that_holds_the_loop(client: Client, wedge: threading.Event) -> None:
+    """A check before the run that never returns ends the start with an error; the device is closed."""
+
+    async def check(conductor: Conductor) -> None:
+        LET_GO.wait()
+
+    device = ScriptedDevice()
+    run = run_of(client, device, preflight=[check], saturation_deadline_s=0.5, drain_deadline_s=0.5)
+    with pytest.raises(RunFailed, match="held"):
+        run.start()
+    assert run.result is not None
+    assert run.result.outcome is Outcome.CRASHED_BUT_SEALED
+    assert device.closed == 1
+
+
+def test_a_disk_that_hangs_before_the_run(tmp_path: Path) -> None:
+    """A sync that hangs while the sequence is created: the start ends in time, and later leaves no owner."""
+    platform = FaultyPlatform()
+    client = gapless.connect(tmp_path, platform=platform, deadline_s=60)
+    device = ScriptedDevice()
+    platform.hang_syncs()
+    try:
+        run = run_of(client, device, seal_deadline_s=0.5)
+        with pytest.raises(PreflightFailed, match="did not take the new sequence in time") as raised:
+            run.start()
+        assert raised.value.exit_code == 5
+        assert (device.opened, device.closed, device.started) == (1, 1, 0)
+    finally:
+        platform.release()
+    deadline_s = time.monotonic() + 60
+    while "x" not in client.list_sequences() or client.sequence_handler("x").outcome is None:
+        assert time.monotonic() < deadline_s, "the late sequence was left open"
+        time.sleep(0.05)
+    assert client.sequence_handler("x").outcome == Outcome.CRASHED
+    other = run_of(client, device, name="y", length_s=0.1)
+    other.start()
+    result = other.wait(60)
+    assert result is not None
+    assert result.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("moment", ["open", "start"])
+def test_ctrl_c_while_it_starts(tmp_path: Path, moment: str) -> None:
+    """Ctrl-C before the run is running: aborted and sealed, devices closed, nothing left behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.acquire.slow_starter", str(tmp_path), moment],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{moment}\n"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1]) == {"outcome": "aborted", "sealed": True, "exit_code": 130}
+    assert "closed" in out.splitlines()
+    with gapless.connect(tmp_path) as client:
+        assert client.sequence_handler("x").outcome == Outcome.ABORTED

@@ -77,7 +77,7 @@ class ChannelSpec(Strict):
     ``field``: the device's field, or a path into it: ``reading.values[2]``. ``raw_unit``: of the raw
     number; left out, what the device says. ``valid_range``: raw values outside are flagged. ``keep_raw``:
     the raw number is stored beside the value. ``group``: the topic ``channels/<group>`` that holds it, the
-    device's name if left out. ``decimate_to_hz`` thins plots only, never what is stored.
+    device's name if left out.
     """
 
     name: str
@@ -94,7 +94,6 @@ class ChannelSpec(Strict):
     keep_raw: bool = False
     group: str | None = None
     alarm: AlarmSpec | None = None
-    decimate_to_hz: float | None = Field(default=None, gt=0)
     description: str = ""
 
     @field_validator("name", "group")

@@ -8,6 +8,7 @@ first fails, the others never see it.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -30,8 +31,9 @@ from gapless.acquire.emission import (
 from gapless.acquire.ending import OutcomeLatch
 from gapless.acquire.event_log import EventLog
 from gapless.acquire.recorder import Recorder
+from gapless.acquire.stall import CONDUCTOR_BLOCKED, Call, stack_of
 from gapless.acquire.worker import StreamEnded, Worker
-from gapless.errors import BridgeClosed, GaplessError, ProcedureFailed, UsageError
+from gapless.errors import BridgeClosed, GaplessError, ProcedureFailed, RunFailed, UsageError
 from gapless.flow.bridge import ThreadBridge
 from gapless.flow.policy import BackpressurePolicy
 from gapless.model.outcome import Outcome
@@ -141,6 +143,8 @@ class Conductor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._drains = Drains(self._accept_now, self._accept, self._spread, self._other, self._drain_failed)
+        self._thread_id: int | None = None
+        self.abandoned = False  # the loop was held for too long: another thread ends the run
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- from other threads --------------------------------------------------------------------
@@ -159,6 +163,10 @@ class Conductor:
     def _set_over(self) -> None:
         assert self._over is not None
         self._over.set()
+
+    def stack(self) -> list[Call]:
+        """Return the calls that the conductor's thread is in, innermost first."""
+        return stack_of(self._thread_id)
 
     @property
     def bridges(self) -> Mapping[str, ThreadBridge[Crossing | StreamEnded]]:
@@ -188,6 +196,7 @@ class Conductor:
 
         The loop's end waits for no thread: a call that a user's step left behind may never return.
         """
+        self._thread_id = threading.get_ident()
         loop = asyncio.new_event_loop()
         try:
             loop.run_until_complete(self._main())
@@ -238,12 +247,14 @@ class Conductor:
         for analyzer in self._analyzers:
             self._tasks.append(loop.create_task(self._analyze(analyzer)))
         await asyncio.sleep(0)  # analyzers subscribe before the first sample
+        self._on_sampling()
         for worker in self._armed:
             if self._over.is_set():
                 break
             await apart(worker.begin)
-        self._on_sampling()
         await self._check()
+        if self.abandoned:
+            return
         if not self._over.is_set():
             self.move(RunState.RUNNING)
         self.started.set_result(None)
@@ -292,6 +303,8 @@ class Conductor:
 
     def _accept_now(self, reading: Reading) -> bool:
         """Hand a reading to the writer if there is room for it at once."""
+        if self.abandoned:
+            raise _abandoned()
         recorder = self.recorder
         if not recorder.has_room(recorder.size_of(reading)):
             return False
@@ -301,6 +314,8 @@ class Conductor:
     async def _accept(self, reading: Reading) -> None:
         """Hand a reading to the writer when there is room for it."""
         await self.recorder.room(self.recorder.size_of(reading))
+        if self.abandoned:
+            raise _abandoned()
         self.recorder.accept(reading)
 
     async def _spread(self, readings: Sequence[Reading]) -> None:
@@ -324,6 +339,8 @@ class Conductor:
     async def _other(self, item: Any) -> None:
         if type(item) is FrameReceipt:
             await self.recorder.room(64)
+            if self.abandoned:
+                raise _abandoned()
             self.recorder.accept_receipt(item)
         self._tell(item)
 
@@ -384,6 +401,8 @@ class Conductor:
             self._tell(item)
             return
         await self.recorder.room(64 * len(item.values) if isinstance(item, SampleBlock) else 128)
+        if self.abandoned:
+            raise _abandoned()
         self.recorder.accept_derived(item)
         self._observer.observe_sample(item)
         await self.bus.publish(item)
@@ -403,6 +422,8 @@ class Conductor:
 
     async def _end(self) -> None:
         """Safe state, stop the devices, close the bridges, drain to the end within the deadline."""
+        if self.abandoned:
+            return
         self.move(RunState.DRAINING)
         freeing = asyncio.get_running_loop().create_task(self._free_stuck_readers())
         reason = str(self.latch.outcome or Outcome.COMPLETED)
@@ -411,17 +432,12 @@ class Conductor:
         for problem in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(problem, BaseException):
                 self.latch.propose(Outcome.CRASHED, f"stop: {_words(problem)}", problem)
+        for bridge in self._bridges.values():  # also of a worker that was never armed, whose drain waits
+            bridge.close()
         for device in self._contexts:  # one whose stream was cancelled cannot say that it ended
             self._observer.ended(device)
         gaps = await self._drains.end(self._drain_deadline_s)
-        rest = [*self._drains.rest]
-        for worker in self._armed:
-            late = worker.take_undelivered()
-            losses = Losses()
-            losses.add(item for item in late if isinstance(item, Reading))
-            gaps += losses.gaps("stream_cancelled")
-            rest += [item for item in late if not isinstance(item, Reading)]
-        self._tell_rest(gaps, rest)
+        self._tell_rest(gaps)
         for subscription in self.bus.subscriptions:  # analyzers read what is left, and may still emit
             subscription.close()
         await _end_tasks([*self._tasks, *self.in_flight])
@@ -430,9 +446,43 @@ class Conductor:
         for feed in list(self.feeds):
             feed.close()
 
-    def _tell_rest(self, gaps: list[GapReport], rest: list[Any]) -> None:
-        """Tell what the drains did not take: lost readings, and events and gaps that came behind them."""
-        for device, since_ns in self._broken.items():
+    def abandon(self) -> None:
+        """End without the loop, which some code holds: stop the devices, count what waits as lost.
+
+        From another thread, when the devices are safe; bounded. When the code returns after all, the loop
+        accepts nothing more and ends.
+        """
+        self.abandoned = True
+        if self.state is not RunState.DRAINING:
+            self.move(RunState.DRAINING)
+        if not self.started.done():
+            self.started.set_exception(_abandoned())
+        asyncio.run(self._end_apart())
+        for feed in list(self.feeds):
+            feed.close()
+
+    async def _end_apart(self) -> None:
+        """Stop the devices and take what they still give, on a loop of its own."""
+        losses = Losses()
+        await asyncio.sleep(_BEAT_S)  # what was accepted at this moment is accepted
+        stops = asyncio.gather(*(apart(worker.stop) for worker in self._armed), return_exceptions=True)
+        while not stops.done():  # a device that waits for room could not stop
+            self._drains.salvage(losses)
+            await asyncio.sleep(_BEAT_S)
+        self._drains.salvage(losses)
+        self._tell_rest([*self._drains.take_discarded(), *losses.gaps(CONDUCTOR_BLOCKED)])
+
+    def _tell_rest(self, gaps: list[GapReport]) -> None:
+        """Tell, once, what the drains did not take: lost readings, and events and gaps behind them."""
+        rest, self._drains.rest = self._drains.rest, []
+        for worker in self._armed:
+            late = worker.take_undelivered()
+            losses = Losses()
+            losses.add(item for item in late if isinstance(item, Reading))
+            gaps += losses.gaps("stream_cancelled")
+            rest += [item for item in late if not isinstance(item, Reading)]
+        broken, self._broken = self._broken, {}
+        for device, since_ns in broken.items():
             now_ns = self._contexts[device].clock.now_ns()
             gaps.append(GapReport(device, "device_failed", since_ns, max(since_ns, now_ns)))
         for gap in gaps:
@@ -462,6 +512,13 @@ class Conductor:
     def lost_readings(self) -> int:
         """Readings that came after the disk failed and that no row can tell of."""
         return self._drains.lost_readings
+
+
+def _abandoned() -> RunFailed:
+    return RunFailed(
+        "code held the run's loop for too long, and the run was ended without it",
+        next_step="let analyzers, steps and checks return soon; the event conductor_blocked names the code",
+    )
 
 
 async def _of_user(task: Task, conductor: Conductor) -> None:

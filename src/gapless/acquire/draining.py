@@ -109,7 +109,31 @@ class Drains:
         for crossings in [*self._in_hand, *(_left_in(bridge) for bridge in self._bridges)]:
             self.rest += [item for item in crossings if type(item) is not Reading]
             undrained.add(item for item in crossings if type(item) is Reading)
-        return [*self._lost.gaps("drain_failed"), *undrained.gaps("drain_deadline")]
+        return [*self.take_discarded(), *undrained.gaps("drain_deadline")]
+
+    def take_discarded(self) -> list[GapReport]:
+        """Return, once, the gaps of what was discarded before, because a drain had failed."""
+        lost, self._lost = self._lost, Losses()
+        return lost.gaps("drain_failed")
+
+    def salvage(self, losses: Losses) -> None:
+        """Take all that waits, from another thread, once the loop does not turn any more.
+
+        Readings are counted, the rest is kept in :attr:`rest`. A drain whose loop turns again finds nothing.
+        """
+        for in_hand in self._in_hand:
+            while in_hand:
+                self._keep(in_hand.popleft(), losses)
+        for bridge in self._bridges:
+            while items := bridge.take_nowait():
+                for item in items:
+                    self._keep(item, losses)
+
+    def _keep(self, item: object, losses: Losses) -> None:
+        if type(item) is Reading:
+            losses.add((item,))
+        else:
+            self.rest.append(item)
 
 
 def _left_in(bridge: ThreadBridge[Any]) -> list[Any]:

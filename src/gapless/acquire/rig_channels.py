@@ -72,8 +72,6 @@ class RigChannels:
         self._paths[spec.name] = path
         if spec.analyzer is not None and spec.analyzer not in self._analyzers:
             self._problems.say("R003", f"the rig has no analyzer {spec.analyzer!r}", *path, "analyzer")
-        if spec.decimate_to_hz is not None:
-            self._problems.say("R004", "every plot is thinned by itself", *path, "decimate_to_hz")
         return spec
 
     def _say_of_one(self, words: str, specs: Sequence[ChannelSpec]) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gapless.acquire.adapter import StartContext
+from gapless.acquire.attempt import Attempt
 from gapless.acquire.clock import HostClock, RunClock, SimulatedClock
 from gapless.acquire.command import Command, CommandResult
 from gapless.acquire.conductor import Conductor, RunState, Task
@@ -20,12 +21,14 @@ from gapless.acquire.dispatch import ConductorDispatcher
 from gapless.acquire.emission import DeviceEvent
 from gapless.acquire.ending import OutcomeLatch, RunResult, exit_code_of
 from gapless.acquire.event_log import EventLog
+from gapless.acquire.interrupt import Interrupt
 from gapless.acquire.pool import WorkerPool
 from gapless.acquire.recorder import Recorder
+from gapless.acquire.rig_store import open_store
 from gapless.acquire.run_status import RunStatus
 from gapless.acquire.ui import UIBridge
 from gapless.acquire.watchdog import Watchdog
-from gapless.errors import BridgeClosed, GaplessError, NotFound, UsageError
+from gapless.errors import BridgeClosed, GaplessError, NotFound, PreflightFailed, UsageError
 from gapless.model.outcome import OnErrorPolicy, Outcome
 from gapless.store.deadline import within
 
@@ -82,6 +85,7 @@ class Run:
             )
         self._preflight = preflight
         self._ended = threading.Event()
+        self._concluding = threading.Lock()  # taken for good by the thread that ends the run
         self._thread: threading.Thread | None = None
         self._closers: list[Callable[[], None]] = []
         self._stage: ProcedureStage | None = None
@@ -103,6 +107,7 @@ class Run:
             if self._own_pool:
                 self._pool.open()
             self._open_gates()
+            self._create()
             self._assemble()
         except BaseException:
             if self._own_pool:
@@ -114,8 +119,10 @@ class Run:
         try:
             self._await_start(stopped)
         except BaseException as error:
-            self.conductor.stop(Outcome.CRASHED, f"the start failed: {error}", error)
-            self.wait(_START_DEADLINE_S)
+            self.conductor.stop(*_start_failed(error), error)
+            if self.wait(_START_DEADLINE_S) is None:
+                self.watchdog.make_safe("the start failed")
+                self.end_without_conductor()
             raise
 
     def _await_start(self, stopped: Callable[[], bool]) -> None:
@@ -132,21 +139,48 @@ class Run:
         for worker in self._pool.workers:
             worker.unbar()
 
-    def _assemble(self) -> None:
-        settings = self.rig.run
+    def _create(self) -> None:
+        """Create the sequence, or raise PreflightFailed when the disk does not take it in time."""
+        limit_s = self.rig.run.seal_deadline_s
+        late = PreflightFailed(
+            "the disk did not take the new sequence in time",
+            sequence=self.name,
+            found=str(self._client.path),
+            expected=f"within {limit_s:g} s",
+            next_step="see why the disk hangs; what it still takes is sealed as crashed",
+        )
+        self._creation = Attempt(f"create-{self.name}", self._open_sequence, self._take_back)
+        self._creation.within(limit_s, late)
+
+    def _open_sequence(self) -> None:
+        """Open the sequence with its topics and configuration; on a thread that may be given up."""
         self.sequence = self._client.sequence_create(
             self.name, metadata=self._metadata, group=self._group, on_error=OnErrorPolicy.Report
         )
         self.sequence.__enter__()
         try:
+            self._still_wanted()
             self.clock: RunClock = (
-                SimulatedClock() if settings.clock == "simulated" else HostClock(self.sequence.clock_base_ns)
+                SimulatedClock()
+                if self.rig.run.clock == "simulated"
+                else HostClock(self.sequence.clock_base_ns)
             )
             self.events = EventLog(self.sequence, self.clock.now_ns)
             self.recorder = Recorder(
                 self.sequence, self._pool.adapters, self.rig.channels, keeps=self.rig.recording.keeps
             )
             self._keep_configuration()
+        except BaseException as error:
+            self._take_back(error)
+            raise
+
+    def _still_wanted(self) -> None:
+        if self._creation.given_up is not None:
+            raise self._creation.given_up
+
+    def _assemble(self) -> None:
+        """Put the run together around its open sequence."""
+        try:
             self.watchdog = Watchdog(self)
             self.conductor = self._make_conductor()
             self.dispatcher = ConductorDispatcher(
@@ -170,8 +204,8 @@ class Run:
             raise
 
     def _take_back(self, error: BaseException) -> None:
-        """End what a start that failed had begun; the sequence is sealed as crashed, or kept as pending."""
-        self.latch.propose(Outcome.CRASHED, f"the start failed: {error}", error)
+        """End what a start that failed had begun; the sequence is sealed with the reason, or kept as pending."""
+        self.latch.propose(*_start_failed(error), error)
         if hasattr(self, "watchdog"):
             self._closers.append(self.watchdog.close)
         self._release(pool=False)
@@ -179,7 +213,7 @@ class Run:
             if hasattr(self, "events"):
                 self._tell_outcome()
                 self.events.close(self.rig.run.seal_deadline_s)
-            self.sequence.end(*self.latch.freeze())
+            self._seal(*self.latch.freeze())
         except (GaplessError, OSError) as problem:
             error.add_note(f"and the sequence could not be sealed: {problem}")
             self.sequence.__exit__(type(error), error, error.__traceback__)
@@ -193,7 +227,7 @@ class Run:
             server.start()
             self._closers.append(server.close)
             words["control"] = str(server.path)
-        self.sequence.announce(words)
+        within(self.rig.run.seal_deadline_s, "announce", self.name, lambda: self.sequence.announce(words))
 
     def _keep_configuration(self) -> None:
         """Seal the rig, the curves and the method with the data, as they were used."""
@@ -255,6 +289,26 @@ class Run:
     def _main(self) -> None:
         try:
             self._conduct()
+        except BaseException as error:  # noqa: BLE001 - kept in the latch; the sequence is sealed all the same
+            self.latch.propose(Outcome.CRASHED, f"the end of the devices failed: {error!r}", error)
+        if self._concluding.acquire(blocking=False):
+            self._conclude()
+
+    def end_without_conductor(self) -> None:
+        """End the run from another thread, when the devices are safe and code holds the conductor for ever.
+
+        Bounded. What waits before the conductor is counted as lost, all else is sealed.
+        """
+        if not self._concluding.acquire(blocking=False):
+            return
+        try:
+            self.conductor.abandon()
+        except BaseException as error:  # noqa: BLE001 - kept in the latch; the sequence is sealed all the same
+            self.latch.propose(Outcome.CRASHED, f"the end without the conductor failed: {error!r}", error)
+        self._conclude()
+
+    def _conclude(self) -> None:
+        try:
             self.result = self._finish()
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: who waits for the run gets it
             self.latch.propose(Outcome.FAILED, f"the end of the run failed: {error!r}", error)
@@ -270,6 +324,8 @@ class Run:
         try:
             self.conductor.run()
         except BaseException as error:  # noqa: BLE001 - the devices are made safe and the data is sealed all the same
+            if self.conductor.abandoned:  # the devices may be another run's by now
+                return
             self.latch.propose(Outcome.CRASHED, f"the conductor broke: {error!r}", error)
             self.watchdog.make_safe("crashed")
             for worker in self._pool.workers:
@@ -288,9 +344,7 @@ class Run:
         try:
             self.events.close(settings.seal_deadline_s)
             self.conductor.move(RunState.FINALIZING)
-            outcome, cause = self.latch.outcome or Outcome.COMPLETED, self.latch.cause
-            limit_s = _SEAL_WAITS * settings.seal_deadline_s
-            within(limit_s, "seal", self.name, lambda: self.sequence.end(outcome, cause))
+            self._seal(self.latch.outcome or Outcome.COMPLETED, self.latch.cause)
             sealed = True
             self.conductor.move(RunState.SEALED)
         except (GaplessError, OSError) as problem:
@@ -316,6 +370,10 @@ class Run:
             unwritten_events=[entry.to_json() for entry in self.events.unwritten],
             error=error,
         )
+
+    def _seal(self, outcome: Outcome, cause: str | None) -> None:
+        limit_s = _SEAL_WAITS * self.rig.run.seal_deadline_s
+        within(limit_s, "seal", self.name, lambda: self.sequence.end(outcome, cause))
 
     def _tell_outcome(self) -> None:
         """A run that did not complete says so in its events; a completed one adds nothing to its content."""
@@ -429,6 +487,13 @@ class Run:
                 self.conductor.forget(bridge)
 
 
+def _start_failed(error: BaseException) -> tuple[Outcome, str]:
+    """Return what a start that ended by the error makes of the run."""
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome.ABORTED, "Ctrl-C while it started"
+    return Outcome.CRASHED, f"the start failed: {error}"
+
+
 def run_rig(
     rig: Rig,
     store: str | os.PathLike[str] = "./gapless-data",
@@ -441,17 +506,10 @@ def run_rig(
     """Record one sequence from a rig into a store and return how it ended.
 
     Ends after ``length_s``, with the method, when every source is at its end, or by Ctrl-C, which makes
-    the devices safe, drains and seals as aborted. Raises what the start raises.
+    the devices safe, drains and seals as aborted, also while it starts. Raises what the start raises, and
+    KeyboardInterrupt at the second Ctrl-C.
     """
-    from gapless.client.client import connect
-
-    settings = rig.run
-    with connect(
-        store,
-        flush_ms=settings.flush_ms,
-        max_unsynced_bytes=settings.max_unsynced_bytes,
-        deadline_s=settings.seal_deadline_s,
-    ) as client:
+    with Interrupt() as interrupt, open_store(store, rig.run) as client:
         run = Run(
             rig,
             client,
@@ -460,12 +518,8 @@ def run_rig(
             length_s=length_s,
             metadata=metadata,
         )
-        run.start()
-        while True:
-            try:
-                result = run.wait(_LOOK_S)
-            except KeyboardInterrupt:
+        run.start(stopped=lambda: interrupt.asked)
+        while (result := run.wait(_LOOK_S)) is None:
+            if interrupt.asked:
                 run.stop("Ctrl-C", by="operator")
-                continue
-            if result is not None:
-                return result
+        return result

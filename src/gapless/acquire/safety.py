@@ -11,13 +11,20 @@ from gapless.acquire.channel import ChannelSpec, device_of
 from gapless.acquire.device_config import DeviceConfig, OnFailure
 from gapless.acquire.emission import ChannelSample, Reading, SampleBlock
 from gapless.acquire.finding import Finding
+from gapless.acquire.pushed import PushedDevice
 from gapless.model.outcome import Outcome
 
 if TYPE_CHECKING:
+    from gapless.acquire.adapter import Adapter
     from gapless.acquire.clock import RunClock
 
 _PERIODS = 10
 _MIN_SILENCE_S = 5.0
+
+
+def steady_rate_hz(adapter: Adapter) -> float:
+    """Return how often a device must speak; 0 for one that speaks when it has something to say."""
+    return 0.0 if isinstance(adapter, PushedDevice) else adapter.expected_rate_hz
 
 
 def silence_deadline_s(config: DeviceConfig, expected_rate_hz: float) -> float | None:
@@ -138,4 +145,4 @@ class SafetyMonitor:
         return [Finding(severity, "device_silent", words, device, data, outcome)]
 
 
-__all__ = ["SafetyMonitor", "silence_deadline_s"]
+__all__ = ["SafetyMonitor", "silence_deadline_s", "steady_rate_hz"]

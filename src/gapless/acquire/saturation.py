@@ -88,6 +88,8 @@ class SaturationMonitor:
 
     def _finding(self, worst: Signal) -> Finding:
         words = f"{worst.name} took nothing for {worst.held_s:.1f} s; the deadline is {self.deadline_s:g} s"
+        if worst.detail:
+            words += f": {worst.detail}"
         data = {
             "signal": worst.name,
             "held_s": round(worst.held_s, 3),

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from gapless.acquire.adapter import Adapter, StartContext
 from gapless.acquire.clock import HostClock, SimulatedClock
 from gapless.acquire.emission import DeviceEvent, SourceRecord
-from gapless.acquire.pushed import PushedDevice
 from gapless.acquire.resource import ResourceLock
-from gapless.acquire.safety import silence_deadline_s
+from gapless.acquire.safety import silence_deadline_s, steady_rate_hz
 from gapless.acquire.worker import Worker
 from gapless.errors import DeviceFault, GaplessError
 
@@ -81,8 +80,7 @@ def _try(rig: Rig, adapter: Adapter, trial: Trial) -> None:
 
 async def _first_record(rig: Rig, adapter: Adapter) -> str:
     """Return the first record in words; DeviceFault when there is none before a run would miss it."""
-    rate_hz = 0.0 if isinstance(adapter, PushedDevice) else adapter.expected_rate_hz
-    deadline_s = silence_deadline_s(rig.devices[adapter.name].config, rate_hz)
+    deadline_s = silence_deadline_s(rig.devices[adapter.name].config, steady_rate_hz(adapter))
     clock = SimulatedClock() if rig.run.clock == "simulated" else HostClock()
     await adapter.start(StartContext(clock, "trial", recording_enabled=False))
     stream = adapter.stream()

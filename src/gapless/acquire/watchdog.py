@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Any
 from gapless.acquire.device_config import OnFailure
 from gapless.acquire.finding import Finding
 from gapless.acquire.guard import Guard
-from gapless.acquire.pushed import PushedDevice
 from gapless.acquire.safe_state import SafeReport
-from gapless.acquire.safety import SafetyMonitor
+from gapless.acquire.safety import SafetyMonitor, steady_rate_hz
 from gapless.acquire.saturation import SaturationMonitor, Signal
+from gapless.acquire.stall import CONDUCTOR_BLOCKED, Call, StallMonitor, held_by
 from gapless.acquire.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from gapless.acquire.adapter import Adapter
     from gapless.acquire.run import Run
 
-_WRITER_TURN_S = 1.0  # a writer thread that is not held by the disk turns at least every flush window
-
-
-def _steady_rate_hz(adapter: Adapter) -> float:
-    """Return how often a device must speak; 0 for one that speaks when it has something to say."""
-    return 0.0 if isinstance(adapter, PushedDevice) else adapter.expected_rate_hz
+_TURN_S = 1.0  # the conductor, and a writer thread that no disk holds, turn more often than this
 
 
 class Watchdog:
@@ -38,10 +32,15 @@ class Watchdog:
             self._configs,
             run.rig.channels,
             run.clock,
-            rates_hz={name: _steady_rate_hz(adapter) for name, adapter in run.pool.adapters.items()},
+            rates_hz={name: steady_rate_hz(adapter) for name, adapter in run.pool.adapters.items()},
             held_up=self._held_up,
         )
         self._saturation = SaturationMonitor(self._signals, settings.saturation_deadline_s)
+        self._stall = StallMonitor(
+            self._heartbeat_ns,
+            self._stack,
+            settings.saturation_deadline_s + settings.drain_deadline_s,
+        )
         self.supervisor = Supervisor(
             run.pool,
             self._configs,
@@ -60,9 +59,9 @@ class Watchdog:
         self._guard.start()
 
     def watch(self) -> None:
-        """Begin to watch: called when the run is running, so that no device is silent before its start."""
+        """Begin to watch: called when the devices begin to sample, so that none is silent before its start."""
         self.safety.begin()
-        self.supervisor.watch([self._saturation, self.safety, self._guard], self._trip)
+        self.supervisor.watch([self._stall, self._saturation, self.safety, self._guard], self._trip)
 
     def close(self) -> None:
         """End the watch and let the guard go, which then does nothing."""
@@ -106,21 +105,29 @@ class Watchdog:
         """Return the worst hop and what is left to the deadline."""
         return self._saturation.to_json()
 
+    def _heartbeat_ns(self) -> int:
+        return self._run.conductor.heartbeat_ns
+
+    def _stack(self) -> list[Call]:
+        return self._run.conductor.stack()
+
     def _signals(self) -> Iterator[Signal]:
         now_ns = time.monotonic_ns()
         conductor = self._run.conductor
+        if self._stall.held_s > _TURN_S:  # whatever else waits, waits for it
+            yield Signal("conductor", self._stall.held_s, f"it is in {held_by(self._stack())}")
+            return
         for bridge in conductor.bridges.values():
             since_ns = bridge.metrics().blocked_since_ns
             if since_ns is not None:
                 yield Signal(f"bridge {bridge.name}", (now_ns - since_ns) / 1e9)
         for name, since_ns in self._run.blocking_readers():
             yield Signal(f"reader {name}", (now_ns - since_ns) / 1e9)
-        yield Signal("conductor", max(0.0, (now_ns - conductor.heartbeat_ns) / 1e9 - _WRITER_TURN_S))
         since_ns = self._run.recorder.blocked_since_ns
         if since_ns is not None:
             yield Signal("writer", (now_ns - since_ns) / 1e9, "no room before the disk")
         progress = self._run.sequence.progress
-        held_s = progress.turn_age_ns / 1e9 - _WRITER_TURN_S
+        held_s = progress.turn_age_ns / 1e9 - _TURN_S
         if progress.waiting_rows > 0 and held_s > 0:
             yield Signal("writer", held_s, f"{progress.waiting_rows} rows are not durable")
 
@@ -138,6 +145,8 @@ class Watchdog:
         )
         if finding.outcome is not None:
             self._run.conductor.stop(finding.outcome, finding.message)
+        if finding.kind == CONDUCTOR_BLOCKED:
+            self._run.end_without_conductor()
 
     def _tell(self, severity: str, kind: str, message: str, data: dict[str, Any]) -> None:
         self._run.events.record(severity, kind, message, source="supervisor", data=data)

@@ -52,18 +52,13 @@ def _runs(args: argparse.Namespace, rig: Rig) -> list[MethodRun | None]:
 
 def _record(args: argparse.Namespace, rig: Rig, runs: list[MethodRun | None], root: Path) -> int:
     from gapless.acquire.pool import WorkerPool
-    from gapless.client.client import connect
+    from gapless.acquire.rig_store import open_store
 
     settings = rig.run
     worst = 0
     with (
         StopSignals() as stop,
-        connect(
-            root,
-            flush_ms=settings.flush_ms,
-            max_unsynced_bytes=settings.max_unsynced_bytes,
-            deadline_s=settings.seal_deadline_s,
-        ) as client,
+        open_store(root, settings) as client,
         closing(WorkerPool(rig.make_adapters())) as pool,
     ):
         pool.open()
