@@ -88,7 +88,7 @@ def _examine_python(facts: dict[str, Any], findings: list[DoctorFinding]) -> Non
     facts["libraries"] = {name: installed(name) or "missing" for name in LIBRARIES}
     for name in LIBRARIES:
         try:
-            importlib.import_module(name)
+            importlib.import_module(name.replace("-", "_"))
         except ImportError as error:
             findings.append(DoctorFinding("D001", "error", f"{name} cannot be imported: {error}"))
 

@@ -205,7 +205,7 @@ def _lineage(args: argparse.Namespace) -> int:
 def _tree_lines(node: dict[str, Any], indent: str) -> list[str]:
     lines = [f"{indent}{node['feature']} {node['run_id']}"]
     lines += [
-        f"{indent}  sequence {source['name']}  {source.get('content_digest') or ''}".rstrip()
+        f"{indent}  sequence {source['sequence']}  {source.get('content_digest') or ''}".rstrip()
         for source in node.get("sequences", [])
     ]
     for upstream in node.get("upstream", []):

@@ -105,6 +105,7 @@ def _of_model(args: argparse.Namespace, root: Path) -> Iterator[tuple[Dataset, A
 
 
 def _trained(args: argparse.Namespace, ds: Dataset, model: Any, config: Any) -> dict[str, Any]:
+    from gapless.features.training.model_run import ModelRun
     from gapless.features.training.train import model_identity, model_status, train_model
 
     if args.dry_run:
@@ -116,7 +117,7 @@ def _trained(args: argparse.Namespace, ds: Dataset, model: Any, config: Any) -> 
             "metrics": {},
         }
     run_id = train_model(ds, model, config, args.overwrite, progress_callback=_Notes())
-    folder = ds.models_root / model.name / run_id
+    folder = ModelRun.of(ds.models_root, model.name, run_id).path
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {"model": model.name, "run_id": run_id, "status": "finished", "metrics": metrics}
 

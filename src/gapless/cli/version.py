@@ -12,8 +12,8 @@ from importlib import metadata
 from gapless._version import __version__
 from gapless.cli import options, output
 
-LIBRARIES = ("numpy", "pyarrow", "msgspec", "psutil", "pydantic", "crc32c", "rich")
-OPTIONAL_LIBRARIES = ("pandas", "polars", "av", "pint", "duckdb")
+LIBRARIES = ("numpy", "pyarrow", "msgspec", "psutil", "pydantic", "crc32c", "rich", "typing-extensions")
+OPTIONAL_LIBRARIES = ("pandas", "polars", "scikit-learn", "skops", "distributed", "av", "pint", "duckdb")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

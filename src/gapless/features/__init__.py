@@ -35,6 +35,9 @@ _PLACES = {
     "training.progress": ("CompositeProgressCallback", "NullProgressCallback", "TrainingProgressCallback"),
     "training.progress_file": ("CSVProgressCallback", "SQLiteProgressCallback", "read_progress"),
     "training.split": ("SplitSpec",),
+    "training.plan": ("TrainingPlan", "read_plan"),
+    "training.trained": ("load_model",),
+    "training.training_data": ("TrainingData",),
     "training.train": ("train_model",),
     "values": ("load_values",),
 }  # fmt: skip
@@ -101,6 +104,8 @@ if TYPE_CHECKING:
     from gapless.features.strict_model import StrictModel as StrictModel
     from gapless.features.training.classifier import OneVsRestClassifierModel as OneVsRestClassifierModel
     from gapless.features.training.model import Model as Model
+    from gapless.features.training.plan import TrainingPlan as TrainingPlan
+    from gapless.features.training.plan import read_plan as read_plan
     from gapless.features.training.predict import PredictFeature as PredictFeature
     from gapless.features.training.progress import CompositeProgressCallback as CompositeProgressCallback
     from gapless.features.training.progress import NullProgressCallback as NullProgressCallback
@@ -110,4 +115,6 @@ if TYPE_CHECKING:
     from gapless.features.training.progress_file import read_progress as read_progress
     from gapless.features.training.split import SplitSpec as SplitSpec
     from gapless.features.training.train import train_model as train_model
+    from gapless.features.training.trained import load_model as load_model
+    from gapless.features.training.training_data import TrainingData as TrainingData
     from gapless.features.values import load_values as load_values

@@ -1,10 +1,15 @@
-"""One JSON form for equal values, and no form at all for what has none: the ground that identities stand on."""
+"""One JSON form for equal values, and no form at all for what has none: the ground that identities stand on.
+
+Different values have different forms: 1, 1.0 and true; a list and a set; two models of different classes
+with the same fields. A tuple is a list, a path or an enum is its value.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -16,61 +21,107 @@ from gapless.errors import IdentityRefused
 
 
 def canonical(value: Any, path: str = "value") -> Any:
-    """Return the JSON value that stands for a value: equal values give equal ones, others give others.
+    """Return the JSON value that stands for a value; ``path`` is what errors call its place.
 
-    Mappings by sorted text keys, sets sorted, sequences in order, enums by value, models by their identity
-    dump. Raises IdentityRefused, naming the place, for anything else.
+    Mappings by sorted text keys, sets sorted, sequences in order, models by their class and identity dump.
+    What JSON cannot hold is tagged: ``{"$float": "nan"}``, ``{"$set": [...]}``, ``{"$model": name, ...}``;
+    a mapping with a key that looks like a tag becomes ``{"$map": [[key, value], ...]}``. Raises
+    IdentityRefused, naming the place, for anything else. The value is not changed.
     """
+    try:
+        return _form(value, path)
+    except RecursionError as error:
+        raise IdentityRefused("a parameter contains itself", field=path) from error
+
+
+def canonical_text(value: Any) -> str:
+    """Return the canonical form of a value as text."""
+    return form_text(canonical(value))
+
+
+def form_text(form: Any) -> str:
+    """Return the one text of a value that is in canonical form already."""
+    return json.dumps(form, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def form_digest(form: Any) -> str:
+    """Return the SHA-256 of :func:`form_text`, in 64 hex digits."""
+    return hashlib.sha256(form_text(form).encode()).hexdigest()
+
+
+def _form(value: Any, path: str) -> Any:
     if isinstance(value, Enum):
-        return canonical(value.value, path)
-    if value is None or isinstance(value, bool | str):
+        return _form(value.value, path)
+    if isinstance(value, np.bool_ | np.number | np.str_):
+        value = _unboxed(value, path)
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, np.generic):
-        return canonical(value.item(), path)
+    if isinstance(value, str):
+        return _text(value, path)
     if isinstance(value, int):
-        return value
+        return int(value)
     if isinstance(value, float):
-        return _float(value)
+        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
     if isinstance(value, PurePath):
-        return value.as_posix()
+        return _text(value.as_posix(), path)
     if isinstance(value, BaseModel):
-        dump = getattr(value, "identity_dump", None)
-        if dump is not None:
-            return canonical(dump(), path)
-        return canonical(
-            {name: getattr(value, name) for name, f in type(value).model_fields.items() if not f.exclude},
-            path,
-        )
+        return {"$model": _class_name(value), **_items(_fields(value), path)}
     if isinstance(value, Mapping):
         return _mapping(value, path)
     if isinstance(value, list | tuple):
-        return [canonical(item, f"{path}[{place}]") for place, item in enumerate(value)]
-    if isinstance(value, set | frozenset):
-        items = [canonical(item, f"{path}{{}}") for item in value]
-        return {"$set": sorted(items, key=lambda item: json.dumps(item, sort_keys=True))}
-    raise IdentityRefused(
-        "a parameter has no canonical form", field=path, found=f"{type(value).__module__}.{type(value).__qualname__}",
+        return [_form(item, f"{path}[{place}]") for place, item in enumerate(value)]
+    if isinstance(value, Set):
+        return {"$set": sorted((_form(item, f"{path}{{}}") for item in value), key=form_text)}
+    raise _refused(value, path)
+
+
+def _refused(value: Any, path: str) -> IdentityRefused:
+    kind = type(value)
+    return IdentityRefused(
+        "a parameter has no canonical form", field=path, found=f"{kind.__module__}.{kind.__qualname__}",
         expected="None, bool, int, float, str, path, enum, list, tuple, set, mapping or a model of them",
     )  # fmt: skip
 
 
-def _float(value: float) -> Any:
-    """Return a number that JSON can hold; 1.0 is not 1, and what is no number is named."""
-    if math.isfinite(value):
-        return {"$float": repr(value)} if value == int(value) or abs(value) >= 1e16 else value
-    return {"$float": repr(value)}
+def _unboxed(value: Any, path: str) -> Any:
+    """Return a NumPy scalar as Python's; those that Python has no exact type for are refused."""
+    item = value.item()
+    if isinstance(item, np.generic) or isinstance(value, np.timedelta64):
+        raise _refused(value, path)
+    return item
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise IdentityRefused("a text is no Unicode", field=path, found=repr(value)) from error
+    return str.__str__(value)
 
 
 def _mapping(value: Mapping[Any, Any], path: str) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
             raise IdentityRefused("the key of a mapping is no text", field=path, found=repr(key))
-    out = {key: canonical(value[key], f"{path}.{key}") for key in sorted(value)}
-    if any(key.startswith("$") for key in out):  # or a mapping could look like a tagged value
-        return {"$map": [[key, item] for key, item in out.items()]}
-    return out
+    form = _items(value, path)
+    if any(key.startswith("$") for key in form):
+        return {"$map": [[key, form[key]] for key in sorted(form)]}
+    return form
 
 
-def canonical_text(value: Any) -> str:
-    """Return the canonical form as text."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _items(value: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {_text(key, path): _form(value[key], f"{path}.{key}") for key in value}
+
+
+def _fields(model: BaseModel) -> dict[str, Any]:
+    """Return the fields that can change a value, those of a model without ``identity_dump`` by its dump."""
+    dump = getattr(model, "identity_dump", None)
+    if dump is not None:
+        return dict(dump())
+    named = {name: getattr(model, name) for name, field in type(model).model_fields.items() if not field.exclude}
+    return {**named, **(model.model_extra or {})}
+
+
+def _class_name(model: BaseModel) -> str:
+    """Return the class of a model without its type arguments, which show in the fields."""
+    return (type(model).__pydantic_generic_metadata__["origin"] or type(model)).__qualname__

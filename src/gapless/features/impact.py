@@ -100,6 +100,8 @@ def impact_of(database: RunTables, root: Path | None, sequence: str) -> list[dic
     touched = {pair for pair, _ in spread.why}
     for model in [] if root is None else trained_models(root):
         sources = [f"{feature} {run_id}" for feature, run_id in model.inputs if (feature, run_id) in touched]
+        if not sources and sequence in model.sequences:
+            sources = [sequence]
         if sources:
             found.append(
                 {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gapless.features.dataset import Dataset
 
+_TRAINING_S = 24 * 3600.0  # another process may be training the same; it is known to be alive
 _SETTINGS = ("parallel_workers", "parallel_mode", "scheduler", "retries", "overwrite", "cancel")
 
 
@@ -287,7 +288,7 @@ class Pipeline:
         from gapless.features.training.train import train_model
 
         model = step.model(self.results)
-        run_id = train_model(ds, model, step.config, overwrite)
+        run_id = train_model(ds, model, step.config, overwrite, wait_s=_TRAINING_S)
         return f"{model.name}@{run_id}"
 
     def _keep_stamp(self, ds: Dataset, step: CallbackStep) -> None:

@@ -15,12 +15,13 @@ Pair = tuple[str, str]  # (feature, run_id)
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """One training: ``inputs`` are the feature runs that it read."""
+    """One training: ``inputs`` are the feature runs that it read, ``sequences`` the entries that it read of them."""
 
     name: str
     run_id: str
     status: str
     inputs: tuple[Pair, ...]
+    sequences: frozenset[str] = frozenset()
 
     def reads_any(self, runs: Collection[Pair]) -> bool:
         """Tell whether the model learned from one of the runs."""
@@ -36,7 +37,8 @@ def _read(path: Path) -> TrainedModel:
     try:
         document = read_object(path)
         inputs = tuple((str(item[0]), str(item[1])) for item in document.get("inputs", ()))
+        sequences = frozenset(str(item[1]) for item in document.get("entries", ()))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise IntegrityError("the manifest of a model cannot be read", found=f"{path}: {error}") from error
     name, run_id = from_component(path.parent.parent.name), from_component(path.parent.name)
-    return TrainedModel(name, run_id, str(document.get("status", "")), inputs)
+    return TrainedModel(name, run_id, str(document.get("status", "")), inputs, sequences)

@@ -38,6 +38,11 @@ class InputRows:
         """Storage and run id of a feature's output, None for a topic that was recorded."""
         return _run_of(self.item)
 
+    @property
+    def name(self) -> str:
+        """The topic, or the storage name of the feature."""
+        return self.item.feature if isinstance(self.item, Result) else self.item.name
+
     def digest(self, keys: Sequence[EntryKey]) -> str:
         """Return what identifies the rows of some entries."""
         facts = [[*key, self.sources[key].source.digest()] for key in sorted(keys)]

@@ -148,7 +148,7 @@ def plan_training(ds: Dataset, model: Any, config: Config = None, *, ahead: bool
         )  # fmt: skip
     spec = _split_spec(model, settings, seed)
     sides = spec.divide(list(entries)) if spec is not None and entries else Split(tuple(entries), ())
-    labels = tuple(_labels(ds, source, list(entries)) for source in sources)
+    labels = tuple((source.model_dump(), labels_digest(ds, source, list(entries))) for source in sources)
     return TrainingPlan(
         name, version, settings, seed, tuple(item.item for item in rows), entries, labels, spec, sides
     )
@@ -238,12 +238,18 @@ def _entries(
         keys = [key for key in keys if key in labelled]
         if common and not keys:
             raise labels_missing(source)
-    return {key: _digest([item.sources[key].source.digest() for item in rows]) for key in keys}
+    return {key: entry_digest(rows, key) for key in keys}
 
 
-def _labels(ds: Dataset, source: LabelsSource[Any], keys: list[EntryKey]) -> tuple[dict[str, Any], str]:
+def entry_digest(rows: Sequence[InputRows], key: EntryKey) -> str:
+    """Return what identifies the rows of an entry in all inputs, as they are now."""
+    return _digest([item.sources[key].source.digest() for item in rows])
+
+
+def labels_digest(ds: Dataset, source: LabelsSource[Any], keys: Sequence[EntryKey]) -> str:
+    """Return what identifies the labels of the entries, as they are now."""
     found = label_digests(ds, source, keys)
-    return source.model_dump(), _digest([[*key, found[key]] for key in sorted(found)])
+    return _digest([[*key, found[key]] for key in sorted(found)])
 
 
 def _digest(facts: object) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gapless.catalog.state_database import StateDatabase
-from gapless.errors import IntegrityError
+from gapless.errors import IntegrityError, StorageFailed
 from gapless.store.platform import PLATFORM
 
 _TABLE = (
@@ -121,19 +121,22 @@ class CSVProgressCallback(_EventWriter):
 def read_progress(db_path: str | os.PathLike[str], job_id: str) -> list[dict[str, Any]]:
     """Return the events of a job, the oldest first; [] where there is no file or nothing of that job.
 
-    The file is opened for reading only and never made. IntegrityError for a file that is no database.
+    The file is opened for reading only and never made. Raises IntegrityError for a file that is no database,
+    StorageFailed for one that cannot be read now.
     """
     file = _file_of(Path(db_path))
-    if not file.is_file():
-        return []
     try:
         with _connection(f"{file.absolute().as_uri()}?mode=ro", uri=True) as connection:
             known = connection.execute(
                 "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name='training_progress'"
             ).fetchone()
             rows = connection.execute(_SELECT, (job_id,)).fetchall() if known[0] else []
-    except sqlite3.OperationalError:
-        raise  # locked for too long, or a disk that does not read: the file itself may be well
+    except sqlite3.OperationalError as error:
+        if not file.exists():
+            return []
+        raise StorageFailed(
+            "the progress file cannot be read", found=f"{file}: {error}", next_step="try again"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise IntegrityError("the progress file is no database", found=str(file)) from error
     return [

@@ -6,7 +6,7 @@ import inspect
 import math
 import platform
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from gapless._version import __version__
 from gapless.errors import GaplessError, ModelFailed, RunCancelled
 from gapless.features.dataset import checked_dataset
 from gapless.features.run_folder import now_text
-from gapless.features.training.input_rows import input_rows
+from gapless.features.training.input_rows import InputRows, input_rows
 from gapless.features.training.model_run import FORMAT, ModelRun, Status
 from gapless.features.training.plan import Config, TrainingPlan, plan_training
 from gapless.features.training.progress import CompositeProgressCallback, NullProgressCallback
@@ -97,7 +97,7 @@ def _train(
     cancel: Any,
 ) -> None:
     facts = _facts(ds, model, plan, run_id)
-    told = CompositeProgressCallback(callback or NullProgressCallback())
+    told = CompositeProgressCallback(NullProgressCallback() if callback is None else callback)
     work = run.begin(facts, plan.document)
     try:
         metrics = _call_train(model, ds, work, dict(plan.config), _Cancellable(told, cancel))
@@ -164,8 +164,9 @@ def _facts(ds: Dataset, model: Any, plan: TrainingPlan, run_id: str) -> dict[str
         "config": plan.config,
         "seed": plan.seed,
         "inputs": [[*item.run, item.digest(keys)] for item in rows if item.run is not None],
-        "topics": [[item.item.name, item.digest(keys)] for item in rows if item.run is None],  # type: ignore[union-attr]
+        "topics": [[item.name, item.digest(keys)] for item in rows if item.run is None],
         "entries": [[*key, digest] for key, digest in plan.entries.items()],
+        "left_out": _left_out(plan, rows),
         "labels": [[source, digest] for source, digest in plan.labels],
         "split": {
             **(plan.split.document() if plan.split else {}),
@@ -175,6 +176,15 @@ def _facts(ds: Dataset, model: Any, plan: TrainingPlan, run_id: str) -> dict[str
         "started_at": now_text(),
         "environment": _environment(),
     }
+
+
+def _left_out(plan: TrainingPlan, rows: Sequence[InputRows]) -> list[list[str]]:
+    """Return the entries that have some of the inputs and are not learned from, each with the reason."""
+    found = []
+    for key in sorted({key for item in rows for key in item.sources} - set(plan.entries)):
+        lacks = [item.name for item in rows if key not in item.sources]
+        found.append([*key, f"no rows of {', '.join(lacks)}" if lacks else "no labels"])
+    return found
 
 
 def _environment() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gapless.features.entry import EntryKey
 from gapless.features.labels import label_membership, label_sets, read_label_rows
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.training.input_rows import input_rows, read_entry
-from gapless.features.training.plan import TrainingPlan
+from gapless.features.training.plan import TrainingPlan, entry_digest, labels_digest
 from gapless.store.declaration import TIME
 
 if TYPE_CHECKING:
@@ -23,13 +23,20 @@ if TYPE_CHECKING:
 
 
 class TrainingData:
-    """Frames of the plan's entries as a feature sees them, and which labels hold in each of their rows."""
+    """Frames of the plan's entries as a feature sees them, and which labels hold in each of their rows.
+
+    Raises FeatureFailed when rows or labels are no longer those that the plan names.
+    """
 
     def __init__(self, ds: Dataset, plan: TrainingPlan) -> None:
         self.plan = plan
         self._ds = ds
         self._rows = input_rows(ds, plan.inputs)
-        self._labels = [_labels_of(ds, source, list(plan.entries)) for source in plan.sources()]
+        keys = list(plan.entries)
+        self._labels = [_labels_of(ds, source, keys) for source in plan.sources()]
+        for source, (_, digest) in zip(plan.sources(), plan.labels, strict=True):
+            if labels_digest(ds, source, keys) != digest:  # asked after reading, so nothing slips between
+                raise FeatureFailed("labels changed since the training began", found=source.kind)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -37,10 +44,13 @@ class TrainingData:
         return tuple(sorted({name for labels in self._labels for name in labels.names}))
 
     def frame(self, key: EntryKey) -> pd.DataFrame:
-        """Return the joined inputs of an entry; FeatureFailed if it is not in the plan, or changed since."""
+        """Return the joined inputs of an entry."""
         if key not in self.plan.entries or any(key not in item.sources for item in self._rows):
             raise FeatureFailed("the entry does not belong to the training", sequence=key[1])
-        return read_entry(self._ds, self._rows, key)
+        frame = read_entry(self._ds, self._rows, key)
+        if entry_digest(self._rows, key) != self.plan.entries[key]:
+            raise FeatureFailed("rows changed since the training began", sequence=key[1])
+        return frame
 
     def membership(self, key: EntryKey, frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.bool_]:
         """Return for each row of an entry's frame whether each of the names holds (rows × names)."""
