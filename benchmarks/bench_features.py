@@ -100,12 +100,17 @@ def _cached(bench: Bench, ds: Dataset, files: list[Path], count: int) -> None:
             "run": lambda: 1e3 * _cpu_ms(lambda: ds.run_feature(DoubledPandas(params={"round": -1})), count),
             "status": lambda: 1e3 * _cpu_ms(lambda: pipeline.status(ds), count),
             "joblib": lambda: 1e3 * _cpu_ms(lambda: _joblib(files, cache), count),
+            "stat": lambda: 1e3 * _cpu_ms(lambda: [os.stat(file) for file in files * 2], count),
         }
     )
     bench.compare(
         "an entry that is there", "CPU µs/entry", found["run"], "joblib.Memory", found["joblib"], at_least=1
     )
     bench.limit("an entry that is there: the budget", "CPU µs/entry", found["run"], 10)
+    bench.compare(
+        "an entry that is there", "CPU µs/entry", found["run"], "two os.stat, its input's and its output's",
+        found["stat"],
+    )  # fmt: skip
     bench.limit("an entry in status", "CPU µs/entry", found["status"], None)
 
 

@@ -49,6 +49,17 @@ def form_digest(form: Any) -> str:
     return hashlib.sha256(form_text(form).encode()).hexdigest()
 
 
+def identity_fields(model: BaseModel) -> dict[str, Any]:
+    """Return the fields of a model that can change a value, by name; without ``identity_dump`` what it dumps."""
+    dump = getattr(model, "identity_dump", None)
+    if dump is not None:
+        return dict(dump())
+    named = {
+        name: getattr(model, name) for name, field in type(model).model_fields.items() if not field.exclude
+    }
+    return {**named, **(model.model_extra or {})}
+
+
 def _form(value: Any, path: str) -> Any:
     if isinstance(value, Enum):
         return _form(value.value, path)
@@ -65,7 +76,7 @@ def _form(value: Any, path: str) -> Any:
     if isinstance(value, PurePath):
         return _text(value.as_posix(), path)
     if isinstance(value, BaseModel):
-        return {"$model": _class_name(value), **_items(_fields(value), path)}
+        return {"$model": _class_name(value), **_items(identity_fields(value), path)}
     if isinstance(value, Mapping):
         return _mapping(value, path)
     if isinstance(value, list | tuple):
@@ -111,15 +122,6 @@ def _mapping(value: Mapping[Any, Any], path: str) -> dict[str, Any]:
 
 def _items(value: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {_text(key, path): _form(value[key], f"{path}.{key}") for key in value}
-
-
-def _fields(model: BaseModel) -> dict[str, Any]:
-    """Return the fields that can change a value, those of a model without ``identity_dump`` by its dump."""
-    dump = getattr(model, "identity_dump", None)
-    if dump is not None:
-        return dict(dump())
-    named = {name: getattr(model, name) for name, field in type(model).model_fields.items() if not field.exclude}
-    return {**named, **(model.model_extra or {})}
 
 
 def _class_name(model: BaseModel) -> str:

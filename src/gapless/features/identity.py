@@ -6,28 +6,33 @@ What can change a value is in it; what cannot, is not. It reads no disk and chan
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
-from gapless.errors import ArgumentRefused
+from pydantic import BaseModel
+
+from gapless.errors import ArgumentRefused, IdentityRefused
 from gapless.features.artifact import ArtifactSpec
-from gapless.features.canonical import canonical, canonical_text
+from gapless.features.canonical import canonical, form_digest, form_text, identity_fields
 from gapless.features.columns import Columns
 from gapless.features.entry import EntryKey
 from gapless.features.inputs import TopicInput
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
-from gapless.features.result import Result
-from gapless.features.strict_model import StrictModel
+from gapless.features.result import Result, TracksColumn
 
 SCHEME = 1
 _SHOWN_HEX = 12
 _STORAGE_CHARS = 120
+_REFERENCES = (Result, LabelsSource)
+Run = tuple[str, str]  # storage and run id
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What of a call changes the rows that a feature sees; ranges are half-open."""
+    """What of a call changes the rows that a feature sees; ranges are half-open, frames are whole numbers."""
 
     overlap_frames: int = 0
     filter_start_frame: int | None = None
@@ -37,30 +42,49 @@ class RunOptions:
 
     def check(self) -> None:
         """Raise ArgumentRefused for options that exclude each other or mean nothing."""
-        if not isinstance(self.overlap_frames, int) or self.overlap_frames < 0:
-            raise ArgumentRefused("overlap_frames is a number of 0 or more", found=self.overlap_frames)
+        if not _whole(self.overlap_frames) or self.overlap_frames < 0:
+            raise ArgumentRefused("overlap_frames is a whole number of 0 or more", found=self.overlap_frames)
+        for name, value in self._given().items():
+            right = _whole(value) if name.endswith("frame") else _finite(value)
+            if not right:
+                raise ArgumentRefused(
+                    f"{name} is no {'frame' if name.endswith('frame') else 'time'}", found=value
+                )
         for end in ("start", "end"):
             pair = [getattr(self, f"filter_{end}_{unit}") for unit in ("frame", "time")]
             if None not in pair:
                 raise ArgumentRefused(
-                    f"filter_{end}_frame and filter_{end}_time exclude each other",
-                    found=pair,
+                    f"filter_{end}_frame and filter_{end}_time exclude each other", found=pair,
                     expected="one of them",
-                )
+                )  # fmt: skip
         if self.overlap_frames and self.filters:
             raise ArgumentRefused(
                 "overlap_frames and filters exclude each other", found=self.filters, expected="one of the two"
             )
         for unit in ("frame", "time"):
-            start, end_ = getattr(self, f"filter_start_{unit}"), getattr(self, f"filter_end_{unit}")
-            if start is not None and end_ is not None and end_ <= start:
-                raise ArgumentRefused("a filter ends before it starts", found=(start, end_))
+            start, stop = getattr(self, f"filter_start_{unit}"), getattr(self, f"filter_end_{unit}")
+            if start is not None and stop is not None and stop <= start:
+                raise ArgumentRefused("a filter ends before it starts", found=(start, stop))
 
     @property
     def filters(self) -> dict[str, float]:
-        """The filters that are set."""
+        """The filters that are set: frames as int, times as float."""
+        return {
+            name: int(value) if name.endswith("frame") else float(value)
+            for name, value in self._given().items()
+        }
+
+    def _given(self) -> dict[str, Any]:
         names = [name for name in self.__slots__ if name.startswith("filter_")]
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def _whole(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,39 +119,48 @@ def references(feature: Any) -> list[Reference]:
         for place, item in enumerate(feature.inputs.root)
         if isinstance(item, Result)
     ]
-    params = feature.params
-    for name in type(params).model_fields if params is not None else ():
-        _collect(f"params.{name}", getattr(params, name), found)
-    return found
+    return found + [
+        Reference(place, _kind(value), value)
+        for place, value in _parts(feature.params)
+        if isinstance(value, _REFERENCES)
+    ]
 
 
-def _collect(place: str, value: Any, found: list[Reference]) -> None:
+def _kind(value: Any) -> Literal["column", "artifact", "labels"]:
     if isinstance(value, ArtifactSpec):
-        found.append(Reference(place, "artifact", value))
-    elif isinstance(value, FeatureLabelsSource | Result):
-        found.append(Reference(place, "column", value))
-    elif isinstance(value, LabelsSource):
-        found.append(Reference(place, "labels", value))
+        return "artifact"
+    return "column" if isinstance(value, FeatureLabelsSource | Result) else "labels"
+
+
+def _parts(value: Any, place: str = "params") -> Iterator[tuple[str, Any]]:
+    """Yield a value and all that it holds, each with a place of its own; a reference is a whole."""
+    yield place, value
+    if not isinstance(value, _REFERENCES):
+        for step, item in _held(value):
+            yield from _parts(item, f"{place}{step}")
+
+
+def _held(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a value holds, with the step that leads to it: ``.field``, ``['key']`` or ``[0]``."""
+    if isinstance(value, BaseModel):
+        yield from ((f".{name}", getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _collect(f"{place}.{key}", item, found)
-    elif isinstance(value, StrictModel):
-        for name in type(value).model_fields:
-            _collect(f"{place}.{name}", getattr(value, name), found)
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            _collect(f"{place}[{number}]", item, found)
+        yield from ((f"[{number}]", item) for number, item in enumerate(value))
 
 
 def storage_name(feature: Any) -> str:
     """Return the name that a feature's runs are stored under: its own, and what it reads if not the recording.
 
-    Names of inputs are plain, so that a chain of features does not grow its names.
+    Names of inputs are plain, so that a chain of features does not grow its names. One of more than 120
+    characters is cut and ends with 8 hex digits of the whole.
     """
     name = f"{feature.name}{feature.inputs.storage_suffix}".replace("/", "-")
     if len(name) <= _STORAGE_CHARS:
         return name
-    return f"{name[:_STORAGE_CHARS]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _STORAGE_CHARS - 1 - len(digest)]}-{digest}"
 
 
 def identify(
@@ -136,36 +169,38 @@ def identify(
     *,
     columns: Columns,
     topic: str,
-    pins: Mapping[str, tuple[str, str]],
+    pins: Mapping[str, Run],
     scope: Sequence[EntryKey] | None = None,
     code: str | None = None,
 ) -> RunIdentity:
     """Return the identity of a run of a feature.
 
     ``pins``: the place of each reference to another run -> its storage and run id. ``scope``: the entries,
-    of a feature that depends on them. ``code``: the digest of its source, where that is to count.
+    of a feature that depends on them. ``code``: the digest of its source, where that is to count. Raises
+    IdentityRefused for a parameter without a canonical form and for a reference that is not pinned.
     """
-    pinned = {ref.place: pins[ref.place] for ref in references(feature) if ref.kind != "labels"}
-    inputs = [
-        _input(f"inputs[{place}]", item, topic, pinned) for place, item in enumerate(feature.inputs.root)
-    ]
-    params = _params(feature.params, pinned)
+    pinned = {ref.place: _pin(ref, pins) for ref in references(feature) if ref.kind != "labels"}
+    items = tuple(feature.inputs.root)
+    inputs = canonical([_input(f"inputs[{n}]", item, pinned) for n, item in enumerate(items)], "inputs")
+    params = canonical(_params(feature.params, pinned), "params")
     document: dict[str, Any] = {
         "scheme": SCHEME,
         "feature": feature.name,
         "version": str(feature.version),
         "params": params,
         "inputs": inputs,
-        "columns": canonical(columns.model_dump()),
-        "filter": canonical(options.filters),
-        "overlap": options.overlap_frames,
+        "columns": canonical(columns.model_dump(), "columns"),
+        "filter": canonical(options.filters, "filter"),
+        "overlap": int(options.overlap_frames),
     }
+    if "tracks" in items or any(isinstance(part, TracksColumn) for _, part in _parts(feature.params)):
+        document["topic"] = topic
     if feature.scope_dependent and scope is not None:
         document["scope"] = sorted([list(key) for key in scope])
     if code is not None:
         document["code"] = code
-    digest = hashlib.sha256(canonical_text(document).encode()).hexdigest()
-    params_json = canonical_text(params)
+    digest = form_digest(document)
+    named = [run for item in items if (run := _named_run(item)) is not None]
     return RunIdentity(
         storage_name(feature),
         feature.name,
@@ -173,10 +208,10 @@ def identify(
         f"{feature.version}-{digest[:_SHOWN_HEX]}",
         digest,
         document,
-        params_json,
-        hashlib.sha256(params_json.encode()).hexdigest(),
-        canonical_text(inputs),
-        tuple(dict.fromkeys(pinned.values())),
+        form_text(params),
+        form_digest(params),
+        form_text(inputs),
+        tuple(dict.fromkeys([*pinned.values(), *named])),
     )
 
 
@@ -189,35 +224,49 @@ def lengthened(identity: RunIdentity, taken: Callable[[str], str | None]) -> Run
     raise ArgumentRefused("another run has this digest under another identity", found=identity.digest)
 
 
-def _input(place: str, item: Any, topic: str, pinned: Mapping[str, tuple[str, str]]) -> Any:
+def _pin(reference: Reference, pins: Mapping[str, Run]) -> Run:
+    if reference.place not in pins:
+        raise IdentityRefused(
+            "a reference says no run, so nothing says what it means", field=reference.place,
+            found=repr(reference.value),
+        )  # fmt: skip
+    return pins[reference.place]
+
+
+def _input(place: str, item: Any, pinned: Mapping[str, Run]) -> Any:
     if isinstance(item, Result):
         storage, run_id = pinned[place]
         return {"feature": storage, "run_id": run_id}
-    if isinstance(item, TopicInput):
-        return {"topic": canonical(item)}
-    return {"tracks": topic}
+    return {"topic": item.identity_dump()} if isinstance(item, TopicInput) else item
 
 
-def _params(params: Any, pinned: Mapping[str, tuple[str, str]]) -> Any:
+def _named_run(item: Any) -> Run | None:
+    """Return the run that a topic ``features/<storage>@<run id>`` is the output of."""
+    if not isinstance(item, TopicInput) or not item.name.startswith("features/"):
+        return None
+    storage, _, run_id = item.name.removeprefix("features/").rpartition("@")
+    return (storage, run_id) if storage else None
+
+
+def _params(params: Any, pinned: Mapping[str, Run]) -> dict[str, Any]:
+    """Return the parameters that can change a value, with references to the runs that they mean now."""
     if params is None:
         return {}
-    return {
-        name: _pinned(f"params.{name}", value, pinned)
-        for name, value in sorted(params.identity_dump().items())
-    }
+    fields = identity_fields(params)
+    return {name: _referring(item, f"params.{name}", pinned) for name, item in fields.items()}
 
 
-def _pinned(place: str, value: Any, pinned: Mapping[str, tuple[str, str]]) -> Any:
-    """Return the canonical form of a parameter, references in it with the run that they mean now."""
+def _referring(value: Any, place: str, pinned: Mapping[str, Run]) -> Any:
+    """Return a value in which references name their run: copies where there is one, else the value itself."""
     if place in pinned:
         storage, run_id = pinned[place]
-        return {**canonical(value, place), "feature": storage, "run_id": run_id}
+        return value.model_copy(update={"feature": storage, "run_id": run_id})
+    if isinstance(value, BaseModel):
+        fields = {step[1:]: _referring(item, f"{place}{step}", pinned) for step, item in _held(value)}
+        changed = {name: item for name, item in fields.items() if item is not getattr(value, name)}
+        return value.model_copy(update=changed) if changed else value
     if isinstance(value, Mapping):
-        canonical(dict.fromkeys(value), place)
-        return {key: _pinned(f"{place}.{key}", item, pinned) for key, item in sorted(value.items())}
-    if isinstance(value, StrictModel) and not isinstance(value, Result | LabelsSource):
-        fields = value.identity_dump()
-        return {name: _pinned(f"{place}.{name}", item, pinned) for name, item in sorted(fields.items())}
+        return {key: _referring(item, f"{place}[{key!r}]", pinned) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_pinned(f"{place}[{n}]", item, pinned) for n, item in enumerate(value)]
-    return canonical(value, place)
+        return [_referring(item, f"{place}[{number}]", pinned) for number, item in enumerate(value)]
+    return value

@@ -146,7 +146,7 @@ def _with_units(table: pa.Table, source: pa.Table, units: Mapping[str, str]) -> 
         if field.name in units:
             metadata[b"unit"] = units[field.name].encode()
         fields.append(field.with_metadata(metadata) if metadata else field)
-    return table.cast(pa.schema(fields)) if fields else table
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields)) if fields else table
 
 
 def _sorted(table: pa.Table) -> pa.Table:

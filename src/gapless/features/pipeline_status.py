@@ -47,7 +47,7 @@ def status_row(ds: Dataset, item: StepSurvey) -> dict[str, Any]:
     if item.error is not None:
         row["cached"] = False
     elif item.bound is None:
-        if item.label == "(callback)":
+        if item.label == "(callback)" and not item.complete:
             row["cached"] = "stale" if item.why.startswith("waits") else "-"
     else:
         assert item.survey is not None

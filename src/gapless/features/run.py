@@ -197,8 +197,7 @@ class FeatureRun:
             self.settings.retries,
         )
         if todo:
-            if not bound.folder.manifest.exists() or not self.settings.overwrite:
-                self._reopen()
+            self._reopen()
             self._compute_entries(task, todo, owner)
 
     def _reopen(self) -> None:
