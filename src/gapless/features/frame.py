@@ -72,7 +72,7 @@ def read_frame(
     table = _joined(plan.inputs, columns, wanted)
     table = with_meta(table, columns, plan.key)
     core: NDArray[np.bool_] | None = None
-    if options.overlap_frames and (plan.before or plan.after):
+    if options.overlap_frames:
         table, core = _with_neighbours(table, plan, columns, options.overlap_frames, wanted)
     table = _filtered(table, columns, options)
     return EntryFrame(table, plan.inputs[0].source.timebase, core)
@@ -317,6 +317,9 @@ def _with_neighbours(
 
     Their frames are numbered on both sides of the entry's own, and their times count from its first row.
     """
+    table = _signed_frames(table, columns)
+    own: NDArray[Any] = table.column(columns.frame_col).to_numpy()
+    first_own, next_own = (int(own.min()), int(own.max()) + 1) if len(own) else (0, 0)
     pieces = [table]
     rows = [table.num_rows]
     if plan.before is not None and plan.before_key is not None:
@@ -324,7 +327,7 @@ def _with_neighbours(
         number = other.column(columns.frame_col).to_numpy()
         last = np.unique(number)[-frames:]
         kept = other.filter(pa.array(np.isin(number, last)))
-        pieces.insert(0, _renumbered(kept, table, columns, -len(last)))
+        pieces.insert(0, _renumbered(kept, table, columns, first_own - len(last)))
         rows.insert(0, kept.num_rows)
     core_place = len(rows) - 1
     if plan.after is not None and plan.after_key is not None:
@@ -332,12 +335,20 @@ def _with_neighbours(
         number = other.column(columns.frame_col).to_numpy()
         first = np.unique(number)[:frames]
         kept = other.filter(pa.array(np.isin(number, first)))
-        own = table.column(columns.frame_col).to_numpy()
-        pieces.append(_renumbered(kept, table, columns, int(own.max()) + 1 if len(own) else 0))
+        pieces.append(_renumbered(kept, table, columns, next_own))
         rows.append(kept.num_rows)
     joined = pa.concat_tables(pieces, promote_options="default")
     core = np.repeat(np.arange(len(rows)) == core_place, rows)
     return joined, core
+
+
+def _signed_frames(table: pa.Table, columns: Columns) -> pa.Table:
+    """Return the table with frame numbers that can be below zero, as those of a neighbour before it may be."""
+    place = table.column_names.index(columns.frame_col)
+    kind = table.schema.field(place)
+    if not pa.types.is_unsigned_integer(kind.type):
+        return table
+    return table.set_column(place, kind.with_type(pa.int64()), table.column(place).cast(pa.int64()))
 
 
 def _renumbered(other: pa.Table, table: pa.Table, columns: Columns, first_frame: int) -> pa.Table:
@@ -347,6 +358,7 @@ def _renumbered(other: pa.Table, table: pa.Table, columns: Columns, first_frame:
     other = other.set_column(other.column_names.index(columns.frame_col), columns.frame_col, frame)
     if table.num_rows and TIME in table.column_names:
         seconds = pa.array(_seconds(_times(other), _times(table)[:1]) + _first_seconds(table, columns))
+        seconds = seconds.cast(table.schema.field(columns.time_col).type)
         other = other.set_column(other.column_names.index(columns.time_col), columns.time_col, seconds)
     return other.select(table.column_names) if set(table.column_names) <= set(other.column_names) else other
 

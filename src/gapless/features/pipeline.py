@@ -140,6 +140,9 @@ class Pipeline:
             return
         if item.bound is not None:
             item.survey = survey_run(view, item.bound)
+            untrained = [name for name in waits if isinstance(done[name].step, ModelStep)]
+            if untrained:  # its run will be another one, of which nothing is computed
+                item.survey.wait_for(untrained[0])
             item.complete, item.why = item.survey.complete, item.survey.why
         elif isinstance(item.step, ModelStep):
             from gapless.features.training.train import model_status

@@ -78,10 +78,23 @@ class RunView:
         return self._accepted.get(pair, frozenset())
 
     def pin(self, result: Result[Any] | FeatureLabelsSource) -> Pair:
-        """Return storage and run id that a reference means now."""
-        if result.run_id is None and result.feature in self.latest:
-            return result.feature, self.latest[result.feature]
-        if result.run_id is not None and (result.feature, result.run_id) in self.predicted:
+        """Return storage and run id that a reference means now: of the steps in this pass before any other run.
+
+        A plain feature name stands for the only storage of that feature.
+        """
+        if result.run_id is None:
+            mine = [name for name in self.latest if name.startswith(f"{result.feature}__from__")]
+            if result.feature in self.latest:
+                mine = [result.feature]
+            if len(mine) > 1:
+                raise ArgumentRefused(
+                    "several outputs of this feature are in the pipeline: name one",
+                    found=result.feature,
+                    expected=mine,
+                )
+            if mine:
+                return mine[0], self.latest[mine[0]]
+        elif (result.feature, result.run_id) in self.predicted:
             return result.feature, result.run_id
         return self.ds.resolve(result)
 

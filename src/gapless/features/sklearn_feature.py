@@ -16,8 +16,9 @@ from gapless.features import params as feature_params
 from gapless.features.entry import EntryKey
 from gapless.features.feature import InputStream
 from gapless.features.kit import FittedFeature
+from gapless.features.library.one_thread import one_thread
 from gapless.features.library.row_sample import RowSample
-from gapless.features.library.template_model import one_thread, spread_out
+from gapless.features.library.template_model import spread_out
 from gapless.features.library.track import ColumnNames, data_columns, meta_columns, numbers
 from gapless.features.training.skops_file import load_skops, save_skops
 
@@ -32,10 +33,10 @@ class SklearnParams(feature_params.Params):
     """How the estimator is made, fitted and used.
 
     ``estimator``: where it is imported from, set by the feature. ``arguments``: those of its constructor.
-    ``method``: what is called for each row, ``auto``: ``predict`` where there is one, else ``transform``. ``fit``:
-    ``batches`` feeds ``partial_fit`` with ``batch_rows`` rows at a time, ``sample`` fits once on at most ``sample_rows``
-    drawn rows, ``auto``: batches where there is a ``partial_fit``. ``seed`` is that of the draw, and the estimator's
-    ``random_state`` unless the arguments have one.
+    ``method``: what is called for each row, ``auto``: ``predict`` where there is one, else ``transform``.
+    ``fit``: ``batches`` feeds ``partial_fit`` with ``batch_rows`` rows at a time, ``sample`` fits once on at most
+    ``sample_rows`` drawn rows, ``auto``: batches where there is a ``partial_fit``. ``seed`` is that of the draw, and
+    the estimator's ``random_state`` unless the arguments have one.
     """
 
     columns: ColumnNames | None = None
@@ -60,8 +61,10 @@ class SklearnFeature(FittedFeature):
     estimator: ClassVar[Callable[..., Any]]
     arguments: ClassVar[Mapping[str, Any]]
 
-    Params = SklearnParams
-    params: SklearnParams
+    class Params(SklearnParams):
+        """How the estimator is made, fitted and used."""
+
+    params: Params
     _fitted: Any
     _names: list[str]
 
@@ -78,7 +81,7 @@ class SklearnFeature(FittedFeature):
             own["arguments"] = {**cls.arguments, **own.get("arguments", {})}
             given = {"estimator": place, **own}
         params = super()._params_from(given)
-        if getattr(params, "estimator", place) != place:
+        if isinstance(params, SklearnParams) and params.estimator != place:
             raise ArgumentRefused(
                 f"{self.name} is a feature of another estimator", found=params.estimator, expected=place
             )
@@ -173,28 +176,20 @@ class SklearnFeature(FittedFeature):
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the meta columns and what the estimator says."""
         values = numbers(df, data_columns(df, self.columns, self._names))
-        known = np.isfinite(values).all(axis=1)
+        known: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
         meta = df[meta_columns(df, self.columns)]
         method = self._method()
-        if not known.any():
-            values, known = np.zeros((1, values.shape[1])), np.zeros(len(df), dtype=bool)
-            said = self._said(method, values)[:0]  # asked for its width alone
-        else:
-            said = self._said(method, values[known])
-        return meta.assign(
-            **{
-                name: _column(said[:, place], known)
-                for place, name in enumerate(self._output_names(method, said.shape[1]))
-            }
-        )
+        # Estimators refuse to say nothing: without a known row they are asked of one that is not there.
+        asked = values[known] if known.any() else np.zeros((1, values.shape[1]))
+        said = self._said(method, asked)[: np.count_nonzero(known)]
+        names = self._output_names(method, said.shape[1])
+        return meta.assign(**{name: _column(said[:, place], known) for place, name in enumerate(names)})
 
     def _said(self, method: str, values: NDArray[np.float64]) -> NDArray[Any]:
         with one_thread():
             found = getattr(self._fitted, method)(values)
-        if hasattr(found, "toarray"):
-            found = found.toarray()
-        found = np.asarray(found)
-        return found.reshape(len(values), -1)
+        dense: NDArray[Any] = np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+        return dense.reshape(len(values), -1)
 
     def _method(self) -> str:
         wanted = self.params.method
@@ -220,16 +215,16 @@ def _column(values: NDArray[Any], known: NDArray[np.bool_]) -> Any:
     """Return one output, missing where a row was not known, in a type that does not depend on what is missing."""
     import pandas as pd
 
-    if values.dtype.kind == "f":
+    kind = values.dtype.kind
+    if kind == "f":
         return spread_out(values, known)
-    out = (
-        np.zeros(len(known), dtype=values.dtype)
-        if values.dtype.kind in "biu"
-        else np.full(len(known), None, object)
-    )
+    if kind not in "biu":
+        text = np.full(len(known), None, dtype=object)
+        text[known] = values.astype(np.str_)
+        return pd.array(text, dtype="string")
+    out = np.zeros(len(known), dtype=np.bool_ if kind == "b" else np.int64)
     out[known] = values
-    kind = {"b": "boolean", "i": "Int64", "u": "Int64"}.get(values.dtype.kind, "string")
-    return pd.Series(out).astype(kind).mask(~known).array
+    return (pd.arrays.BooleanArray if kind == "b" else pd.arrays.IntegerArray)(out, ~known)
 
 
 def sklearn_feature(

@@ -77,6 +77,12 @@ class Survey:
         """The entries that a run would compute now."""
         return [state for state in self.states if not state.done and state.plan is not None]
 
+    def wait_for(self, step: str) -> None:
+        """Make every entry wait for a step whose outcome decides which run this will be."""
+        self.blocked = f"waits for {step}"
+        for state in self.states:
+            state.status, state.why, state.plan = "pending", self.blocked, None
+
     @property
     def complete(self) -> bool:
         """Whether every entry in scope is recorded and up to date."""
