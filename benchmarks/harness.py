@@ -28,7 +28,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = (
-    "gapless", "numpy", "pyarrow", "crc32c", "msgspec", "mcap", "duckdb", "polars", "tsdownsample", "typer",
+    "gapless", "numpy", "pyarrow", "crc32c", "msgspec", "mcap", "duckdb", "polars", "pandas", "joblib",
+    "tsdownsample", "typer",
 )  # fmt: skip
 
 

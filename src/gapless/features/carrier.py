@@ -7,7 +7,7 @@ worker died, and how a run ends is the same for all and stands here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from gapless.errors import FeatureFailed, RunCancelled
 
 C = TypeVar("C")
 R = TypeVar("R")
+Taken = TypeVar("Taken", contravariant=True)
 IN_FLIGHT = 2  # chunks for each worker: one being computed, one waiting
 
 
@@ -49,14 +50,14 @@ class Lost:
 Outcome = Returned[R] | Raised | Lost
 
 
-class Carrier(Protocol[C, R]):
+class Carrier(Protocol[Taken, R]):
     """Workers that chunks can be sent to."""
 
     @property
     def room(self) -> int:
         """How many chunks may be under way."""
 
-    def send(self, chunk: C) -> Any:
+    def send(self, chunk: Taken) -> Any:
         """Send a chunk off and return the ticket that its outcome comes under."""
 
     def arrived(self, tickets: Collection[Any]) -> Iterable[tuple[Any, Outcome[R]]]:
@@ -128,7 +129,12 @@ class _Journey(Generic[C, R]):
             return
         if not self.flying:
             self.alone = False
-        while not self.alone and len(self.flying) < self.carrier.room and not self.exhausted and self._may_go_on():
+        while (
+            not self.alone
+            and len(self.flying) < self.carrier.room
+            and not self.exhausted
+            and self._may_go_on()
+        ):
             for chunk in self.chunks:
                 self._send_one(chunk)
                 break

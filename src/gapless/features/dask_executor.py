@@ -1,94 +1,143 @@
-"""Chunks of work on Dask: a cluster that is named, or one of this machine's own processes for the run's life."""
+"""Workers of a Dask cluster: one that is named, or one of this machine's own processes for the run's life."""
 
 from __future__ import annotations
 
+import logging
+import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from gapless.errors import MissingExtra
-from gapless.features.executor import Cancel, check_cancel
+from gapless.errors import ArgumentRefused, FeatureFailed, MissingExtra
+from gapless.features.carrier import IN_FLIGHT, Lost, Outcome, Raised, Returned
+from gapless.features.worker_pool import check_main
 
 C = TypeVar("C")
 R = TypeVar("R")
-_IN_FLIGHT = 2  # chunks for each worker: one being computed, one waiting
 _CONNECT_S = 30.0
 
 
-def run_on_dask(
-    function: Callable[[C], R],
-    chunks: Iterable[C],
-    *,
-    workers: int,
-    scheduler: str | None,
-    cancel: Cancel | None,
-) -> Iterator[tuple[C, R | BaseException]]:
-    """Yield each chunk with its result, in the order of completion.
+class DaskWorkers(Generic[C, R]):
+    """Workers that call a function on chunks, wherever Dask runs them.
 
-    A chunk whose worker died is tried once more, then yielded with the error. All workers must see the
-    store's folder under the same path and be able to import the feature.
+    ``scheduler``: the address of a cluster, None for ``workers`` processes on this machine. Every worker must
+    see the store's folder under the same path and be able to import the feature; what a script or a session
+    itself defines is sent along. Raises MissingExtra without Dask, FeatureFailed if no worker answers.
     """
-    distributed = _distributed()
-    with ExitStack() as stack:
-        if scheduler is not None:
-            client = stack.enter_context(distributed.Client(scheduler, timeout=_CONNECT_S))
-        else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gapless-dask-"))
-            cluster = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    local_directory=folder,
-                )
-            )
-            client = stack.enter_context(distributed.Client(cluster))
-        yield from _results(distributed, client, function, chunks, cancel)
 
+    def __init__(
+        self, function: Callable[[C], R], workers: int, scheduler: str | None, in_flight: int | None = None
+    ) -> None:
+        self._function = function
+        self._in_flight = in_flight
+        self._distributed = _distributed()
+        with ExitStack() as stack:
+            if scheduler is None:
+                cluster = stack.enter_context(_local_cluster(self._distributed, workers, stack))
+            else:
+                cluster = _checked(self._distributed, scheduler)
+            self._client = stack.enter_context(_connected(self._distributed, cluster))
+            self._completed = self._distributed.as_completed(loop=self._client.loop)
+            self._stack = stack.pop_all()
 
-def _results(
-    distributed: Any, client: Any, function: Callable[[C], R], chunks: Iterable[C], cancel: Cancel | None
-) -> Iterator[tuple[C, R | BaseException]]:
-    waiting = iter(chunks)
-    tried: set[int] = set()
-    flying: dict[Any, C] = {}
-    completed = distributed.as_completed()
-    stopped = False
+    @property
+    def room(self) -> int:
+        """Two chunks for each thread that there is now: clusters grow and shrink."""
+        try:
+            threads = sum(self._client.nthreads().values())
+        except (OSError, RuntimeError) as error:
+            raise _gone(error) from error
+        return self._in_flight or max(1, threads) * IN_FLIGHT
 
-    def submit(chunk: C) -> None:
-        future = client.submit(function, chunk, pure=False)
-        flying[future] = chunk
-        completed.add(future)
+    def send(self, chunk: C) -> Any:
+        """Give a chunk to the cluster."""
+        try:
+            future = self._client.submit(self._function, chunk, pure=False)
+        except (pickle.PicklingError, TypeError) as error:
+            raise ArgumentRefused(
+                "this cannot be sent to another process", found=str(error.args[0]),
+                next_step="put the feature into a module that can be imported",
+            ) from error  # fmt: skip
+        self._completed.add(future)
+        return future
 
-    def fill() -> None:
-        room = max(1, len(client.scheduler_info()["workers"])) * _IN_FLIGHT
-        while len(flying) < room and not stopped:
-            chunk = next(waiting, None)
-            if chunk is None:
-                return
-            submit(chunk)
+    def arrived(self, tickets: Collection[Any]) -> Iterable[tuple[Any, Outcome[R]]]:  # noqa: ARG002  (all are awaited)
+        """Wait until at least one chunk is done."""
+        return [(future, self._outcome(future)) for future in self._completed.next_batch(block=True)]
 
-    fill()
-    while flying:
-        future = next(completed)
-        chunk = flying.pop(future)
+    def close(self) -> None:
+        """Drop what is not finished, leave the cluster, and end it if it is our own."""
+        self._stack.close()
+
+    def _outcome(self, future: Any) -> Outcome[R]:
+        if future.status == "finished":
+            return Returned(future.result())
+        if future.cancelled():  # nobody here cancels, so its scheduler forgot it
+            raise _gone(None)
         error = future.exception()
-        if error is None:
-            yield chunk, future.result()
-        elif not isinstance(error, distributed.KilledWorker):
-            raise error
-        elif id(chunk) in tried:
-            yield chunk, error
-        else:
-            tried.add(id(chunk))
-            submit(chunk)
-        future.release()
-        stopped = stopped or (cancel is not None and cancel.is_set())
-        fill()
-    if stopped:
-        check_cancel(cancel)
+        return Lost(error) if isinstance(error, self._distributed.KilledWorker) else Raised(error)
+
+
+def _local_cluster(distributed: Any, workers: int, stack: ExitStack) -> Any:
+    """Return new worker processes on this machine, with ports from the system and files in a folder of their own.
+
+    A worker that dies is replaced; its chunks are not tried again by Dask, as the run does that.
+    """
+    check_main()
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gapless-dask-"))
+    try:
+        return distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=None,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
+            local_directory=folder,
+            silence_logs=logging.ERROR,
+        )
+    except RuntimeError as error:
+        raise FeatureFailed(
+            "Dask could not start its workers", found=str(error),
+            next_step='in a script, start the run under `if __name__ == "__main__":`',
+        ) from error  # fmt: skip
+
+
+def _checked(distributed: Any, scheduler: str) -> str:
+    """Return the address of a scheduler; a client that gets a wrong one does not end well."""
+    try:
+        distributed.comm.get_address_host_port(scheduler)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ArgumentRefused(
+            "this is no address of a Dask scheduler", found=scheduler, expected="tcp://HOST:PORT"
+        ) from error
+    return scheduler
+
+
+def _connected(distributed: Any, cluster: Any) -> Any:
+    """Return a client that is nobody's default, of a cluster with at least one worker."""
+    try:
+        client = distributed.Client(cluster, timeout=_CONNECT_S, set_as_default=False)
+    except OSError as error:
+        raise FeatureFailed(
+            "no Dask scheduler answers", found=cluster, next_step="start it, or leave scheduler out"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_S)
+    except TimeoutError as error:
+        client.close()
+        raise FeatureFailed(
+            "the Dask cluster has no workers", found=cluster, next_step="start `dask worker` on its machines"
+        ) from error
+    return client
+
+
+def _gone(error: BaseException | None) -> FeatureFailed:
+    return FeatureFailed(
+        "the Dask scheduler is gone", found=str(error) if error else "chunks that it forgot",
+        next_step="start it and run again: what was recorded is not computed again",
+    )  # fmt: skip
 
 
 def _distributed() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, overload
 
@@ -14,6 +13,7 @@ from gapless.errors import ArgumentRefused
 from gapless.features import params as feature_params
 from gapless.features.kit import TableFeature
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 Function = Callable[..., Any]
 _FRAME_TYPES = {"pandas": "pandas", "pd": "pandas", "polars": "polars", "pl": "polars", "pyarrow": "arrow",
                 "pa": "arrow"}  # fmt: skip
@@ -79,8 +79,8 @@ def feature_of(
     parallelizable: bool,
 ) -> type[FunctionFeature]:
     """Return the feature class of a function; see :func:`feature`."""
-    frame, *others = inspect.signature(function).parameters.values() or [None]
-    if frame is None or frame.kind not in (frame.POSITIONAL_ONLY, frame.POSITIONAL_OR_KEYWORD):
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].kind not in _POSITIONAL:
         raise ArgumentRefused("a feature's function takes a frame", found=f"{function.__name__}()")
     members = {
         "__module__": function.__module__,
@@ -92,9 +92,9 @@ def feature_of(
         "version": version,
         "units": dict(units or {}),
         "input_columns": tuple(input_columns) if input_columns is not None else None,
-        "frame_type": _frame_type(frame.annotation),
+        "frame_type": _frame_type(parameters[0].annotation),
         "parallelizable": parallelizable,
-        "Params": _params_of(function, others),
+        "Params": _params_of(function, parameters[1:]),
     }
     return type(function.__name__, (FunctionFeature,), members)
 
@@ -131,7 +131,7 @@ def _resolved(annotation: Any, function: Function) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
-        return eval(annotation, vars(sys.modules[function.__module__]))
+        return eval(annotation, function.__globals__)
     except (NameError, AttributeError, KeyError, SyntaxError, TypeError) as error:
         raise ArgumentRefused(
             f"the type of an argument of {function.__name__}() cannot be had", found=annotation,

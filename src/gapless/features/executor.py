@@ -43,8 +43,6 @@ def run_chunks(
             raise ArgumentRefused(f"{name} is a number of 1 or more", found=number)
     if mode == "dask":
         return _on_dask(function, chunks, workers or 1, scheduler, cancel, in_flight)
-    if scheduler is not None:
-        raise ArgumentRefused("only Dask has a scheduler", found=mode, expected='parallel_mode="dask"')
     if mode is None or workers is None or workers == 1:
         return _here(function, chunks, cancel)
     kind = ThreadWorkers if mode == "thread" else ProcessWorkers

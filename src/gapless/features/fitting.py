@@ -50,6 +50,7 @@ def ensure_state(
         )
 
     if load():
+        _record_digest(ds, bound)
         return False
     before = folder.state_document()
     began = time.monotonic()
@@ -69,9 +70,14 @@ def ensure_state(
             f"{bound.identity.feature} does not load the state that it saved", found=str(folder.state),
             next_step="load_state must return True for what save_state wrote",
         )  # fmt: skip
-    document = folder.state_document()
-    ds.registry.set_state(*bound.pair, str(document["digest"]) if document else "")
+    _record_digest(ds, bound)
     return True
+
+
+def _record_digest(ds: Dataset, bound: BoundRun) -> None:
+    """Tell the registry the digest of the state on disk: whoever saved it may have died before that."""
+    document = bound.folder.state_document()
+    ds.registry.set_state(*bound.pair, str(document["digest"]) if document else None)
 
 
 def _learn(ds: Dataset, bound: BoundRun, survey: Survey) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gapless.errors import MixedTimebaseError, NotFound, UsageError
+from gapless.errors import MixedTimebaseError, NotFound, OverlapRefused, UsageError
 from gapless.features.columns import Columns
 from gapless.features.entry import EntryKey
 from gapless.features.identity import RunOptions
@@ -317,6 +317,8 @@ def _with_neighbours(
 
     Their frames are numbered on both sides of the entry's own, and their times count from its first row.
     """
+    if columns.frame_col not in table.column_names:
+        raise OverlapRefused("a table without time has no rows beside it", field=columns.frame_col)
     table = _signed_frames(table, columns)
     own: NDArray[Any] = table.column(columns.frame_col).to_numpy()
     first_own, next_own = (int(own.min()), int(own.max()) + 1) if len(own) else (0, 0)

@@ -240,6 +240,7 @@ class Pipeline:
             again = name in forced or bool(changed & set(self._reads(known)))
             if isinstance(step, FeatureStep):
                 if known.complete and not again:
+                    self._end(ds, known)
                     self.results[name] = Result(feature=known.label, run_id=known.run_id, cache_hit=True)
                     continue
                 result = self._run_feature(ds, step, models, force=name in forced, progress=progress)
@@ -286,6 +287,12 @@ class Pipeline:
             )
             settings.check()
             return FeatureRun(view, bound, settings).run()
+
+    def _end(self, ds: Dataset, item: StepSurvey) -> None:
+        """Finish a run whose last process died when it had all entries but had not said so."""
+        assert item.bound is not None
+        assert item.survey is not None
+        FeatureRun(RunView(ds), item.bound, RunSettings()).end(item.survey)
 
     def _train(self, ds: Dataset, step: ModelStep, *, overwrite: bool) -> str:
         from gapless.features.training.train import train_model

@@ -30,7 +30,7 @@ def status_table(ds: Dataset, surveys: Sequence[StepSurvey]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [status_row(ds, item) for item in surveys]
-    return pd.DataFrame(rows, columns=STATUS_COLUMNS)
+    return pd.DataFrame(rows, columns=STATUS_COLUMNS).astype({"cached": object})
 
 
 def status_row(ds: Dataset, item: StepSurvey) -> dict[str, Any]:

@@ -242,6 +242,13 @@ class FeatureRegistry:
                 )
             return claims.claim(self._database, (feature, run_id), keys, owner, alive)
 
+    def is_claimed(self, feature: str, run_id: str, alive: Callable[[str], bool]) -> bool:
+        """Tell whether an owner that lives computes entries of a run now."""
+        rows = self._database.rows(
+            "SELECT DISTINCT owner FROM feature_claims WHERE feature=? AND run_id=?", (feature, run_id)
+        )
+        return any(alive(owner) for (owner,) in rows)
+
     def release_entries(self, feature: str, run_id: str, keys: Sequence[EntryKey], owner: str) -> None:
         """Give up the claims that ``owner`` has on these entries of a run."""
         with self._database.transaction():

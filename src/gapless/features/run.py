@@ -25,6 +25,7 @@ from gapless.features.owner import Owner
 from gapless.features.resolve import BoundRun, CodePolicy, RunView, bind_run, dependencies_of, survey_run
 from gapless.features.result import Result
 from gapless.features.survey import EntryState, Survey, entry_digest
+from gapless.store.platform import PLATFORM
 
 if TYPE_CHECKING:
     from gapless.features.dataset import Dataset
@@ -144,13 +145,12 @@ class FeatureRun:
                                 next_step="run the step that it waits for")  # fmt: skip
         self._say_changed_code(survey)
         if not self.settings.overwrite and survey.complete:
-            if not self.bound.folder.manifest.exists() and survey.states:
-                self._begin()
-                self._finish(survey)
+            self.end(survey)
             return self._result(survey, cached=True)
         self._begin()
         with Owner(self.ds.root) as owner:
             self._compute(owner)
+        self._sweep()
         return self._ended()
 
     def _begin(self) -> None:
@@ -203,6 +203,16 @@ class FeatureRun:
     def _reopen(self) -> None:
         self.bound.folder.reopen()
         self.ds.registry.reopen(*self.bound.pair)
+
+    def _sweep(self) -> None:
+        """Remove what processes that died left half written.
+
+        Everything is written under a claim, so what lay there before nobody alive had one is nobody's.
+        """
+        leftovers = self.bound.folder.leftovers()
+        if leftovers and not self.ds.registry.is_claimed(*self.bound.pair, self._alive):
+            for path in leftovers:
+                PLATFORM.remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _shipped(self) -> bytes:
         """Return the feature as workers get it: before it learned or loaded anything."""
@@ -352,13 +362,24 @@ class FeatureRun:
                 record.error_message,
             )  # fmt: skip
         if survey.complete:
-            self._finish(survey)
+            self.end(survey)
         return self._result(survey, cached=not self.attempted)
 
-    def _finish(self, survey: Survey) -> None:
-        records = {state.key: state.record for state in survey.states if state.record is not None}
-        self.bound.folder.finish(self.bound.identity, records)
-        self.ds.registry.mark_finished(*self.bound.pair)
+    def end(self, survey: Survey) -> None:
+        """Record that a run which has all entries is finished, unless that is known.
+
+        A run of some entries only does not finish one that failed at others.
+        """
+        bound, registry = self.bound, self.ds.registry
+        if not survey.states or (bound.folder.manifest.exists() and registry.run_is_finished(*bound.pair)):
+            return
+        recorded = registry.entry_records([bound.pair])[bound.pair]
+        records = {key: recorded[key] for key in bound.around if key in recorded}
+        if any(record.status == "failed" for record in records.values()):
+            return
+        self._begin()
+        bound.folder.finish(bound.identity, records)
+        registry.mark_finished(*bound.pair)
 
     def _result(self, survey: Survey, *, cached: bool) -> Result[str]:
         return Result(

@@ -128,6 +128,10 @@ class RunFolder:
             found[record.entry_key] = record
         return found
 
+    def leftovers(self) -> list[Path]:
+        """Return outputs and states that are being written, or that a process which died did not complete."""
+        return [*self.path.glob(".*.parquet.*.partial"), *self.path.glob(".state.*.partial")]
+
     # -- the state -----------------------------------------------------------------------------
 
     @contextmanager

@@ -19,7 +19,7 @@ from gapless.features.kit import FittedFeature
 from gapless.features.library.one_thread import one_thread
 from gapless.features.library.row_sample import RowSample
 from gapless.features.library.template_model import spread_out
-from gapless.features.library.track import ColumnNames, data_columns, meta_columns, numbers
+from gapless.features.library.track import ColumnNames, complete, data_columns, meta_columns, numbers
 from gapless.features.training.skops_file import load_skops, save_skops
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class SklearnFeature(FittedFeature):
         held: list[NDArray[np.float64]] = []
         ready: NDArray[np.float64] | None = None
         for _, values in self._rows(inputs):
-            held.append(values[np.isfinite(values).all(axis=1)])
+            held.append(values[complete(values)])
             if sum(map(len, held)) >= self.params.batch_rows:
                 if ready is not None:
                     yield ready
@@ -176,7 +176,7 @@ class SklearnFeature(FittedFeature):
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the meta columns and what the estimator says."""
         values = numbers(df, data_columns(df, self.columns, self._names))
-        known: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+        known = complete(values)
         meta = df[meta_columns(df, self.columns)]
         method = self._method()
         # Estimators refuse to say nothing: without a known row they are asked of one that is not there.
@@ -222,7 +222,7 @@ def _column(values: NDArray[Any], known: NDArray[np.bool_]) -> Any:
         text = np.full(len(known), None, dtype=object)
         text[known] = values.astype(np.str_)
         return pd.array(text, dtype="string")
-    out = np.zeros(len(known), dtype=np.bool_ if kind == "b" else np.int64)
+    out: NDArray[Any] = np.zeros(len(known), dtype=np.bool_ if kind == "b" else np.int64)
     out[known] = values
     return (pd.arrays.BooleanArray if kind == "b" else pd.arrays.IntegerArray)(out, ~known)
 

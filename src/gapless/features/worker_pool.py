@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import pickle
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -16,6 +17,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
+from pathlib import Path
 from types import FunctionType
 from typing import Any, Generic, TypeVar
 
@@ -27,8 +29,8 @@ R = TypeVar("R")
 _INTO_A_MODULE = 'put the feature into a module that can be imported, or use parallel_mode="thread"'
 
 
-class ThreadWorkers(Generic[C, R]):
-    """Threads that call a function on chunks."""
+class _PoolWorkers(ABC, Generic[C, R]):
+    """Workers of a pool of ``concurrent.futures``."""
 
     def __init__(self, function: Callable[[C], R], workers: int, in_flight: int | None = None) -> None:
         self.room = in_flight or workers * IN_FLIGHT
@@ -36,12 +38,13 @@ class ThreadWorkers(Generic[C, R]):
         self._workers = workers
         self._executor = self._started()
 
+    @abstractmethod
     def _started(self) -> Executor:
-        return ThreadPoolExecutor(self._workers, thread_name_prefix="gapless-feature")
+        """Return new workers."""
 
+    @abstractmethod
     def send(self, chunk: C) -> Future[R]:
-        """Give a chunk to the threads."""
-        return self._executor.submit(self._function, chunk)
+        """Give a chunk to the workers."""
 
     def arrived(self, tickets: Collection[Future[R]]) -> Iterable[tuple[Future[R], Outcome[R]]]:
         """Wait until at least one chunk is done."""
@@ -52,25 +55,36 @@ class ThreadWorkers(Generic[C, R]):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-class ProcessWorkers(ThreadWorkers[C, R]):
+class ThreadWorkers(_PoolWorkers[C, R]):
+    """Threads that call a function on chunks."""
+
+    def _started(self) -> Executor:
+        return ThreadPoolExecutor(self._workers, thread_name_prefix="gapless-feature")
+
+    def send(self, chunk: C) -> Future[R]:
+        """Give a chunk to the threads."""
+        return self._executor.submit(self._function, chunk)
+
+
+class ProcessWorkers(_PoolWorkers[C, R]):
     """New processes, not copies of this one, that call a function on chunks.
 
     Functions and chunks travel as pickles; ArgumentRefused says so where they cannot.
     """
 
     def _started(self) -> Executor:
+        check_main()
         return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
 
     def send(self, chunk: C) -> Future[R]:
-        """Give a chunk to the processes, new ones if the last ones died."""
+        """Give a chunk to the processes; to new ones if one died, as that ends them all."""
         parcel = packed((self._function, chunk))
         try:
             return self._executor.submit(_unpack_and_call, parcel)
-        except BrokenExecutor as error:  # the outcome of every chunk that it had is Lost
-            self._executor.shutdown(wait=True)
+        except BrokenExecutor:
+            self.close()
             self._executor = self._started()
-            if isinstance(error, BrokenExecutor):
-                return self._executor.submit(_unpack_and_call, parcel)
+            return self._executor.submit(_unpack_and_call, parcel)
 
 
 def packed(value: Any) -> bytes:
@@ -91,7 +105,7 @@ def packed(value: Any) -> bytes:
 
 class _Packer(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, type | FunctionType) and value.__module__ == "__main__" and not _main_has_file():
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__" and _main_is_lost():
             raise ArgumentRefused(
                 "another process cannot import what a session without a file defined",
                 found=f"__main__.{value.__qualname__}", next_step=_INTO_A_MODULE,
@@ -99,9 +113,25 @@ class _Packer(pickle.Pickler):
         return NotImplemented
 
 
-def _main_has_file() -> bool:
+def _main_is_lost() -> bool:
+    """Whether what the main module defines is in this process only, as in an interactive session."""
+    return _main_file() is None and getattr(sys.modules["__main__"], "__spec__", None) is None
+
+
+def check_main() -> None:
+    """Raise ArgumentRefused if new processes would look for a main module that is in no file."""
+    file = _main_file()
+    if file is not None and not Path(file).exists():
+        raise ArgumentRefused(
+            "a program without a file cannot start worker processes", found=file,
+            next_step='save it as a file, or use parallel_mode="thread"',
+        )  # fmt: skip
+
+
+def _main_file() -> str | None:
+    """Return the file that new processes run to have this one's main module; None for a session or a module."""
     main = sys.modules["__main__"]
-    return getattr(main, "__file__", None) is not None or getattr(main, "__spec__", None) is not None
+    return getattr(main, "__file__", None) if getattr(main, "__spec__", None) is None else None
 
 
 def _unpack_and_call(parcel: bytes) -> Any:
@@ -114,7 +144,7 @@ def _unpack_and_call(parcel: bytes) -> Any:
         ) from error
     try:
         return function(chunk)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever the function raised
         raise _portable(error) from None
 
 
@@ -126,7 +156,9 @@ def _portable(error: BaseException) -> BaseException:
     try:
         pickle.loads(pickle.dumps(error))
     except BaseException as refusal:  # noqa: BLE001 - its own code decides how an error is read
-        return FeatureFailed(f"{type(error).__name__}: {error}", found=f"an error that cannot travel: {refusal}")
+        return FeatureFailed(
+            f"{type(error).__name__}: {error}", found=f"an error that cannot travel: {refusal}"
+        )
     return error
 
 
