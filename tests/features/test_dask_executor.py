@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import logging
 import multiprocessing
@@ -70,6 +71,7 @@ def _nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.chdir(tmp_path / "cwd")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    importlib.import_module("distributed")  # sets the level that is to stay
     level = logging.getLogger("distributed").level
     yield
     gc.collect()  # what is closed by nobody warns now
@@ -160,7 +162,8 @@ def test_a_chunk_that_kills_every_worker_comes_back_with_the_error(folder: Path)
     """It alone, sent twice; its neighbours have their results."""
     results = on_dask(chunks(folder, {3: "die", 5: "die once"}))
     assert numbers(results) == {n: FeatureFailed if n == 3 else n**2 for n in range(12)}
-    assert max(Chunk(number, folder).begun for number in range(12)) == 2
+    assert Chunk(3, folder).begun in (1, 2)
+    assert Chunk(5, folder).begun >= 2
     [error] = [result for chunk, result in results if chunk.number == 3]
     assert "KilledWorker" in str(error)
 
@@ -181,6 +184,8 @@ def test_what_cannot_travel_is_refused(folder: Path) -> None:
         on_dask([threading.Lock()], str)
     with pytest.raises(TypeError, match="serialize"):
         on_dask(chunks(folder), unpicklable)
+    with pytest.raises(Exception, match="1 and 2"):
+        on_dask(chunks(folder, {1: "odd"}))
 
 
 def test_a_cancelled_run_takes_nothing_more(folder: Path) -> None:
@@ -209,12 +214,11 @@ def test_closing_ends_the_cluster(folder: Path) -> None:
 
 def test_our_client_is_nobodys_default(folder: Path) -> None:
     """What a caller does with Dask meanwhile goes where it went before."""
-    import distributed
+    from distributed import client
 
     results = run_chunks(work, chunks(folder, count=4), mode="dask", workers=1)
     next(results)
-    with pytest.raises(ValueError, match="No client"):
-        distributed.default_client()
+    assert client._get_global_client() is None
     results.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from enum import Enum
@@ -297,6 +298,8 @@ def test_s30_looking_reads_the_catalog_and_no_parquet(
 ) -> None:
     """By a number of statements that does not grow with the entries."""
     record_tracks(tmp_path / "store", 200, rows=2, groups=2)
+    for name in ("sequences", "discarded"):  # long ago: a folder that changes just now is looked at twice
+        os.utime(tmp_path / "store" / name, (10**9, 10**9))
     with Dataset(tmp_path / "store") as ds:
         pipeline = Pipeline().add(FeatureStep("d", Double)).add(FeatureStep("p", Plus, None, ["d"]))
         one = {"sequences": ["s000"]}
@@ -317,8 +320,8 @@ def test_s30_looking_reads_the_catalog_and_no_parquet(
 
 
 def statements(ds: Dataset, pipeline: Pipeline) -> int:
-    """Return how many SQL statements one status takes."""
+    """Return how many SQL statements a status takes when nothing else happens to the catalog."""
     pipeline.status(ds)
-    before = ds.registry.statements + ds.client.catalog.database.statements
+    before = ds.registry.statements + ds.client.catalog.statements
     pipeline.status(ds)
-    return ds.registry.statements + ds.client.catalog.database.statements - before
+    return ds.registry.statements + ds.client.catalog.statements - before

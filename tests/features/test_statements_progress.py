@@ -6,13 +6,18 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.features.tracks import tree
+import numpy as np
+import pyarrow as pa
+from tests.features.tracks import record_topics, times_of, tree
+from tests.features.training.toy_model import MeanModel
 
 from gapless.features import (
     CompositeProgressCallback,
     CSVProgressCallback,
+    Dataset,
     SQLiteProgressCallback,
     read_progress,
+    train_model,
 )
 
 
@@ -88,3 +93,18 @@ def test_s26_a_listener_that_fails_takes_nothing_from_the_others(tmp_path: Path)
     assert len(first.get_progress()) == len(last.get_progress()) == 3
     assert last.get_progress()[2]["metrics"] == {"loss": 0.5}
     assert [str(failure) for failure in both.errors] == ["Broken: RuntimeError: no fit now"]
+
+
+def test_s26_a_training_whose_listener_fails_is_trained(tmp_path: Path) -> None:
+    """The error is no error of the training."""
+    schema = pa.schema([pa.field("X", pa.float64())])
+    for number in range(4):
+        topic = (schema, times_of(number, 5), {"X": np.arange(5.0)})
+        record_topics(tmp_path / "store", f"s{number:03d}", {"tracks": topic})
+    kept = SQLiteProgressCallback(tmp_path / "progress.db", "job")
+    both = CompositeProgressCallback(Broken(), kept)
+    with Dataset(tmp_path / "store") as ds:
+        first = train_model(ds, MeanModel(), progress_callback=both)
+        assert train_model(ds, MeanModel(), {"rate": 0.1}, progress_callback=Broken()) != first
+    assert both.errors
+    assert [event["step_index"] for event in kept.get_progress() if event["step_type"] == "epoch"] == [0, 1]

@@ -110,10 +110,11 @@ class Plus(Toy):
 
 
 class Centre(FittedFeature):
-    """x without the mean over all sequences."""
+    """x without the mean over all sequences there were when it was learned, once and for all."""
 
     name: ClassVar[str] = "centre"
     version: ClassVar[str] = "1.0"
+    scope_dependent: ClassVar[bool] = False
 
     class Params(ToyParams):
         """``break_save`` (a knob) names a file; while it is there, saving stops half way."""

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -156,3 +156,24 @@ def _error(path: Path, error: sqlite3.DatabaseError) -> GaplessError:
 
 
 __all__ = ["DurableDatabase", "StateDatabase"]
+
+
+def look(root: Path, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+    """Return the rows of one query on ``<root>/state.db`` without changing anything, also where nothing can be.
+
+    No file, or no such table, is no rows.
+    """
+    path = Path(root) / "state.db"
+    if not path.exists():
+        return []
+    for mode in ("mode=ro", "immutable=1"):  # the second for a read-only folder, where no lock can be made
+        try:
+            with closing(
+                sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=_BUSY_S)
+            ) as file:
+                return file.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return []
+            problem = error
+    raise StorageFailed("state.db cannot be read", found=f"{path}: {problem}") from problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from gapless.catalog.state_database import StateDatabase
+from gapless.catalog.state_database import StateDatabase, look
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS accepted_code (feature TEXT NOT NULL, run_id TEXT NOT NULL,"
@@ -14,7 +14,7 @@ _TABLE = (
 
 
 def accept_code(root: Path, storage: str, run_id: str, digests: set[str]) -> None:
-    """Make it durable that outputs made by these versions of the source are as good as the present one's."""
+    """Make it durable that outputs made by an older source are as good as those of a newer one: ``"older>newer"``."""
     with StateDatabase(root) as database:
         database.ensure(_TABLE)
         with database.transaction():
@@ -26,12 +26,8 @@ def accept_code(root: Path, storage: str, run_id: str, digests: set[str]) -> Non
 
 
 def accepted_code(root: Path) -> dict[tuple[str, str], frozenset[str]]:
-    """Return the accepted digests of each run; nothing is created."""
-    if not (root / "state.db").exists():
-        return {}
+    """Return the accepted pairs of digests of each run; nothing is created."""
     found: dict[tuple[str, str], set[str]] = {}
-    with StateDatabase(root) as database:
-        database.ensure(_TABLE)
-        for storage, run_id, digest in database.rows("SELECT feature, run_id, digest FROM accepted_code"):
-            found.setdefault((storage, run_id), set()).add(digest)
+    for storage, run_id, digest in look(root, "SELECT feature, run_id, digest FROM accepted_code"):
+        found.setdefault((storage, run_id), set()).add(digest)
     return {pair: frozenset(digests) for pair, digests in found.items()}

@@ -6,18 +6,20 @@ files are the same wherever they were made. A chunk names entries and files; row
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from gapless.errors import FeatureFailed, GaplessError
+from gapless.features.code_digest import code_digest
 from gapless.features.columns import Columns
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
 from gapless.features.entry_writer import write_table
@@ -40,6 +42,7 @@ class DatasetAddress:
     root: Path
     columns: Columns
     topic: str
+    where: tuple[Any, ...] = ()
     fps_default: float | None = None
 
 
@@ -67,6 +70,7 @@ class EntryTask:
 
     plan: EntryPlan
     inputs: dict[str, str]
+    stamps: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,23 @@ class ApplyChunk:
 
 def apply_chunk(chunk: ApplyChunk) -> list[EntryRecord]:
     """Return what became of each entry; an entry's error is its record and stops no other entry."""
-    feature = chunk.live if chunk.live is not None else _loaded(chunk.task)
-    return [compute_entry(feature, chunk.task, entry) for entry in chunk.entries]
+    if chunk.live is not None:  # its own copy, so that what apply leaves on it meets no other thread
+        feature, task = _own_copy(chunk.live), chunk.task
+    else:
+        feature = _loaded(chunk.task)
+        task = replace(
+            chunk.task, code=chunk.task.code and code_digest(type(feature))
+        )  # of the code that runs here
+    return [compute_entry(feature, task, entry) for entry in chunk.entries]
+
+
+def _own_copy(feature: Feature) -> Feature:
+    """Return a feature that shares what was learned; one that leaves it out when it is pickled keeps it here."""
+    if not hasattr(feature, "__dict__"):
+        return copy.copy(feature)
+    clone: Feature = object.__new__(type(feature))
+    clone.__dict__.update(feature.__dict__)
+    return clone
 
 
 def _loaded(task: ApplyTask) -> Feature:
@@ -97,7 +116,7 @@ def _loaded(task: ApplyTask) -> Feature:
     if held is not None and held[0] == task.token:
         return held[1]
     feature: Feature = pickle.loads(task.feature)
-    bind(feature, task.dataset)
+    bind(feature, open_dataset(task.dataset))
     if not feature.load_state(task.state, task.artifact_paths, task.dependency_lookups):
         raise FeatureFailed(
             f"{task.name} did not load in a worker the state that was saved", found=str(task.state),
@@ -107,18 +126,19 @@ def _loaded(task: ApplyTask) -> Feature:
     return feature
 
 
-def bind(feature: Feature, address: DatasetAddress) -> None:
+def bind(feature: Feature, ds: Dataset) -> None:
     """Give the feature its data set, if it wants it."""
     wants = getattr(feature, "bind_dataset", None)
     if wants is not None:
-        wants(open_dataset(address))
+        wants(ds)
 
 
 def open_dataset(address: DatasetAddress) -> Dataset:
     """Return the data set that an address names."""
     from gapless.features.dataset import Dataset
 
-    return Dataset(address.root, address.columns, topic=address.topic, fps_default=address.fps_default)
+    where = address.where or None
+    return Dataset(address.root, address.columns, address.topic, where, fps_default=address.fps_default)
 
 
 def compute_entry(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord:
@@ -201,6 +221,7 @@ def _record(task: ApplyTask, entry: EntryTask, status: Any, **facts: Any) -> Ent
         entry_digest(entry.inputs),
         entry.inputs,
         code=task.code,
+        stamps=entry.stamps,
         recorded_ns=time.time_ns(),
         **facts,
     )
@@ -219,6 +240,4 @@ def _failed(task: ApplyTask, entry: EntryTask, error: BaseException) -> EntryRec
 
 
 def _timed(record: EntryRecord, elapsed_s: float) -> EntryRecord:
-    from dataclasses import replace
-
     return replace(record, elapsed_s=round(elapsed_s, 6))

@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 
-from gapless.catalog.state_database import StateDatabase
+from gapless.catalog.state_database import StateDatabase, look
 from gapless.features.canonical import canonical_text
 from gapless.features.step import CallbackStep
 
@@ -16,6 +17,21 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS callback_run (step TEXT PRIMARY KEY, digest TEXT NOT NULL,"
     " finished_ns INTEGER NOT NULL) STRICT"
 )
+
+
+def _code(fn: object) -> str:
+    """Return what a function does, as its compiled code; "" for a callable without any."""
+    code = getattr(fn, "__code__", None)
+    if not isinstance(code, CodeType):
+        return ""
+    constants = [_code_text(item) for item in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _code_text(constant: object) -> str:
+    if isinstance(constant, CodeType):
+        return f"{constant.co_code.hex()} {constant.co_names} {[_code_text(item) for item in constant.co_consts]}"
+    return repr(sorted(constant, key=repr)) if isinstance(constant, frozenset) else repr(constant)
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,7 @@ class CallbackStamp:
     def of(cls, root: Path, step: CallbackStep, contents: Mapping[str, str]) -> CallbackStamp:
         """Return the stamp for the contents of the steps that a callback depends on."""
         name = f"{step.fn.__module__}:{step.fn.__qualname__}"
-        text = canonical_text({"fn": name, "contents": dict(contents)})
+        text = canonical_text({"fn": name, "code": _code(step.fn), "contents": dict(contents)})
         return cls(root, step, hashlib.sha256(text.encode()).hexdigest())
 
     def valid(self) -> bool:
@@ -50,11 +66,7 @@ class CallbackStamp:
         return "" if known == self.digest else "what it depends on changed"
 
     def _known(self) -> str | None:
-        if not (self.root / "state.db").exists():
-            return None
-        with StateDatabase(self.root) as database:
-            database.ensure(_TABLE)
-            rows = database.rows("SELECT digest FROM callback_run WHERE step=?", (self.step.name,))
+        rows = look(self.root, "SELECT digest FROM callback_run WHERE step=?", (self.step.name,))
         return str(rows[0][0]) if rows else None
 
     def keep(self) -> None:

@@ -63,8 +63,10 @@ def identity_fields(model: BaseModel) -> dict[str, Any]:
 def _form(value: Any, path: str) -> Any:
     if isinstance(value, Enum):
         return _form(value.value, path)
+    if isinstance(value, np.timedelta64):  # a number to NumPy, but without its unit
+        raise _refused(value, path)
     if isinstance(value, np.bool_ | np.number | np.str_):
-        value = _unboxed(value, path)
+        value = value.item()  # Python's own, or still NumPy's where Python has no exact type
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -92,14 +94,6 @@ def _refused(value: Any, path: str) -> IdentityRefused:
         "a parameter has no canonical form", field=path, found=f"{kind.__module__}.{kind.__qualname__}",
         expected="None, bool, int, float, str, path, enum, list, tuple, set, mapping or a model of them",
     )  # fmt: skip
-
-
-def _unboxed(value: Any, path: str) -> Any:
-    """Return a NumPy scalar as Python's; those that Python has no exact type for are refused."""
-    item = value.item()
-    if isinstance(item, np.generic) or isinstance(value, np.timedelta64):
-        raise _refused(value, path)
-    return item
 
 
 def _text(value: str, path: str) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapless.errors import IntegrityError
+from gapless.features.owner import Owner
 from gapless.features.pipeline_status import modified
 from gapless.features.run_folder import RunFolder
 from gapless.model.names import from_component, to_component
@@ -53,7 +55,8 @@ def clean_runs(ds: Dataset, surveys: Sequence[StepSurvey], *, dry_run: bool) -> 
     for run in runs:
         if run.pair in expected:
             continue
-        run.status = "would remove" if run.pair in orphans and not unnamed else "kept"
+        running = ds.registry.is_claimed(*run.pair, lambda owner: Owner.alive(ds.root, owner))
+        run.status = "would remove" if run.pair in orphans and not unnamed and not running else "kept"
     rows = []
     for run in runs:
         row = list(run.row())
@@ -92,8 +95,15 @@ def _unread(ds: Dataset, orphans: set[Pair]) -> set[Pair]:
 
 def _upstream_of_runs(root: Path) -> Iterable[tuple[Pair, list[Pair]]]:
     for file in root.glob("*/*/identity.json"):
-        document = json.loads(file.read_bytes())
-        yield (document["feature"], document["run_id"]), [(f, r) for f, r in document["upstream"]]
+        try:
+            document = json.loads(file.read_bytes())
+            found = (document["feature"], document["run_id"]), [(f, r) for f, r in document["upstream"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                "what a run reads cannot be told, so nothing is removed", found=f"{file}: {error}",
+                next_step="move the damaged folder away",
+            ) from error  # fmt: skip
+        yield found
 
 
 def _upstream_of_models(root: Path) -> Iterable[tuple[Pair, list[Pair]]]:

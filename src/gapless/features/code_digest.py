@@ -8,8 +8,12 @@ from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from gapless.errors import IdentityRefused
+from gapless.features.canonical import canonical_text
+from gapless.features.loaded_code import runs_as_written
 from gapless.features.source_reach import SourceReach, source_name
 
+UNKNOWN = "unknown"  # the file was changed after it was loaded: what runs is in no file
 _KNOWN: WeakKeyDictionary[type, tuple[frozenset[str], tuple[CodeType, ...], str | None]] = WeakKeyDictionary()
 
 
@@ -25,6 +29,8 @@ def code_digest(cls: type) -> str | None:
     if known is not None and known[1] == _loaded_code(cls, known[0]):
         return known[2]
     modules, digest = _read(cls)
+    if digest is not None and not runs_as_written(_loaded_code(cls, modules)):
+        digest = UNKNOWN
     _KNOWN[cls] = modules, _loaded_code(cls, modules), digest
     return digest
 
@@ -38,10 +44,25 @@ def _read(cls: type) -> tuple[frozenset[str], str | None]:
     own = [thing for thing in (*cls.__mro__[1:], made_from) if thing is not None and reach.owns(thing)]
     for thing in own:
         reach.add(thing)
-    text = "\n".join(f"{name}\n{shape}" for name, shape in sorted(reach.shapes.items()))
+    shapes = {**reach.shapes, **_enclosed(cls)}
+    text = "\n".join(f"{name}\n{shape}" for name, shape in sorted(shapes.items()))
     return frozenset(name for name, source in reach.modules.items() if source), hashlib.sha256(
         text.encode()
     ).hexdigest()
+
+
+def _enclosed(cls: type) -> dict[str, str]:
+    """Return the values that a class's functions took from the function that made it, where they are values."""
+    found = {}
+    for name, function in vars(cls).items():
+        if not isinstance(function, FunctionType):
+            continue
+        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                found[f"{name} {variable}"] = canonical_text(cell.cell_contents)
+            except (IdentityRefused, ValueError) as error:  # a class, a function, or not set yet
+                found[f"{name} {variable}"] = type(error).__name__
+    return found
 
 
 def _loaded_code(cls: type, modules: frozenset[str]) -> tuple[CodeType, ...]:

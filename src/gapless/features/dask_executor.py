@@ -71,12 +71,15 @@ class DaskWorkers(Generic[C, R]):
         self._stack.close()
 
     def _outcome(self, future: Any) -> Outcome[R]:
-        if future.status == "finished":
+        """Return what became of a chunk; a result that died with its worker is computed again by Dask."""
+        try:
             return Returned(future.result())
-        if future.cancelled():  # nobody here cancels, so its scheduler forgot it
-            raise _gone(None)
-        error = future.exception()
-        return Lost(error) if isinstance(error, self._distributed.KilledWorker) else Raised(error)
+        except self._distributed.KilledWorker as error:
+            return Lost(error)
+        except BaseException as error:
+            if future.cancelled():  # nobody here cancels, so its scheduler forgot it
+                raise _gone(error) from error
+            return Raised(error)
 
 
 def _local_cluster(distributed: Any, workers: int, stack: ExitStack) -> Any:
@@ -93,7 +96,7 @@ def _local_cluster(distributed: Any, workers: int, stack: ExitStack) -> Any:
             processes=True,
             memory_limit=None,
             dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
+            scheduler_kwargs={"allowed_failures": 0, "dashboard": False, "local_directory": folder},
             local_directory=folder,
             silence_logs=logging.ERROR,
         )
@@ -133,9 +136,9 @@ def _connected(distributed: Any, cluster: Any) -> Any:
     return client
 
 
-def _gone(error: BaseException | None) -> FeatureFailed:
+def _gone(error: BaseException) -> FeatureFailed:
     return FeatureFailed(
-        "the Dask scheduler is gone", found=str(error) if error else "chunks that it forgot",
+        "the Dask scheduler is gone", found=f"{type(error).__name__}: {error}",
         next_step="start it and run again: what was recorded is not computed again",
     )  # fmt: skip
 

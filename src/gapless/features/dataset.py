@@ -21,7 +21,7 @@ from gapless.features.labels_source import FeatureLabelsSource
 from gapless.features.registry import FeatureRegistry
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder
-from gapless.features.scope import Scope, read_scope
+from gapless.features.scope import Scope, existing_entries, read_scope
 from gapless.features.table_source import TableSource, record_source
 
 
@@ -95,7 +95,7 @@ class Dataset:
     @property
     def address(self) -> DatasetAddress:
         """What another process needs to open this data set."""
-        return DatasetAddress(self.root, self.columns, self.topic, self.fps_default)
+        return DatasetAddress(self.root, self.columns, self.topic, self.where, self.fps_default)
 
     # -- which sequences -----------------------------------------------------------------------
 
@@ -116,6 +116,11 @@ class Dataset:
         found = read_scope(self.client.catalog.database, self.root / "sequences", needed, only)
         whole = {key: entry for key, entry in found.entries.items() if set(needed) <= set(entry.topics)}
         return Scope(whole).narrowed(groups, sequences)
+
+    def existing(self) -> list[EntryKey]:
+        """Return group and sequence of every sealed and completed sequence of the store, whatever its topics."""
+        self.client.catalog.reconcile(quick=True)
+        return existing_entries(self.client.catalog.database)
 
     def entries(self) -> list[EntryKey]:
         """Return group and sequence of every sequence in the data set."""
@@ -192,7 +197,14 @@ class Dataset:
     def entry_records(self, result: Result[Any]) -> dict[EntryKey, EntryRecord]:
         """Return what is recorded of each entry of a run."""
         pair = self.resolve(result)
-        return self.registry.entry_records([pair])[pair]
+        latest: dict[str, EntryRecord] = {}
+        for record in self.registry.entry_records([pair])[pair].values():
+            known = latest.get(
+                record.sequence
+            )  # recorded again in another group: the file is the later one's
+            if known is None or known.recorded_ns < record.recorded_ns:
+                latest[record.sequence] = record
+        return {record.entry_key: record for record in latest.values()}
 
     def entry_path(self, result: Result[Any], sequence: str) -> Path:
         """Return the Parquet file of one entry; NotFound where it has none."""
@@ -247,7 +259,8 @@ class Dataset:
         """Yield the outputs of a run, one entry at a time; entries without rows are left out."""
         storage, run_id = self.resolve(result)
         folder = RunFolder.of(self.root, storage, run_id).path
-        for key, record in sorted(self.registry.entry_records([(storage, run_id)])[storage, run_id].items()):
+        pinned: Result[str] = Result(feature=storage, run_id=run_id)
+        for key, record in sorted(self.entry_records(pinned).items()):
             if record.file:
                 source = record_source(storage, f"features/{storage}@{run_id}", folder, record)
                 plan = EntryPlan(key, (InputSource(source),))

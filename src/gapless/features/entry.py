@@ -18,7 +18,8 @@ class EntryRecord:
 
     ``key`` is the digest of ``inputs`` (label -> content digest). ``file`` lies in the run's folder, "" if
     there is none; ``fields`` are its columns with their Arrow types, ``stats`` the statistics in its footer;
-    ``code`` is the digest of the feature's source when it was computed.
+    ``code`` is the digest of the feature's source when it was computed; ``stamps`` are size, time and inode of
+    the inputs' files then (label -> text), by which later looks believe that they did not change.
     """
 
     group: str
@@ -38,6 +39,7 @@ class EntryRecord:
     fields: Mapping[str, str] = field(default_factory=dict)
     stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     code: str | None = None
+    stamps: Mapping[str, str] = field(default_factory=dict)
     error_type: str | None = None
     error_message: str | None = None
     error_traceback: str | None = None

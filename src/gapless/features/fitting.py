@@ -88,7 +88,7 @@ def _learn(ds: Dataset, bound: BoundRun, survey: Survey) -> None:
     feature.fit(InputStream(lambda: frames(plans, feature, ds.columns, bound.options), len(plans)))
     content = {
         state.key: {label: digest for label, digest in state.inputs.items() if label != STATE_LABEL}
-        for state in states
+        for state in survey.states
     }
-    with bound.folder.new_state(learned_from(content, survey.shared)) as folder:
+    with bound.folder.new_state(learned_from(content, survey.shared), bound.code) as folder:
         feature.save_state(folder)

@@ -126,9 +126,8 @@ def _times(table: pa.Table) -> NDArray[np.int64]:
 
 def _joined(inputs: Sequence[InputSource], columns: Columns, wanted: Sequence[str] | None) -> pa.Table:
     first = inputs[0]
-    schemas = [_offered(item) for item in inputs] if wanted is not None else None
-    if schemas is not None and wanted is not None:
-        _check_wanted(wanted, schemas, columns)
+    if wanted is not None and all(item.source.files for item in inputs):  # an empty output has no columns
+        _check_wanted(wanted, [_offered(item) for item in inputs], columns)
     table = first.source.read(_reading(first, columns, wanted))
     for item in inputs[1:]:
         other = item.source.read(_reading(item, columns, wanted))
@@ -188,6 +187,12 @@ def _inner(
             "a table without time cannot be joined with another input", found=label,
             next_step="load it in the feature through a ResultColumn or an artifact parameter",
         )  # fmt: skip
+    ids = columns.id_col
+    if (ids in table.column_names) != (ids in other.column_names) and _repeats(table) and _repeats(other):
+        raise MixedTimebaseError(
+            "several rows of one time cannot be told apart: only one input has their ids", found=label,
+            next_step=f"keep the column {ids!r} in the output of the feature",
+        )  # fmt: skip
     keys = [TIME, *([columns.id_col] if _both(table, other, columns.id_col) else [])]
     if not _same(table, other, keys):
         if first.source.timebase != item.source.timebase:
@@ -201,6 +206,12 @@ def _inner(
         field_ = other.schema.field(name).with_name(_free_name(table, name, label))
         table = table.append_column(field_, other.column(name))
     return table
+
+
+def _repeats(table: pa.Table) -> bool:
+    """Tell whether several rows have one time."""
+    times = _times(table)
+    return bool((times[1:] == times[:-1]).any())
 
 
 def _both(table: pa.Table, other: pa.Table, name: str) -> bool:

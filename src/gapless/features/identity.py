@@ -119,9 +119,14 @@ def references(feature: Any) -> list[Reference]:
         for place, item in enumerate(feature.inputs.root)
         if isinstance(item, Result)
     ]
-    return found + [
+    return found + params_references(feature.params)
+
+
+def params_references(params: Any) -> list[Reference]:
+    """Return every reference that parameters hold, in order."""
+    return [
         Reference(place, _kind(value), value)
-        for place, value in _parts(feature.params)
+        for place, value in _parts(params)
         if isinstance(value, _REFERENCES)
     ]
 
@@ -200,7 +205,7 @@ def identify(
     if code is not None:
         document["code"] = code
     digest = form_digest(document)
-    named = [run for item in items if (run := _named_run(item)) is not None]
+    named = [run for item in items if (run := named_run(item)) is not None]
     return RunIdentity(
         storage_name(feature),
         feature.name,
@@ -240,7 +245,7 @@ def _input(place: str, item: Any, pinned: Mapping[str, Run]) -> Any:
     return {"topic": item.identity_dump()} if isinstance(item, TopicInput) else item
 
 
-def _named_run(item: Any) -> Run | None:
+def named_run(item: Any) -> Run | None:
     """Return the run that a topic ``features/<storage>@<run id>`` is the output of."""
     if not isinstance(item, TopicInput) or not item.name.startswith("features/"):
         return None

@@ -96,7 +96,13 @@ class TableFeature(ABC):
 
 
 class FittedFeature(TableFeature):
-    """A feature that learns from all entries in scope before it computes each one."""
+    """A feature that learns from all entries in scope before it computes each one.
+
+    ``scope_dependent`` is True: with other entries it would learn something else, so that is another run. A
+    feature that learns from a parameter, or once and for all, says False.
+    """
+
+    scope_dependent: ClassVar[bool] = True
 
     @abstractmethod
     def load_state(

@@ -34,6 +34,16 @@ def as_arrow(output: Any, name: str) -> pa.Table:
     )
 
 
+def _check_order(output: Any, name: str) -> None:
+    """Refuse a pandas frame whose index says that its rows were reordered."""
+    index = getattr(output, "index", None)
+    if index is not None and not index.is_monotonic_increasing:
+        raise FeatureFailed(
+            f"{name} reordered its rows, whose times are then unknown", expected="timestamp_ns in the output",
+            next_step="keep timestamp_ns, or call reset_index(drop=True) where the new order is that of time",
+        )  # fmt: skip
+
+
 def finished_table(
     output: Any, frame: EntryFrame, columns: Columns, units: Mapping[str, str], name: str, key: EntryKey
 ) -> pa.Table:
@@ -44,6 +54,8 @@ def finished_table(
     """
     table = as_arrow(output, name)
     source = frame.table
+    if table.num_rows == source.num_rows and not {TIME, columns.frame_col} & set(table.column_names):
+        _check_order(output, name)
     if frame.core is not None:
         if table.num_rows != source.num_rows:
             raise OverlapRefused(
@@ -100,7 +112,14 @@ def _core_rows(table: pa.Table, source: pa.Table, core: NDArray[np.bool_], colum
     if name in table.column_names:
         own = source.column(name).to_numpy()[core]
         number = table.column(name).to_numpy()
-        kept = (number >= own.min()) & (number <= own.max()) if len(own) else np.zeros(len(number), bool)
+        if not np.array_equal(np.sort(number), np.sort(source.column(name).to_numpy())):
+            raise OverlapRefused("an output under overlap_frames has other frames than its input", field=name)
+        kept = np.isin(number, own)
+    elif TIME in table.column_names and not table.column(TIME).equals(source.column(TIME)):
+        raise OverlapRefused(
+            "an output under overlap_frames is in another order than its input", field=name,
+            next_step="keep the frame column, or the order of the rows",
+        )  # fmt: skip
     else:
         kept = core
     return table.filter(pa.array(kept))
@@ -160,7 +179,14 @@ def _sorted(table: pa.Table) -> pa.Table:
         raise FeatureFailed(
             "an output has rows without a time", field=TIME, found=f"{column.null_count} nulls"
         )
-    if not pa.types.is_int64(column.type):
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
+    elif not pa.types.is_integer(column.type):
+        raise FeatureFailed(
+            "the times of an output are no whole nanoseconds", field=TIME, found=str(column.type),
+            expected="int64 or a timestamp", next_step="keep timestamp_ns out of floating point arithmetic",
+        )  # fmt: skip
+    elif not pa.types.is_int64(column.type):
         column = column.cast(pa.int64())
     place = table.column_names.index(TIME)
     table = table.remove_column(place).add_column(0, pa.field(TIME, pa.int64(), nullable=False), column)

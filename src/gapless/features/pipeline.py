@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from gapless.errors import ArgumentRefused, FeatureFailed, GaplessError, NotFound
 from gapless.features.accepted_code import accept_code
 from gapless.features.callback_stamp import CallbackStamp
 from gapless.features.dataset import checked_dataset
+from gapless.features.entry import EntryKey
 from gapless.features.progress_bar import progress_bar
 from gapless.features.resolve import BoundRun, RunView, bind_run, survey_run
 from gapless.features.result import Result
@@ -74,14 +75,20 @@ class Pipeline:
                     expected=", ".join(self.steps) or "a step added before it",
                 )  # fmt: skip
         if isinstance(step, FeatureStep):
-            step.run_kwargs = {**self.default_run_kwargs, **step.run_kwargs}
-            step.__post_init__()
+            step = replace(step, run_kwargs={**self.default_run_kwargs, **step.run_kwargs})
         self.steps[step.name] = step
         return self
 
     def dag(self) -> dict[str, list[str]]:
-        """Return the steps that each step reads."""
-        return {name: step.upstream for name, step in self.steps.items()}
+        """Return the steps that each step reads: those it names, then those that its parameters refer to."""
+        known: dict[str, str] = {}
+        found: dict[str, list[str]] = {}
+        for name, step in self.steps.items():
+            referred = [known[feature] for feature in step.referred if feature in known]
+            found[name] = list(dict.fromkeys([*step.upstream, *referred]))
+            if isinstance(step, FeatureStep):
+                known[str(getattr(step.feature_cls, "name", name))] = name
+        return found
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -216,7 +223,9 @@ class Pipeline:
         if item.bound is None or item.survey is None:
             raise ArgumentRefused("the step has no source code to accept", found=step)
         seen = {s.record.code for s in item.survey.states if s.record is not None and s.record.code}
-        accept_code(ds.root, *item.bound.pair, seen - {item.bound.code or ""})
+        seen |= {item.survey.state_code} if item.survey.state_code else set()
+        now = item.bound.code or ""
+        accept_code(ds.root, *item.bound.pair, {f"{then}>{now}" for then in seen - {now}})
 
     # -- doing ---------------------------------------------------------------------------------
 
@@ -234,6 +243,9 @@ class Pipeline:
         self.results = {}
         fresh = {item.step.name: item for item in self.survey(ds)}
         changed: set[str] = set()
+        predicted = {
+            item.bound.pair: list(item.bound.keys) for item in fresh.values() if item.bound is not None
+        }
         models: dict[str, str] = {}
         for name, step in self.steps.items():
             known = fresh[name]
@@ -243,7 +255,9 @@ class Pipeline:
                     self._end(ds, known)
                     self.results[name] = Result(feature=known.label, run_id=known.run_id, cache_hit=True)
                     continue
-                result = self._run_feature(ds, step, models, force=name in forced, progress=progress)
+                result = self._run_feature(
+                    ds, step, models, predicted, force=name in forced, progress=progress
+                )
                 self.results[name] = result
                 if not result.cache_hit:
                     changed.add(name)
@@ -254,6 +268,7 @@ class Pipeline:
             elif not (step.cacheable and known.complete and not again):
                 step.fn(ds, dict(self.results))
                 self._keep_stamp(ds, step)
+                fresh = {item.step.name: item for item in self.survey(ds)}  # it may have recorded or labelled
         return self.results
 
     def _reads(self, item: StepSurvey) -> Iterator[str]:
@@ -267,10 +282,18 @@ class Pipeline:
                 yield name
 
     def _run_feature(
-        self, ds: Dataset, step: FeatureStep, models: Mapping[str, str], *, force: bool, progress: bool | None
+        self,
+        ds: Dataset,
+        step: FeatureStep,
+        models: Mapping[str, str],
+        predicted: dict[tuple[str, str], list[EntryKey]],
+        *,
+        force: bool,
+        progress: bool | None,
     ) -> Result[str]:
         view = RunView(ds)
         view.latest = {result.feature: result.run_id for result in self.results.values() if result.run_id}
+        view.predicted = predicted
         feature = step.feature(self.results, models)
         policy = step.run_kwargs.get("code", "warn")
         bound = bind_run(view, feature, step.options, policy=policy, **step.scope)
@@ -310,8 +333,8 @@ class Pipeline:
         """Return a step and all that read it, directly or not."""
         self._check_known(start)
         found = {start}
-        for name, step in self.steps.items():
-            if found & set(step.upstream):
+        for name, read in self.dag().items():
+            if found & set(read):
                 found.add(name)
         return found
 
@@ -338,4 +361,5 @@ def _told(state: EntryState, survey: Survey) -> str:
     if state.done:
         code = " (made by other source code than the present one)" if state.code_changed else ""
         return f"up to date: {state.status}, {state.record.n_rows if state.record else 0} rows{code}"
-    return f"{state.status}: {survey.blocked or state.why}"
+    where = f" (traceback in {survey.folder.errors})" if state.status == "failed" else ""
+    return f"{state.status}: {survey.blocked or state.why}{where}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from gapless.errors import ArgumentRefused
+from gapless.errors import ArgumentRefused, NotFound
 from gapless.features.accepted_code import accepted_code
 from gapless.features.code_digest import code_digest
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
@@ -21,14 +21,16 @@ from gapless.features.identity import (
     RunOptions,
     identify,
     lengthened,
+    named_run,
     references,
 )
 from gapless.features.inputs import TopicInput
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.result import Result
-from gapless.features.run_folder import RunFolder
+from gapless.features.run_folder import RunFolder, tree_digest
 from gapless.features.scope import Scope
 from gapless.features.survey import InputRows, Survey, result_rows, survey_entries
+from gapless.store.parquet import sha256_file
 
 if TYPE_CHECKING:
     from gapless.features.dataset import Dataset
@@ -51,6 +53,7 @@ class RunView:
     _records: dict[Pair, dict[EntryKey, EntryRecord]] = field(default_factory=dict)
     _scopes: dict[tuple[str, ...], Scope] = field(default_factory=dict)
     _accepted: dict[Pair, frozenset[str]] | None = None
+    _existing: list[EntryKey] | None = None
 
     def preload(self, pairs: Iterable[Pair]) -> None:
         """Read the records of runs, all by one statement."""
@@ -70,6 +73,12 @@ class RunView:
         if wanted not in self._scopes:
             self._scopes[wanted] = self.ds.scope(topics=list(wanted))
         return self._scopes[wanted]
+
+    def existing(self) -> list[EntryKey]:
+        """Return every sealed and completed sequence of the store."""
+        if self._existing is None:
+            self._existing = self.ds.existing()
+        return self._existing
 
     def accepted(self, pair: Pair) -> frozenset[str]:
         """Return the digests of source code that a person said are equivalent for a run."""
@@ -158,7 +167,7 @@ def bind_run(
     )
     folder = RunFolder.of(view.ds.root, identity.storage, identity.run_id)
     bound = BoundRun(feature, options, identity, folder, refs, pins, keys, around, code, policy)
-    view.predicted[bound.pair] = list(around)
+    view.predicted[bound.pair] = list(keys)
     view.latest[identity.storage] = identity.run_id
     return bound
 
@@ -188,9 +197,9 @@ def survey_run(view: RunView, bound: BoundRun) -> Survey:
 
 
 def dependencies_of(bound: BoundRun) -> list[tuple[str, Reference, Pair | None]]:
-    """Return the references in a feature's parameters: parameter, reference, pinned run."""
+    """Return the references in a feature's parameters: the parameter, with its place in it, and the pinned run."""
     return [
-        (ref.place.partition(".")[2].partition(".")[0].partition("[")[0], ref, bound.pins.get(place))
+        (ref.place.partition(".")[2], ref, bound.pins.get(place))
         for place, ref in enumerate(bound.references)
         if ref.place.startswith("params")
     ]
@@ -213,9 +222,12 @@ def _entries(
     inputs = [
         pins[place] for place, ref in enumerate(refs) if ref.place.startswith("inputs") and place in pins
     ]
+    inputs += [run for item in items if (run := named_run(item)) is not None]
     offered += [
         view.predicted[pair] if pair in view.predicted else sorted(view.records(pair)) for pair in inputs
     ]
+    if not topics:
+        offered.append(view.existing())
     common = set(offered[0]).intersection(*offered[1:])
     return tuple(key for key in sorted(common) if key != GLOBAL_ENTRY)
 
@@ -310,10 +322,10 @@ def _dependencies(
             continue
         elif ref.kind == "artifact":
             upstream = view.surveys.get(pair)
-            state = RunFolder.of(view.ds.root, *pair).state_document()
-            if state is None or (upstream is not None and not upstream.complete):
+            digest = _artifact_digest(view, ref, pair)
+            if digest is None or (upstream is not None and not upstream.complete):
                 blocked = f"waits for {pair[0]}: {upstream.why if upstream and upstream.why else 'not computed yet'}"
-            shared[f"artifact {name}"] = str(state["digest"]) if state else "missing"
+            shared[f"artifact {name}"] = digest or "missing"
         else:
             rows = _outputs(view, pair)
             own[f"column {name}"] = {key: s.source.digest(deep=view.deep) for key, s in rows.sources.items()}
@@ -321,6 +333,24 @@ def _dependencies(
     if extra is not None:
         shared.update(extra(view.ds))
     return shared, own, blocked
+
+
+def _artifact_digest(view: RunView, ref: Reference, pair: Pair) -> str | None:
+    """Return the digest of what an artifact is taken from, None while it is not there.
+
+    A file of the state counts with the whole state, whose digest was taken when it was saved.
+    """
+    folder = RunFolder.of(view.ds.root, *pair)
+    try:
+        path = view.ds.artifact_path(ref.value.model_copy(update={"feature": pair[0], "run_id": pair[1]}))
+    except NotFound:
+        return None
+    if path.parent != folder.state:
+        return sha256_file(path)
+    document = folder.state_document()
+    if document is None:
+        return None
+    return tree_digest(folder.state) if view.deep else str(document["digest"])
 
 
 def _label_digests(view: RunView, source: LabelsSource[Any], keys: Sequence[EntryKey]) -> dict[EntryKey, str]:

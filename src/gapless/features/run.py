@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gapless.errors import AllEntriesFailed, ArgumentRefused, DeadlinePassed, FeatureFailed, IdentityRefused
+from gapless.errors import (
+    AllEntriesFailed,
+    ArgumentRefused,
+    DeadlinePassed,
+    FeatureFailed,
+    IdentityRefused,
+    IntegrityError,
+)
 from gapless.features.apply import ApplyChunk, ApplyTask, EntryTask, apply_chunk, bind
 from gapless.features.dataset import checked_dataset
 from gapless.features.entry import EntryKey, EntryRecord
@@ -24,6 +31,7 @@ from gapless.features.identity import RunOptions
 from gapless.features.owner import Owner
 from gapless.features.resolve import BoundRun, CodePolicy, RunView, bind_run, dependencies_of, survey_run
 from gapless.features.result import Result
+from gapless.features.run_folder import tree_digest
 from gapless.features.survey import EntryState, Survey, entry_digest
 from gapless.store.platform import PLATFORM
 
@@ -171,7 +179,7 @@ class FeatureRun:
     def _compute(self, owner: Owner) -> None:
         feature, bound = self.bound.feature, self.bound
         shipped = self._shipped()
-        bind(feature, self.ds.address)
+        bind(feature, self.ds)
         paths, lookups = self._dependencies()
         survey = survey_run(self.view, bound)
         fresh = ensure_state(
@@ -247,9 +255,7 @@ class FeatureRun:
             elif pair is None:
                 continue
             elif ref.kind == "artifact":
-                paths[name] = self.ds.artifact_path(
-                    ref.value.model_copy(update={"feature": pair[0], "run_id": pair[1]})
-                )
+                paths[name] = self._artifact(ref.value, pair)
             else:
                 folder = self.ds.run_folder(Result(feature=pair[0], run_id=pair[1])).path
                 lookups[name] = {
@@ -258,6 +264,18 @@ class FeatureRun:
                     if record.file
                 }
         return paths, lookups
+
+    def _artifact(self, spec: Any, pair: tuple[str, str]) -> Path:
+        """Return the file of an artifact; IntegrityError if the state it belongs to is not what was saved."""
+        pinned = spec.model_copy(update={"feature": pair[0], "run_id": pair[1]})
+        folder, path = self.ds.run_folder(pinned), self.ds.artifact_path(pinned)
+        document = folder.state_document()
+        if path.parent == folder.state and document and tree_digest(folder.state) != document["digest"]:
+            raise IntegrityError(
+                "the state of a run is not what was saved", found=str(folder.state),
+                next_step=f"force the step of {pair[0]}, which learns it again",
+            )  # fmt: skip
+        return path
 
     def _labels(self, name: str, source: Any) -> dict[EntryKey, Path]:
         from gapless.features.labels import materialise_labels
@@ -309,7 +327,7 @@ class FeatureRun:
             if len(fresh) < len(mine):
                 registry.release_entries(*self.bound.pair, sorted(mine - fresh), owner.id)
             if taken:
-                yield ApplyChunk(task, tuple(EntryTask(_planned(s), s.inputs) for s in taken), live)
+                yield ApplyChunk(task, tuple(EntryTask(_planned(s), s.inputs, s.stamps) for s in taken), live)
 
     def _alive(self, owner_id: str) -> bool:
         return Owner.alive(self.ds.root, owner_id)

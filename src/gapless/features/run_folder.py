@@ -135,7 +135,7 @@ class RunFolder:
     # -- the state -----------------------------------------------------------------------------
 
     @contextmanager
-    def new_state(self, learned_from: Mapping[str, str]) -> Iterator[Path]:
+    def new_state(self, learned_from: Mapping[str, str], code: str | None = None) -> Iterator[Path]:
         """Give a folder for the state; when the block ends well it replaces the state there was."""
         folder = self.path / f".state.{uuid.uuid4().hex}.partial"
         folder.mkdir()
@@ -154,18 +154,23 @@ class RunFolder:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        document = {"digest": digest, "learned_from": dict(learned_from)}
+        document = {"digest": digest, "learned_from": dict(learned_from), "code": code}
         write_whole(self.state_record, _json(document))
 
     def state_document(self) -> dict[str, Any] | None:
-        """Return the digest of the state and what it was learned from; None without a whole state."""
+        """Return the digest of the state, what it was learned from and by; None without a whole state."""
         try:
             document = json.loads(self.state_record.read_bytes())
         except FileNotFoundError:
             return None
         except ValueError:
             return None
-        return document if isinstance(document, dict) and self.state.is_dir() else None
+        whole = (
+            isinstance(document, dict)
+            and isinstance(document.get("digest"), str)
+            and isinstance(document.get("learned_from"), dict)
+        )
+        return document if whole and self.state.is_dir() else None
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def _checked(name: str, values: Iterable[str] | None) -> list[str] | None:
 def read_scope(database: Database, sequences: Path, topics: Sequence[str], only: set[str] | None) -> Scope:
     """Return all sealed and completed sequences that have one of the topics, by one SQL statement."""
     grouped: dict[EntryKey, tuple[str, dict[str, list[tuple[str, dict[str, Any], int]]]]] = {}
-    seals: dict[str, Mapping[str, int]] = {}
+    seals: dict[str, Sequence[int]] = {}
     for component, name, group, stamp, topic, folder, part in database.rows(
         _SQL, (msgspec.json.encode(sorted(set(topics))).decode(),)
     ):
@@ -132,15 +132,24 @@ def read_scope(database: Database, sequences: Path, topics: Sequence[str], only:
     return Scope(entries)
 
 
-def _seal_times(stamp: str) -> dict[str, int]:
-    """Return when the manifests of a bundle were written: of the base, and of the last layer.
+def existing_entries(database: Database) -> list[EntryKey]:
+    """Return group and name of all sealed and completed sequences."""
+    rows = database.rows(
+        "SELECT coalesce(grp, ''), name FROM sequence WHERE state='sealed' AND outcome='completed' ORDER BY 1, 2"
+    )
+    return [(group, name) for group, name in rows]
+
+
+def _seal_times(stamp: str) -> list[int]:
+    """Return when the manifests of a bundle were written: of the base, then of its layers by their number.
 
     The stamp is ``sealed;<manifest>;<annotations>;<manifest of each layer>``, each ``mtime:size:inode``.
     """
     _, base, _, *layers = stamp.split(";")
-    times = [int(item.partition(":")[0]) for item in layers if item != "-"]
-    return {"": int(base.partition(":")[0]), "layers": max(times, default=0)}
+    return [0 if item == "-" else int(item.partition(":")[0]) for item in (base, *layers)]
 
 
-def _sealed_ns(times: Mapping[str, int], folder: str) -> int:
-    return times["layers"] if folder.startswith("layers/") else times[""]
+def _sealed_ns(times: Sequence[int], folder: str) -> int:
+    """Return the time of the manifest of a folder: layers are numbered from 1, without holes."""
+    place = int(folder.removeprefix("layers/")[:5]) if folder else 0
+    return times[place] if place < len(times) else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.errors import ArgumentRefused
-from gapless.features.identity import RunOptions
+from gapless.features.identity import RunOptions, params_references
 from gapless.features.result import Result
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ class FeatureStep:
     def upstream(self) -> list[str]:
         """The earlier steps that it reads."""
         return [name for name in self.input_names if name != "tracks"]
+
+    @property
+    def referred(self) -> list[str]:
+        """The plain names of the features that its parameters refer to."""
+        try:
+            params = self.feature_cls.Params.from_overrides(self.params)  # type: ignore[attr-defined]
+        except (ValueError, TypeError, AttributeError):
+            return []  # what is wrong with them is said when the step is named
+        return [str(ref.value.feature).partition("__from__")[0] for ref in params_references(params)
+                if hasattr(ref.value, "feature")]  # fmt: skip
 
     @property
     def options(self) -> RunOptions:
@@ -94,6 +104,11 @@ class CallbackStep:
     outputs: Sequence[str | Path] = field(default=(), kw_only=True)
 
     @property
+    def referred(self) -> list[str]:
+        """It has no parameters that refer to features."""
+        return []
+
+    @property
     def upstream(self) -> list[str]:
         """The earlier steps that it depends on."""
         return list(self.depends_on)
@@ -115,6 +130,11 @@ class ModelStep:
     model_cls: type
     config: dict[str, Any] | None = None
     input_names: list[str] = field(default_factory=list)
+
+    @property
+    def referred(self) -> list[str]:
+        """It has no parameters that refer to features."""
+        return []
 
     @property
     def upstream(self) -> list[str]:

@@ -37,6 +37,7 @@ class EntryState:
     record: EntryRecord | None
     plan: EntryPlan | None = None
     inputs: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, str] = field(default_factory=dict)
     code_changed: bool = False
 
     @property
@@ -65,6 +66,7 @@ class Survey:
     state_why: str
     shared: Mapping[str, str]  # what all entries depend on: label -> digest
     code: str | None = None
+    state_code: str | None = None  # the source that the state was learned by
     blocked: str = ""  # why the run cannot begin at all
 
     def counts(self) -> dict[str, int]:
@@ -130,28 +132,31 @@ def survey_entries(
     content: dict[EntryKey, dict[str, str]] = {}
     plans: dict[EntryKey, EntryPlan | None] = {}
     waits: dict[EntryKey, str] = {}
+    stamps: dict[EntryKey, dict[str, str]] = {}
     for key in keys:
         plan, why = _plan(key, rows, beside.get(key, (None, None)))
         plans[key], waits[key] = plan, why
-        content[key] = {**_contents(plan, deep), **shared, **_owned(own, key)} if plan else {}
-    state_digest, state_why = _state(folder, content, shared, deep)
+        content[key] = {}
+        if plan is not None:
+            digests, stamps[key] = _contents(plan, records.get(key), deep)
+            content[key] = {**digests, **shared, **_owned(own, key)}
+    state_digest, state_why, state_code = _state(folder, content, shared, deep)
     states = []
     for key in keys:
         inputs = content[key]
         if state_digest is not None and inputs:
             inputs = {**inputs, STATE_LABEL: state_digest}
-        states.append(_entry(key, plans[key], waits[key], inputs, records.get(key), folder, deep))
+        state = _entry(key, plans[key], waits[key], inputs, records.get(key), folder, deep)
+        state.stamps = stamps.get(key, {})
+        states.append(state)
     for state in states:
-        changed = code is not None and state.record is not None and state.done
-        state.code_changed = bool(
-            changed
-            and state.record
-            and state.record.code not in (None, code)
-            and state.record.code not in accepted
+        made_with = {state.record.code, state_code} if state.record is not None and state.done else set()
+        state.code_changed = code is not None and any(
+            f"{then}>{code}" not in accepted for then in made_with - {None, code}
         )
         if state.done and state_why:
             state.status, state.why = "stale", state_why
-    return Survey(identity, folder, states, state_digest, state_why, shared, code)
+    return Survey(identity, folder, states, state_digest, state_why, shared, code, state_code=state_code)
 
 
 def _plan(
@@ -179,12 +184,20 @@ def _sources_of(rows: Sequence[InputRows], key: EntryKey | None) -> tuple[InputS
     return tuple(item.sources[key] for item in rows)
 
 
-def _contents(plan: EntryPlan, deep: bool) -> dict[str, str]:
-    found = {item.source.label: item.source.digest(deep=deep) for item in plan.inputs}
-    for mark, beside in (("<", plan.before), (">", plan.after)):
-        for item in beside or ():
-            found[f"{mark}{item.source.label}"] = item.source.digest(deep=deep)
-    return found
+def _contents(
+    plan: EntryPlan, record: EntryRecord | None, deep: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return digest and stamp of each input of an entry, by label."""
+    found: dict[str, str] = {}
+    stamps: dict[str, str] = {}
+    known = record.stamps if record is not None else {}
+    for mark, sources in (("", plan.inputs), ("<", plan.before), (">", plan.after)):
+        for item in sources or ():
+            label = f"{mark}{item.source.label}"
+            if label in found:  # a second run of one feature
+                label = f"{mark}{item.source.topic}"
+            found[label], stamps[label] = item.source.look(deep=deep, known=known.get(label))
+    return found, stamps
 
 
 def _owned(own: Mapping[str, Mapping[EntryKey, str]], key: EntryKey) -> dict[str, str]:
@@ -193,9 +206,7 @@ def _owned(own: Mapping[str, Mapping[EntryKey, str]], key: EntryKey) -> dict[str
 
 def learned_from(content: Mapping[EntryKey, Mapping[str, str]], shared: Mapping[str, str]) -> dict[str, str]:
     """Return what a state is learned from: one digest for each entry, and the shared ones."""
-    found = {
-        f"entry:{group}/{sequence}": entry_digest(inputs) for (group, sequence), inputs in content.items()
-    }
+    found = {_entry_label(key): entry_digest(inputs) for key, inputs in content.items()}
     return {**found, **{f"shared:{label}": digest for label, digest in shared.items()}}
 
 
@@ -204,28 +215,24 @@ def _state(
     content: Mapping[EntryKey, Mapping[str, str]],
     shared: Mapping[str, str],
     deep: bool,
-) -> tuple[str | None, str]:
-    """Return the digest of the state on disk, and why it must be learned again; "" if it need not."""
+) -> tuple[str | None, str, str | None]:
+    """Return the digest of the state on disk, why it must be learned again ("" if it need not), and its code."""
     document = folder.state_document()
     if document is None:
-        return None, ""
-    digest = str(document["digest"])
+        return None, "", None
+    digest, code = str(document["digest"]), document.get("code")
     if deep and tree_digest(folder.state) != digest:
-        return digest, "the state on disk is not what was saved"
+        return digest, "the state on disk is not what was saved", code
     now = learned_from(content, shared)
+    unread = {_entry_label(key) for key, inputs in content.items() if not inputs}
     for label, known in document["learned_from"].items():
-        if label in now and now[label] != known and _known_content(label, content):
-            return digest, f"the state was learned from other content of {label.partition(':')[2]}"
-    return digest, ""
+        if label in now and now[label] != known and label not in unread:
+            return digest, f"the state was learned from other content of {label.partition(':')[2]}", code
+    return digest, "", code
 
 
-def _known_content(label: str, content: Mapping[EntryKey, Mapping[str, str]]) -> bool:
-    """Tell whether the inputs of the entry that a label names are there to compare."""
-    kind, _, name = label.partition(":")
-    if kind != "entry":
-        return True
-    group, _, sequence = name.rpartition("/")
-    return bool(content.get((group, sequence)))
+def _entry_label(key: EntryKey) -> str:
+    return f"entry:{key[0]}/{key[1]}"
 
 
 def _entry(

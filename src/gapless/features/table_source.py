@@ -45,27 +45,31 @@ class SourceFile:
         entry = {name: getattr(self, name) for name in ("path", "rows", "bytes", "footer_sha256")}
         return Part.of(Path(self.folder), {**entry, "start_ns": self.start_ns, "end_ns": self.end_ns}, topic)
 
-    def content(self, *, deep: bool = False) -> str:
-        """Return the digest of the file as it is now: the sealed one while size and time say so.
+    def look(self, *, deep: bool = False, known: str | None = None) -> tuple[str, str]:
+        """Return the digest of the file as it is now, and the stamp (size, time, inode) that it has.
 
-        ``deep`` reads the file whatever they say. A missing file gives a text that no digest equals.
+        It is the sealed digest while the stamp is ``known``, or, of a file that was not looked at before, while
+        it is not younger than its seal. ``deep`` reads the file whatever they say. A missing file gives a text
+        that no digest equals.
         """
         name = f"{self.folder}/{self.path}"
         try:
             status = os.stat(name)
         except OSError:
-            return "missing"
-        if not deep and status.st_size == self.bytes and status.st_mtime_ns <= self.sealed_ns:
-            return self.sha256
+            return "missing", ""
+        stamp = f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
         if deep:
-            return sha256_file(Path(name))
-        return _digest_once(name, status.st_size, status.st_mtime_ns, status.st_ino)
+            return sha256_file(Path(name)), stamp
+        trusted = stamp == known if known is not None else status.st_mtime_ns <= self.sealed_ns
+        if trusted and status.st_size == self.bytes:
+            return self.sha256, stamp
+        return _digest_once(name, stamp), stamp
 
 
 @lru_cache(maxsize=65_536)
-def _digest_once(name: str, size: int, mtime_ns: int, inode: int) -> str:
+def _digest_once(name: str, stamp: str) -> str:
     """Return a file's digest; a file of the same name, size, time and inode is not read twice."""
-    del size, mtime_ns, inode
+    del stamp
     return sha256_file(Path(name))
 
 
@@ -88,10 +92,17 @@ class TableSource:
 
     def digest(self, *, deep: bool = False) -> str:
         """Return what identifies the rows as they are now."""
-        contents = [file.content(deep=deep) for file in self.files]
-        if len(contents) == 1:
-            return contents[0]
-        return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+        return self.look(deep=deep)[0]
+
+    def look(self, *, deep: bool = False, known: str | None = None) -> tuple[str, str]:
+        """Return what identifies the rows as they are now, and the stamps of their files; ``known`` as before."""
+        if len(self.files) == 1:
+            return self.files[0].look(deep=deep, known=known)
+        stamps = known.split(" ") if known is not None else []
+        each = stamps if len(stamps) == len(self.files) else [None] * len(self.files)
+        seen = [file.look(deep=deep, known=stamp) for file, stamp in zip(self.files, each, strict=True)]
+        digest = hashlib.sha256("\n".join(content for content, _ in seen).encode()).hexdigest()
+        return digest, " ".join(stamp for _, stamp in seen)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows in time order without ``_seq``; IntegrityError for damaged files.

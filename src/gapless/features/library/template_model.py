@@ -38,6 +38,8 @@ class TemplateModel(FittedFeature):
     infinite value has missing results.
     """
 
+    scope_dependent: ClassVar[bool] = False  # it learns from its templates, which its parameters name
+
     class Inputs(feature_inputs.Inputs):
         """Any topics and results that have the templates' columns, or nothing."""
 
