@@ -8,53 +8,21 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from doubling import DoubledArrow, DoubledPandas
 from harness import Bench, main
 
 import gapless
-from gapless.features import Dataset, FeatureStep, Inputs, Params, Pipeline, TrackInput
-from gapless.features.kit import TableFeature
+from gapless.features import Dataset, FeatureStep, Pipeline
 
 _ROWS = 1_000
 _COLUMNS = ("x", "y", "vx", "vy", "p")
-
-
-class _Inputs(Inputs[TrackInput]):
-    pass
-
-
-class DoubledArrow(TableFeature):
-    """``value = 2 x``, on Arrow tables."""
-
-    name, version, parallelizable, scope_dependent = "doubled-arrow", "1.0", True, False
-    frame_type: ClassVar[str] = "arrow"
-    Inputs = _Inputs
-
-    class Params(Params):
-        """``round``: tells the rounds of the benchmark apart."""
-
-        round: int = 0
-
-    def apply(self, df: pa.Table) -> pa.Table:
-        """Return the doubled column."""
-        return df.append_column("value", pc.multiply(df.column("x"), 2.0))
-
-
-class DoubledPandas(DoubledArrow):
-    """``value = 2 x``, on pandas frames."""
-
-    name = "doubled-pandas"
-    frame_type: ClassVar[str] = "pandas"
-
-    def apply(self, df: pd.DataFrame) -> pd.DataFrame:  # type: ignore[override]
-        """Return the doubled column."""
-        return df.assign(value=2.0 * df["x"])
 
 
 def run(bench: Bench) -> None:
@@ -87,7 +55,33 @@ def run(bench: Bench) -> None:
     )
     bench.compare(f"{what}, pandas", "CPU ms/entry", cold["pandas"], "joblib.Memory", cold["joblib"])
     _cached(bench, ds, files, count)
+    _workers(bench, ds, count, lambda: next(rounds))
     ds.close()
+
+
+def _workers(bench: Bench, ds: Dataset, count: int, number: Callable[[], int]) -> None:
+    """Compare wall time with that of one thread; Dask's two processes are up before."""
+    from distributed import LocalCluster
+
+    def wall_ms(**how: Any) -> float:
+        began = time.perf_counter_ns()
+        ds.run_feature(DoubledPandas(params={"round": number()}), **how)
+        return (time.perf_counter_ns() - began) / 1e6 / count
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        found = bench.interleave(
+            {
+                "serial": lambda: wall_ms(parallel_workers=1),
+                "dask": lambda: wall_ms(parallel_mode="dask", parallel_workers=2, scheduler=address),
+            },
+            rounds=bench.size(3, 1),
+        )
+    overhead = [2 * dask - serial for dask, serial in zip(found["dask"], found["serial"], strict=True)]
+    told = f"overhead per entry (two workers' time less one thread's): {np.median(overhead):.2f} ms"
+    bench.compare(
+        "an entry on two Dask workers", "wall ms/entry", found["dask"], "one thread", found["serial"], note=told
+    )  # fmt: skip
 
 
 def _cached(bench: Bench, ds: Dataset, files: list[Path], count: int) -> None:
