@@ -147,7 +147,11 @@ class Adapter(Protocol):
         """Disconnect. Closing a closed device changes nothing."""
 
     async def start(self, context: StartContext) -> None:
-        """Begin sampling for one run."""
+        """Begin sampling for one run.
+
+        A device whose stream broke is stopped, closed, opened and started again with the same context: the
+        run goes on, and its records are numbered on.
+        """
 
     async def stop(self) -> None:
         """End sampling: ``stream`` yields what is left and returns."""

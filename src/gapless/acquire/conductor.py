@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gapless.acquire.adapter import StartContext
 from gapless.acquire.apart import apart
+from gapless.acquire.clock import SimulatedClock
 from gapless.acquire.databus import ConductorDataBus
 from gapless.acquire.draining import Drains, Losses
 from gapless.acquire.emission import (
     ChannelSample,
-    Crossing,
     DeviceEvent,
     FrameReceipt,
     GapReport,
@@ -31,8 +31,9 @@ from gapless.acquire.emission import (
 from gapless.acquire.ending import OutcomeLatch
 from gapless.acquire.event_log import EventLog
 from gapless.acquire.recorder import Recorder
+from gapless.acquire.revival import Revivals
 from gapless.acquire.stall import CONDUCTOR_BLOCKED, Call, stack_of
-from gapless.acquire.worker import StreamEnded, Worker
+from gapless.acquire.worker import StreamBegan, StreamEnded, Worker, WorkerBridge
 from gapless.errors import BridgeClosed, GaplessError, ProcedureFailed, RunFailed, UsageError
 from gapless.flow.bridge import ThreadBridge
 from gapless.flow.policy import BackpressurePolicy
@@ -85,6 +86,13 @@ class Observer(Protocol):
 
     def ended(self, device: str) -> None:
         """Note that a device's stream is over."""
+
+    def resumed(self, device: str) -> None:
+        """Note that a device's stream, which was over, goes on."""
+
+    @property
+    def longest_deadline_s(self) -> float:
+        """The longest that any device may be silent; 0 where none has a deadline."""
 
 
 class Conductor:
@@ -139,7 +147,14 @@ class Conductor:
         self._analyzers = analyzers
         self._bridges = {worker.resource_id: _bridge(worker, bridge_seconds) for worker in workers}
         self._streaming = {name for worker in workers for name in worker.adapters}
-        self._broken: dict[str, int] = {}  # tolerated devices whose stream broke, and when
+        self._revivals = Revivals(
+            self._revive,
+            may_try=self._may_revive,
+            back=self._device_back,
+            tell=self._tell,
+            give_up=lambda reason: self.stop(Outcome.CRASHED, reason),
+            tries=not any(isinstance(context.clock, SimulatedClock) for context in contexts.values()),
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._drains = Drains(self._accept_now, self._accept, self._spread, self._other, self._drain_failed)
@@ -169,7 +184,7 @@ class Conductor:
         return stack_of(self._thread_id)
 
     @property
-    def bridges(self) -> Mapping[str, ThreadBridge[Crossing | StreamEnded]]:
+    def bridges(self) -> Mapping[str, WorkerBridge]:
         """The bridge of each worker by resource."""
         return self._bridges
 
@@ -322,6 +337,9 @@ class Conductor:
         """Tell what was accepted: the monitors, the bus, then whoever watches."""
         now_ns = time.monotonic_ns()
         items: list[Any] = []
+        if self._revivals.away:
+            for reading in readings:
+                self._revivals.gave(reading.record.device)
         counts, observe = self.readings, self._observer.observe
         whole = self.bus.listens_beyond_channels
         for reading in readings:
@@ -350,6 +368,7 @@ class Conductor:
     def _tell(self, item: Any) -> None:
         kind = type(item)
         if kind is FrameReceipt:
+            self._revivals.gave(item.camera)
             self.last_ns[item.camera] = time.monotonic_ns()
             self._observer.heard(item.camera)
             self._mirror((item,))
@@ -367,6 +386,8 @@ class Conductor:
             self._mirror((item,))
         elif kind is StreamEnded:
             self._stream_ended(item)
+        elif kind is StreamBegan:
+            self._revivals.began(item)
 
     def _mirror(self, items: Sequence[Any]) -> None:
         for feed in list(self.feeds):
@@ -379,21 +400,40 @@ class Conductor:
         """Mirror to a watcher no more; from any thread, any number of times."""
         self.feeds = [other for other in self.feeds if other is not feed]
 
+    # -- devices whose streams end -------------------------------------------------------------
+
     def _stream_ended(self, ended: StreamEnded) -> None:
-        self._streaming.discard(ended.device)
-        self._observer.ended(ended.device)
+        device = ended.device
+        if ended.error is None:
+            self._revivals.gave(device)  # one that came back only to say that it is at its end
+        self._streaming.discard(device)
+        self._observer.ended(device)
         if ended.error is not None:
-            words = f"{ended.device} broke: {_words(ended.error)}"
-            self.events.record("error", "device_failed", words, source=ended.device)
-            if not self._tolerates(ended.device):
-                self.stop(Outcome.CRASHED, words, ended.error)
+            cause = _words(ended.error)
+            if device not in self._revivals.away:
+                self.events.record("error", "device_failed", f"{device} broke: {cause}", source=device)
+            if not self._tolerates(device):
+                self.stop(Outcome.CRASHED, f"{device} broke: {cause}", ended.error)
                 return
-            self._broken[ended.device] = self._contexts[ended.device].clock.now_ns()
-        if not self._streaming and self._procedure is None and self.state is not RunState.DRAINING:
-            whole = self._broken.keys() != self._contexts.keys()
-            self.stop(
-                Outcome.COMPLETED if whole else Outcome.CRASHED, None if whole else "every device broke"
-            )
+            self._revivals.lost(device, self._contexts[device].clock, ended.timestamp_ns, cause)
+        if self._streaming or self._procedure is not None or self.state is RunState.DRAINING:
+            return
+        if self._revivals.away.keys() == self._contexts.keys():
+            self._revivals.await_one(self._observer.longest_deadline_s)
+        else:
+            self.stop(Outcome.COMPLETED, None)
+
+    def _may_revive(self) -> bool:
+        is_ending = self.latch.outcome is not None or any(worker.is_barred for worker in self._workers)
+        return self.state is RunState.RUNNING and not is_ending
+
+    async def _revive(self, device: str) -> None:
+        worker = next(worker for worker in self._workers if device in worker.adapters)
+        await asyncio.wrap_future(worker.revive(device))
+
+    def _device_back(self, device: str) -> None:
+        self._streaming.add(device)
+        self._observer.resumed(device)
 
     async def emit_derived(self, item: ChannelSample | SampleBlock | DeviceEvent) -> None:
         """Take what an analyzer made: a sample goes the way of every sample, an event to the events."""
@@ -425,6 +465,7 @@ class Conductor:
         if self.abandoned:
             return
         self.move(RunState.DRAINING)
+        self._revivals.end()
         freeing = asyncio.get_running_loop().create_task(self._free_stuck_readers())
         reason = str(self.latch.outcome or Outcome.COMPLETED)
         await apart(self._make_safe, reason)
@@ -481,11 +522,7 @@ class Conductor:
             losses.add(item for item in late if isinstance(item, Reading))
             gaps += losses.gaps("stream_cancelled")
             rest += [item for item in late if not isinstance(item, Reading)]
-        broken, self._broken = self._broken, {}
-        for device, since_ns in broken.items():
-            now_ns = self._contexts[device].clock.now_ns()
-            gaps.append(GapReport(device, "device_failed", since_ns, max(since_ns, now_ns)))
-        for gap in gaps:
+        for gap in [*gaps, *self._revivals.take_gaps()]:
             self._tell_gap(gap)
         for item in rest:
             if type(item) is DeviceEvent or type(item) is GapReport:
@@ -540,7 +577,7 @@ async def _end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.wait(late, timeout=_TASK_GRACE_S)
 
 
-def _bridge(worker: Worker, seconds: float) -> ThreadBridge[Crossing | StreamEnded]:
+def _bridge(worker: Worker, seconds: float) -> WorkerBridge:
     rate = sum(adapter.expected_rate_hz for adapter in worker.adapters.values())
     capacity = max(_MIN_CAPACITY, int(rate * seconds) + 1)
     return ThreadBridge(worker.name, capacity=capacity, policy=BackpressurePolicy.BLOCK)

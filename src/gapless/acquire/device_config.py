@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class OnFailure(StrEnum):
-    """What a device's silence beyond its deadline does to the run."""
+    """What a device that breaks, or is silent beyond its deadline, does to the run."""
 
     CRASH = "crash"  # safe state for all devices, then seal as crashed
-    WARN = "warn"  # an event and a gap; the run goes on without what the device would have given
+    WARN = "warn"  # an event and a gap; the run goes on, and tries to bring a device back that broke
 
 
 class Strict(BaseModel):

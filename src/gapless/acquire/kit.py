@@ -135,10 +135,11 @@ class Device(ABC):
     # -- one run -------------------------------------------------------------------------------
 
     async def start(self, context: StartContext) -> None:
-        """Begin sampling for one run."""
+        """Begin sampling for one run, or go on with it: in one run, no two records have one number."""
+        if context is not self._context:
+            self._n = 0
         self._context = context
         self._stopping.clear()
-        self._n = 0
         self._trouble = _Trouble(self)
 
     async def stop(self) -> None:

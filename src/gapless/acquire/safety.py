@@ -54,9 +54,10 @@ class SafetyMonitor:
         held_up: Callable[[str], bool] = lambda _device: False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.deadlines_s = {
+        self._declared_s = {
             name: silence_deadline_s(config, rates_hz.get(name, 0.0)) for name, config in configs.items()
         }
+        self.deadlines_s = dict(self._declared_s)
         self._on_failure = {name: config.on_failure for name, config in configs.items()}
         self._clock = clock
         self._held_up = held_up
@@ -111,6 +112,16 @@ class SafetyMonitor:
         """Note that a device's stream is over: it may be silent from now on."""
         self.deadlines_s[device] = None
         self._silent.discard(device)
+
+    def resumed(self, device: str) -> None:
+        """Note that a device's stream, which was over, goes on: its silence counts from now."""
+        self._heard_s[device] = self._monotonic()
+        self.deadlines_s[device] = self._declared_s[device]
+
+    @property
+    def longest_deadline_s(self) -> float:
+        """The longest that any device may give nothing; 0 where none has a deadline."""
+        return max((deadline_s or 0.0 for deadline_s in self._declared_s.values()), default=0.0)
 
     # -- on the supervisor's thread ------------------------------------------------------------
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from gapless.acquire.adapter import Adapter, Bus, StartContext
 from gapless.acquire.command import SAFE_STATE, Command, CommandResult, refused
-from gapless.acquire.emission import ChannelSample, Crossing, DeviceEvent, Reading, SampleBlock, SourceRecord
+from gapless.acquire.emission import (
+    ChannelSample,
+    Crossing,
+    DeviceEvent,
+    Emission,
+    Reading,
+    SampleBlock,
+    SourceRecord,
+)
 from gapless.errors import BridgeClosed, DeadlinePassed, DeviceFault, UsageError
 from gapless.flow.bridge import ThreadBridge
 
@@ -45,9 +53,21 @@ _OBEYING = (WorkerState.IDLE, WorkerState.ARMED, WorkerState.SAMPLING)
 class StreamEnded:
     """The last thing that crosses for a device: its stream is over, by ``error`` or at its own end."""
 
-    def __init__(self, device: str, error: BaseException | None) -> None:
+    def __init__(self, device: str, error: BaseException | None, timestamp_ns: int) -> None:
         self.device = device
         self.error = error
+        self.timestamp_ns = timestamp_ns
+
+
+class StreamBegan:
+    """The first thing that crosses for a device that was opened and started anew after its stream broke."""
+
+    def __init__(self, device: str, timestamp_ns: int) -> None:
+        self.device = device
+        self.timestamp_ns = timestamp_ns
+
+
+WorkerBridge = ThreadBridge[Crossing | StreamBegan | StreamEnded]
 
 
 class Worker:
@@ -57,17 +77,21 @@ class Worker:
         self.resource_id = resource_id
         self.adapters = dict(adapters)
         self.state = WorkerState.CLOSED
-        self.bridge: ThreadBridge[Crossing | StreamEnded] | None = None
+        self.bridge: WorkerBridge | None = None
         self.heartbeat_ns = 0
         self.is_barred = False  # the devices are in their safe state: nothing may switch them on again
         self.lag_max_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._buses: list[Bus] = []
+        self._buses: dict[str, Bus] = {}  # of each device; devices that share have one
         self._epoch = 0
         self._undelivered: list[Crossing] = []
         self.unheard: BaseException | None = None
-        self._streams: list[asyncio.Task[None]] = []
+        self._contexts: Mapping[str, StartContext] = {}
+        self._streams: dict[str, asyncio.Task[None]] = {}
+        self._sources: dict[str, AsyncIterator[Emission]] = {}
+        self._tries: set[asyncio.Task[None]] = set()  # to bring a device back
+        self._shut: set[str] = set()  # devices that such a try closed and could not open
         self._inflight: set[asyncio.Task[CommandResult]] = set()
 
     @property
@@ -143,14 +167,11 @@ class Worker:
         self._move(WorkerState.IDLE)
 
     async def _open_all(self) -> None:
-        bus = Bus()
-        self._buses = [bus]
+        shared = Bus()
         opened: list[Adapter] = []
         try:
-            for adapter in self.adapters.values():
-                if not adapter.shares_resource:
-                    bus = Bus()
-                    self._buses.append(bus)
+            for name, adapter in self.adapters.items():
+                self._buses[name] = bus = shared if adapter.shares_resource else Bus()
                 adapter.share(bus)
                 await adapter.open()
                 opened.append(adapter)
@@ -188,15 +209,20 @@ class Worker:
 
     # -- one run -------------------------------------------------------------------------------
 
-    def arm(self, contexts: Mapping[str, StartContext], bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+    def arm(self, contexts: Mapping[str, StartContext], bridge: WorkerBridge) -> None:
         """Start every device for a run whose emissions go to ``bridge``."""
         self._move(WorkerState.ARMED)
         self.bridge = bridge
-        self.call(self._start_all(contexts), _STOP_GRACE_S + len(self.adapters), "start")
+        self._contexts = contexts
+        opening_s = sum(_open_timeout_s(self.adapters[name]) for name in self._shut)
+        self.call(self._start_all(), opening_s + _STOP_GRACE_S + len(self.adapters), "start")
 
-    async def _start_all(self, contexts: Mapping[str, StartContext]) -> None:
+    async def _start_all(self) -> None:
         for name, adapter in self.adapters.items():
-            await adapter.start(contexts[name])
+            if name in self._shut:  # the last run ended while the device was away
+                await adapter.open()
+                self._shut.discard(name)
+            await adapter.start(self._contexts[name])
 
     def begin(self) -> None:
         """Begin to sample: from now on the devices' emissions cross the bridge."""
@@ -204,12 +230,13 @@ class Worker:
         self.call(self._begin_all(), _STOP_GRACE_S, "begin to sample")
 
     async def _begin_all(self) -> None:
+        for name in self.adapters:
+            self._begin_stream(name, None)
+
+    def _begin_stream(self, name: str, began: StreamBegan | None) -> None:
         assert self.bridge is not None
-        loop = asyncio.get_running_loop()
-        self._streams = [
-            loop.create_task(self._pump(adapter, self.bridge), name=f"stream-{name}")
-            for name, adapter in self.adapters.items()
-        ]
+        pump = self._pump(name, self.bridge, began)
+        self._streams[name] = asyncio.get_running_loop().create_task(pump, name=f"stream-{name}")
 
     def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
         """Stop the devices, let their streams yield what is left, then close the bridge.
@@ -228,8 +255,9 @@ class Worker:
 
     async def _stop_all(self, grace_s: float) -> None:
         loop = asyncio.get_running_loop()
+        tries = self._cancel_tries()
         stops = [loop.create_task(adapter.stop()) for adapter in self.adapters.values()]
-        _, hanging = await asyncio.wait(stops, timeout=grace_s)
+        _, hanging = await asyncio.wait({*stops, *tries}, timeout=grace_s)
         for stop in hanging:
             stop.cancel()
         await self._end_streams(grace_s)
@@ -242,7 +270,7 @@ class Worker:
     async def _end_streams(self, grace_s: float) -> None:
         if not self._streams:
             return
-        _, late = await asyncio.wait(self._streams, timeout=grace_s)
+        _, late = await asyncio.wait(self._streams.values(), timeout=grace_s)
         for task in late:
             task.cancel()
         if late:
@@ -257,31 +285,32 @@ class Worker:
             )
             self._undelivered.append(event)  # the bridge may be full, which is why the stream was late
 
-    async def _pump(self, adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+    async def _pump(self, name: str, bridge: WorkerBridge, began: StreamBegan | None) -> None:
         error: BaseException | None = None
         try:
-            await self._cross(adapter, bridge)
+            if began is not None:
+                await bridge.put(began)
+            source = self._sources[name] = self.adapters[name].stream()
+            await self._cross(name, source, bridge)
         except asyncio.CancelledError:
             raise
         except BaseException as problem:  # noqa: BLE001 - the task's boundary: the conductor decides what it means
             error = problem
         try:
-            await bridge.put(StreamEnded(adapter.name, error))
+            await bridge.put(StreamEnded(name, error, self._contexts[name].clock.now_ns()))
         except BridgeClosed as closed:  # the run ended first and did not wait for this stream
             self.unheard = error or closed
 
-    async def _cross(self, adapter: Adapter, bridge: ThreadBridge[Crossing | StreamEnded]) -> None:
+    async def _cross(self, name: str, source: AsyncIterator[Emission], bridge: WorkerBridge) -> None:
         """Join each record with its samples and put them on the bridge as one."""
         reading: Reading | None = None
         missing = turn = 0
         put_nowait, monotonic_ns = bridge.put_nowait, time.monotonic_ns
-        async for emission in adapter.stream():
+        async for emission in source:
             kind = type(emission)
             if kind is ChannelSample or kind is SampleBlock:
                 if reading is None:
-                    raise DeviceFault(
-                        f"{adapter.name} gave a sample without its record", found=repr(emission)
-                    )
+                    raise DeviceFault(f"{name} gave a sample without its record", found=repr(emission))
                 reading.samples.append(emission)  # type: ignore[arg-type]  # one kind in each reading
                 missing -= 1
                 if missing:
@@ -290,7 +319,7 @@ class Worker:
                 reading = None
             elif reading is not None:
                 raise DeviceFault(
-                    f"{adapter.name} gave fewer samples than its record announced", found=repr(reading.record)
+                    f"{name} gave fewer samples than its record announced", found=repr(reading.record)
                 )
             elif kind is SourceRecord:
                 reading = Reading(emission, [])  # type: ignore[arg-type]
@@ -317,6 +346,66 @@ class Worker:
         taken, self._undelivered = self._undelivered, []
         return taken
 
+    # -- a device whose stream broke -----------------------------------------------------------
+
+    def revive(self, device: str) -> Future[None]:
+        """Try once to bring back a device whose stream broke, while the run is sampling and nothing is barred.
+
+        It is stopped, closed, opened and started with the run's context; then its stream crosses again, after
+        a :class:`StreamBegan`. The future fails with what the device raised. :meth:`bar` and :meth:`stop`
+        cancel the try. Others on the bus wait for it as for one transaction.
+        """
+        return self.submit(self._revive(device))
+
+    async def _revive(self, device: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tries.add(task)
+        task.add_done_callback(self._ended_try)
+        try:
+            self._check_revivable(device)
+            await self._reopen(device)
+            self._check_revivable(device)
+            context = self._contexts[device]
+            await _in_time(device, "start", self.adapters[device].start(context), _STOP_GRACE_S)
+            self._check_revivable(device)
+        except (SystemExit, KeyboardInterrupt) as error:  # would end the loop that others need
+            raise DeviceFault(f"{device} tried to end the program", found=repr(error)) from error
+        self._begin_stream(device, StreamBegan(device, context.clock.now_ns()))
+
+    def _check_revivable(self, device: str) -> None:
+        if self.state is not WorkerState.SAMPLING or self.is_barred:
+            raise UsageError(f"{device} is not opened again: the run ends")
+        if not self._streams[device].done():
+            raise UsageError(f"{device} is not opened again: its stream has not ended")
+
+    async def _reopen(self, device: str) -> None:
+        """End what is left of the device, then close and open it as one transaction of its bus."""
+        adapter, bus = self.adapters[device], self._buses[device]
+        end_source = getattr(
+            self._sources.pop(device, None), "aclose", None
+        )  # one that the worker left half read
+        if end_source is not None:
+            await _in_time(device, "end its stream", end_source(), _STOP_GRACE_S)
+        await _in_time(device, "stop", adapter.stop(), _STOP_GRACE_S)
+        async with bus.lock:
+            self._shut.add(device)
+            await _in_time(device, "close", adapter.close(), _config_s(adapter, "read_timeout_s", 1.0))
+            limit_s = _config_s(adapter, "read_timeout_s", 1.0) if bus.users else _open_timeout_s(adapter)
+            await _in_time(device, "open", adapter.open(), limit_s)
+            self._shut.discard(device)
+
+    def _ended_try(self, task: asyncio.Task[None]) -> None:
+        self._tries.discard(task)
+        if not task.cancelled():
+            task.exception()  # one that was given up must not leave an unseen error behind
+
+    def _cancel_tries(self) -> set[asyncio.Task[None]]:
+        """Cancel what tries to bring a device back; on the worker's loop."""
+        for task in self._tries:
+            task.cancel()
+        return set(self._tries)
+
     # -- commands ------------------------------------------------------------------------------
 
     def dispatch(self, device: str, command: Command) -> Future[CommandResult]:
@@ -334,15 +423,25 @@ class Worker:
         return self.submit(self._obey(self.adapters[device], command, self._epoch))
 
     def bar(self) -> None:
-        """Refuse every command until :meth:`unbar`, also those that wait; safe-state programs still run."""
+        """Refuse every command until :meth:`unbar`, also those that wait; safe-state programs still run.
+
+        A try to bring a device back ends, so that no program waits for its turn on the bus behind it.
+        """
         self.is_barred = True
-        for bus in self._buses:
+        for bus in self._buses.values():
             bus.is_barred = True
+        loop = self._loop
+        if loop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(self._cancel_tries)
+        except RuntimeError:  # the loop is closed, and with it ended all that ran on it
+            self._tries.clear()
 
     def unbar(self) -> None:
         """Take commands again: those that come from now on, none of those that waited."""
         self._epoch += 1
-        for bus in self._buses:
+        for bus in self._buses.values():
             bus.epoch += 1
             bus.is_barred = False
         self.is_barred = False
@@ -361,9 +460,20 @@ class Worker:
             task.exception()  # a caller that is gone must not leave an unseen error behind
 
 
+async def _in_time(device: str, what: str, work: Awaitable[T], limit_s: float) -> T:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await work
+    except TimeoutError as error:
+        raise DeadlinePassed(f"{device} did not {what} in time", expected=f"within {limit_s:g} s") from error
+
+
 def _open_timeout_s(adapter: Adapter) -> float:
-    config = getattr(adapter, "config", None)
-    return float(getattr(config, "open_timeout_s", 5.0))
+    return _config_s(adapter, "open_timeout_s", 5.0)
 
 
-__all__ = ["EDGES", "StreamEnded", "Worker", "WorkerState"]
+def _config_s(adapter: Adapter, key: str, default_s: float) -> float:
+    return float(getattr(getattr(adapter, "config", None), key, default_s))
+
+
+__all__ = ["EDGES", "StreamBegan", "StreamEnded", "Worker", "WorkerBridge", "WorkerState"]
