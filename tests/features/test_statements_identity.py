@@ -197,6 +197,7 @@ def run_id(ds: Dataset, value: Any, **params: Any) -> str:
 SAME = [
     ({"b", "a", "c"}, {"c", "b", "a"}),
     (frozenset([3, 1, 2]), {1, 2, 3}),
+    ({0, 8}, {8, 0}),  # both fall on one place of the table, so the first is listed first
     ({"x": 1, "y": 2}, {"y": 2, "x": 1}),
     ((1, 2), [1, 2]),
     (np.float64(0.25), 0.25),

@@ -43,7 +43,6 @@ class DatasetAddress:
     columns: Columns
     topic: str
     where: tuple[Any, ...] = ()
-    fps_default: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def open_dataset(address: DatasetAddress) -> Dataset:
     from gapless.features.dataset import Dataset
 
     where = address.where or None
-    return Dataset(address.root, address.columns, address.topic, where, fps_default=address.fps_default)
+    return Dataset(address.root, address.columns, address.topic, where)
 
 
 def compute_entry(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord:

@@ -129,12 +129,7 @@ class _Journey(Generic[C, R]):
             return
         if not self.flying:
             self.alone = False
-        while (
-            not self.alone
-            and len(self.flying) < self.carrier.room
-            and not self.exhausted
-            and self._may_go_on()
-        ):
+        while not self.alone and self._wants_more() and len(self.flying) < self.carrier.room:
             for chunk in self.chunks:
                 self._send_one(chunk)
                 break
@@ -143,6 +138,9 @@ class _Journey(Generic[C, R]):
 
     def _send_one(self, chunk: C) -> None:
         self.flying[self.carrier.send(chunk)] = chunk
+
+    def _wants_more(self) -> bool:
+        return not self.exhausted and self._may_go_on()
 
     def _may_go_on(self) -> bool:
         if self.ending is None and self.cancel is not None and self.cancel.is_set():

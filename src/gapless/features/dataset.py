@@ -38,8 +38,6 @@ class Dataset:
         columns: Columns | None = None,
         topic: str = "tracks",
         where: Any = None,
-        *,
-        fps_default: float | None = None,
     ) -> None:
         self._owned = not isinstance(store, Client)
         self.client: Client = store if isinstance(store, Client) else connect(store)
@@ -48,7 +46,6 @@ class Dataset:
         self.where: tuple[Any, ...] = (
             () if where is None else tuple(where) if isinstance(where, list | tuple) else (where,)
         )
-        self.fps_default = fps_default
         self._registry: FeatureRegistry | None = None
 
     def __repr__(self) -> str:
@@ -95,7 +92,7 @@ class Dataset:
     @property
     def address(self) -> DatasetAddress:
         """What another process needs to open this data set."""
-        return DatasetAddress(self.root, self.columns, self.topic, self.where, self.fps_default)
+        return DatasetAddress(self.root, self.columns, self.topic, self.where)
 
     # -- which sequences -----------------------------------------------------------------------
 
