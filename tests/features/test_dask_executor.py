@@ -256,9 +256,10 @@ def test_a_scheduler_that_dies_is_an_error_and_not_a_wait_for_ever(
 
 
 def test_a_scheduler_that_dies_between_two_chunks_is_the_same_error(
-    folder: Path, scheduler: tuple[subprocess.Popen[str], str, list[int]]
+    folder: Path, scheduler: tuple[subprocess.Popen[str], str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was computed before has been yielded."""
+    monkeypatch.setattr(dask_executor, "_CONNECT_S", 3.0)  # for so long it may come back
     process, address, _ = scheduler
     results = run_chunks(work, chunks(folder, count=500), mode="dask", workers=2, scheduler=address)
     seen = [next(results)]

@@ -1,21 +1,22 @@
-"""Rows of outputs: each has the time it belongs to, or the output is refused; empty inputs give empty outputs."""
+"""What features read and give: inputs are told apart, every row has its own time or the output is refused."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from tests.features.toy_features import Toy, given
+from tests.features.toy_features import Double, Toy, given
 from tests.features.tracks import record_topics, record_tracks, statuses, values
 
 from gapless.errors import AllEntriesFailed
-from gapless.features import Dataset
+from gapless.features import Dataset, EntryKey, Knob, ResultColumn, TableFeature, TopicInput
+from gapless.features import Params as AnyParams
 
 BEGIN_NS = 1_700_000_000_000_000_001  # no float64 holds it
 TIMES_NS = BEGIN_NS + np.arange(5, dtype=np.int64) * 101_000
@@ -31,6 +32,14 @@ def ds(tmp_path: Path) -> Iterator[Dataset]:
         times = TIMES_NS + number * 10**12
         record_topics(tmp_path / "store", f"s{number}", {"tracks": (schema, times, {"x": X})})
     with Dataset(tmp_path / "store") as dataset:
+        yield dataset
+
+
+@pytest.fixture
+def tracks(tmp_path: Path) -> Iterator[Dataset]:
+    """Give a data set of four sequences in two groups."""
+    record_tracks(tmp_path / "tracks", 4, groups=2)
+    with Dataset(tmp_path / "tracks") as dataset:
         yield dataset
 
 
@@ -73,9 +82,7 @@ def test_rows_whose_time_would_be_a_guess_are_refused(
     assert not list(ds.features_root.rglob("*.parquet"))
 
 
-def test_frames_counted_anew_under_overlap_are_refused(
-    ds: Dataset, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_frames_counted_anew_under_overlap_are_refused(ds: Dataset, caplog: pytest.LogCaptureFixture) -> None:
     """They would name the neighbour's rows; where there is none before, they are what they were."""
     result = ds.run_feature(
         given(lambda df: df.assign(frame=np.arange(len(df)))[["timestamp_ns", "frame", "x"]]),
@@ -186,3 +193,91 @@ def test_threads_do_not_share_what_a_feature_keeps_in_itself(tmp_path: Path) -> 
     with Dataset(tmp_path / "store") as ds:
         result = ds.run_feature(Scratch(), parallel_workers=2)
         assert values(ds, result) == {"s000": [0.0, 1.0, 2.0], "s001": [0.0, 1.0, 2.0]}
+
+
+def test_outputs_are_read_as_a_topic_where_they_are(tracks: Dataset) -> None:
+    """Alone, and beside a topic that more sequences have."""
+    made = tracks.run_feature(Double(), groups=["g0"])
+    topic = TopicInput(f"features/double@{made.run_id}")
+    reader = {"name": "reader"}
+    for inputs in ((topic,), ("tracks", topic)):
+        result = tracks.run_feature(given(lambda df: df[["timestamp_ns", "value"]], inputs, **reader))
+        assert values(tracks, result) == values(tracks, made)
+        assert statuses(tracks, result) == {"s000": "ok", "s002": "ok"}
+
+
+class Scaled(Toy):
+    """x times a factor, and times a knob that stands for whatever else changes a value."""
+
+    name: ClassVar[str] = "scaled"
+    version: ClassVar[str] = "1.0"
+
+    class Params(Toy.Params):
+        """The knob is in no identity."""
+
+        gain: Annotated[float, Knob()] = 1.0
+
+    params: Params
+
+    def apply(self, df: Any) -> Any:
+        """Return time and value."""
+        return df[["timestamp_ns"]].assign(value=self.params.factor * self.params.gain * df["x"])
+
+
+def test_two_runs_of_one_feature_as_inputs_both_count(tracks: Dataset) -> None:
+    """Another content of either makes what read them out of date."""
+    runs = [tracks.run_feature(Scaled(None, {"factor": factor})) for factor in (2.0, 3.0)]
+    first, second = runs
+    reader = given(lambda df: df.drop(columns=["group", "sequence"]), (first, second))
+    result = tracks.run_feature(reader)
+    record = next(iter(tracks.entry_records(result).values()))
+    assert len(record.inputs) == 2
+    for factor in (2.0, 3.0):
+        tracks.run_feature(Scaled(None, {"factor": factor, "gain": 10.0}), overwrite=True)
+        assert not tracks.run_feature(reader).cache_hit
+        assert tracks.run_feature(reader).cache_hit
+
+
+_LOOKUPS: list[dict[str, set[Path]]] = []
+
+
+class Listing(TableFeature):
+    """Notes where the columns lie that its parameters list."""
+
+    name: ClassVar[str] = "listing"
+    version: ClassVar[str] = "1.0"
+
+    class Params(AnyParams):
+        """Any number of columns."""
+
+        sources: list[ResultColumn]
+
+    def load_state(
+        self,
+        run_root: Path,
+        artifact_paths: dict[str, Path],
+        dependency_lookups: dict[str, dict[EntryKey, Path]],
+    ) -> bool:
+        """Note the folders."""
+        _LOOKUPS.append({k: {path.parent for path in v.values()} for k, v in dependency_lookups.items()})
+        return True
+
+    def apply(self, df: Any) -> Any:
+        """Return the time."""
+        return df[["timestamp_ns"]]
+
+
+def test_every_column_of_a_list_of_parameters_counts(tracks: Dataset) -> None:
+    """None takes the place of another."""
+    _LOOKUPS.clear()
+    runs = [tracks.run_feature(Double()), tracks.run_feature(Scaled())]
+    columns = [ResultColumn(feature=r.feature, run_id=r.run_id, column="value") for r in runs]
+    result = tracks.run_feature(Listing(None, {"sources": columns}))
+    expected = {f"sources[{n}]": {tracks.run_root(run)} for n, run in enumerate(runs)}
+    assert _LOOKUPS[-1] == expected
+    for record in tracks.entry_records(result).values():
+        assert set(record.inputs) == {"tracks", "column sources[0]", "column sources[1]"}
+    tracks.run_feature(Double(None, {"marks": ""}), overwrite=True)
+    assert tracks.run_feature(Listing(None, {"sources": columns})).cache_hit  # the same bytes again
+    tracks.run_feature(Scaled(None, {"gain": 7.0}), overwrite=True)
+    assert not tracks.run_feature(Listing(None, {"sources": columns})).cache_hit

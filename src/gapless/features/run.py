@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
 import time
 import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +25,7 @@ from gapless.errors import (
 from gapless.features.apply import ApplyChunk, ApplyTask, EntryTask, apply_chunk, bind
 from gapless.features.dataset import checked_dataset
 from gapless.features.entry import EntryKey, EntryRecord
-from gapless.features.executor import run_chunks
+from gapless.features.executor import MODES, run_chunks
 from gapless.features.fitting import ensure_state
 from gapless.features.identity import RunOptions
 from gapless.features.owner import Owner
@@ -33,6 +33,7 @@ from gapless.features.resolve import BoundRun, CodePolicy, RunView, bind_run, de
 from gapless.features.result import Result
 from gapless.features.run_folder import tree_digest
 from gapless.features.survey import EntryState, Survey, entry_digest
+from gapless.features.worker_pool import packed
 from gapless.store.platform import PLATFORM
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 Overwrite = bool | Literal["outputs", "all"]
 Progress = Callable[[int, int], None]
-MODES = ("thread", "process", "dask")
 _CHUNK_ENTRIES = 32
 _POLL_S = 0.05
 _IDLE_DEADLINE_S = 600.0
@@ -227,10 +227,10 @@ class FeatureRun:
         if self._mode() in (None, "thread"):
             return b""
         try:
-            return pickle.dumps(self.bound.feature)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            return packed(self.bound.feature)
+        except ArgumentRefused as error:
             raise IdentityRefused(
-                "the feature cannot be sent to other processes", found=str(error),
+                "the feature cannot be sent to other processes", found=error.found or str(error),
                 next_step='define its class in a module, or use parallel_mode="thread"',
             ) from error  # fmt: skip
 
@@ -351,13 +351,14 @@ class FeatureRun:
             scheduler=self.settings.scheduler,
             cancel=self.settings.cancel,
         )
-        for chunk, outcome in results:
-            records = outcome if isinstance(outcome, list) else _lost(chunk, outcome)
-            self.bound.folder.append(records)
-            self.ds.registry.save_records(*self.bound.pair, records, owner=owner.id)
-            self.attempted.update({record.entry_key: record for record in records})
-            if self.settings.progress is not None:
-                self.settings.progress(len(self.attempted), max(self._total, len(self.attempted)))
+        with closing(results):  # workers end at once when recording raises
+            for chunk, outcome in results:
+                records = outcome if isinstance(outcome, list) else _lost(chunk, outcome)
+                self.bound.folder.append(records)
+                self.ds.registry.save_records(*self.bound.pair, records, owner=owner.id)
+                self.attempted.update({record.entry_key: record for record in records})
+                if self.settings.progress is not None:
+                    self.settings.progress(len(self.attempted), max(self._total, len(self.attempted)))
 
     # -- the end -------------------------------------------------------------------------------
 
