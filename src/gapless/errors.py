@@ -17,7 +17,11 @@
     │   ├── ArgumentRefused        a value that an argument of a feature run cannot have
     │   ├── MixedTimebaseError     inputs on different clocks, with no rule that joins them
     │   ├── IdentityRefused        a parameter that has no canonical form
-    │   └── UntrustedArtifact      an artifact that runs code when it is loaded
+    │   ├── UntrustedArtifact      an artifact that runs code when it is loaded
+    │   ├── DeterminismRefused     the same bytes for the same seed are asked of a mode that cannot give them
+    │   ├── SchemaChanged          a recorder's columns changed and its version did not
+    │   ├── SimulationRefused      a simulation file that cannot be stepped
+    │   └── ExportRefused          a recording that the other format cannot hold as it is
     ├── NotFound                   no sequence, topic, artifact or file of that name
     │   ├── LabelsMissing          no labels of that kind
     │   └── ArtifactMissing        a feature run has no such artifact
@@ -47,11 +51,17 @@
     │   ├── SubscriberTooSlow      a reader of the data bus that must keep up did not
     │   ├── DeviceUnsafe           a device may not have reached its safe state
     │   └── ControlFailed          a run's control socket refused or did not answer
+    ├── ObserveFailed              an episode or its session broke; what it recorded is kept
+    │   ├── EpisodeFailed          a source, a writer or an encoder ended the episode
+    │   ├── ApprovalRefused        the recording was not approved
+    │   ├── NotAuthenticated       the hub wants a token and there is none
+    │   └── HubFailed              the hub did not answer, or not as agreed
     ├── StateError                 the sequence is in a state that does not allow the call
     │   ├── SequenceOwned          another live process is writing it
     │   ├── SequenceSealed         it is immutable
     │   ├── SequenceOpen           it is not sealed yet
-    │   └── CatalogBusy            another process keeps the catalog locked
+    │   ├── CatalogBusy            another process keeps the catalog locked
+    │   └── TransitionRefused      the observer is in a state that has no such move
     └── IntegrityError             bytes on disk are not what was written
         ├── LedgerUnbalanced       produced is not written + dropped + gapped
         └── FormatUnknown          a format version this release cannot read
@@ -254,6 +264,34 @@ class UntrustedArtifact(UsageError):
     next_step = "pass trust=True if you made the file, or save the model with skops"
 
 
+class DeterminismRefused(UsageError):
+    """Identical bytes for identical seeds are asked of something that cannot give them."""
+
+    code = "E115"
+    next_step = "record in the mode 'simulated' with the policy 'block', or leave deterministic out"
+
+
+class SchemaChanged(UsageError):
+    """A recorder's columns differ from those of the same version in the group."""
+
+    code = "E116"
+    next_step = "raise the recorder's version, or record into another session"
+
+
+class SimulationRefused(UsageError):
+    """A simulation file cannot be stepped as it is written."""
+
+    code = "E117"
+    next_step = "docs/observe.md shows what a simulation file must have"
+
+
+class ExportRefused(UsageError):
+    """A recording cannot be written in the wanted format as it is."""
+
+    code = "E118"
+    next_step = "choose other topics or options; the recording itself is unharmed"
+
+
 class NotFound(GaplessError):
     """There is no sequence, topic, artifact or file of that name."""
 
@@ -454,6 +492,50 @@ class CatalogBusy(StateError):
 
     code = "E504"
     next_step = "try again; the catalog is a cache, so `catalog.db` may also be deleted"
+
+
+class TransitionRefused(StateError):
+    """The observer's state has no such move."""
+
+    code = "E505"
+    next_step = "look at observer.state, and at observer.last_error"
+
+
+class ObserveFailed(GaplessError):
+    """An episode or its session broke; what was recorded is kept."""
+
+    code = "E900"
+    next_step = "look at observer.last_error; `gapless ls` shows what was kept"
+
+
+class EpisodeFailed(ObserveFailed):
+    """A source, a writer or an encoder ended the episode."""
+
+    code = "E901"
+    next_step = "mend the cause and begin the next episode"
+
+
+class ApprovalRefused(ObserveFailed):
+    """The recording was not approved; nothing was recorded."""
+
+    code = "E902"
+    next_step = "ask whoever approves, then start the session again"
+
+
+class NotAuthenticated(ObserveFailed):
+    """The hub wants a token and there is none, or it has ended."""
+
+    code = "E903"
+    exit_code = 5
+    next_step = "set GAPLESS_HUB_TOKEN or give token="
+
+
+class HubFailed(ObserveFailed):
+    """The hub did not answer, or not as agreed."""
+
+    code = "E904"
+    exit_code = 5
+    next_step = "look whether the hub runs; reports wait in the outbox until it does"
 
 
 class IntegrityError(GaplessError):

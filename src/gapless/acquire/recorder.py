@@ -22,6 +22,7 @@ from gapless.acquire.emission import ChannelSample, FrameReceipt, GapReport, Rea
 from gapless.acquire.group import ChannelGroup, groups_of
 from gapless.client.sequence_writer import SequenceWriter
 from gapless.client.topic_writer import TopicWriter
+from gapless.store.media.frame_table import RECEIPTS, frame_table_of
 
 if TYPE_CHECKING:
     from gapless.acquire.channel import ChannelSpec
@@ -30,15 +31,6 @@ _LOOK_S = 0.005
 _WIDE = ("string", "large_string", "binary", "large_binary")
 _CAUSE_CHARS = 500  # a cause may quote what a device answered, whatever that was
 _ROW_BYTES = 16  # overhead of a row that is not counted by its columns
-
-RECEIPTS = pa.schema(
-    [
-        pa.field("timestamp_ns", pa.int64(), nullable=False),
-        pa.field("frame_idx", pa.int64(), nullable=False),
-        pa.field("t_utc_ns", pa.int64(), nullable=False, metadata={"unit": "ns"}),
-        pa.field("capture_latency_s", pa.float64(), metadata={"unit": "s"}),
-    ]
-)
 
 
 @dataclass
@@ -273,7 +265,7 @@ class Recorder:
             return
         topic = self._cameras.get(receipt.camera)
         if topic is None:
-            topic = self._sequence.topic_create(f"{receipt.camera}/frames", schema=RECEIPTS)
+            topic = self._sequence.topic_create(frame_table_of(receipt.camera), schema=RECEIPTS)
             self._cameras[receipt.camera] = topic
         topic.push_row(receipt.timestamp_ns, receipt.frame_idx, receipt.t_utc_ns, receipt.capture_latency_s)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,13 +38,15 @@ def connect(
     flush_ms: int = 250,
     max_unsynced_bytes: int = 64 << 20,
     deadline_s: float = 30.0,
+    max_encoders: int | None = None,
     platform: Platform = PLATFORM,
 ) -> Client:
     """Return a client of the store at ``url``: a folder, made if it is not there.
 
     A sync of what was pushed starts after ``flush_ms``, ``flush_bytes`` or ``flush_rows``, whichever is
     first; producers meet their topic's policy at ``max_unsynced_bytes``; no wait is longer than
-    ``deadline_s``. Raises UsageError for a URL scheme other than ``file``.
+    ``deadline_s``; of its media topics at most ``max_encoders`` encode at one time. Raises UsageError for
+    a URL scheme other than ``file``.
     """
     return Client(
         local_path(url),
@@ -52,6 +55,7 @@ def connect(
         flush_ms=flush_ms,
         max_unsynced_bytes=max_unsynced_bytes,
         deadline_s=deadline_s,
+        max_encoders=max_encoders,
         platform=platform,
     )
 
@@ -84,6 +88,7 @@ class Client:
         flush_ms: int,
         max_unsynced_bytes: int,
         deadline_s: float,
+        max_encoders: int | None,
         platform: Platform,
     ) -> None:
         for name, value in (
@@ -92,6 +97,7 @@ class Client:
             ("flush_rows", flush_rows or 1),
             ("max_unsynced_bytes", max_unsynced_bytes),
             ("deadline_s", deadline_s),
+            ("max_encoders", max_encoders or 1),
         ):
             if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
                 raise UsageError(
@@ -105,6 +111,7 @@ class Client:
             max_unsynced_bytes=max_unsynced_bytes,
             deadline_s=deadline_s,
         )
+        self.encoder_gate = None if max_encoders is None else threading.BoundedSemaphore(max_encoders)
         self.registry = OntologyRegistry()
         self._catalog: Catalog | None = None
         self._writing: list[SequenceWriter] = []

@@ -22,8 +22,10 @@ def describe(error: BaseException) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def tombstone(header: dict[str, Any], text: str, rows: dict[str, int], ledger: Ledger) -> dict[str, Any]:
-    """Return what is kept for ever of a sequence that its policy deletes."""
+def tombstone(
+    header: dict[str, Any], text: str | None, rows: dict[str, int], ledger: Ledger
+) -> dict[str, Any]:
+    """Return what is kept for ever of a sequence that its policy, or its recorder, gives up."""
     return {
         "name": header["name"],
         "group": header["group"],

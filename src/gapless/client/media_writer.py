@@ -86,10 +86,10 @@ class MediaLane:
             raise self._refuse("a row has the wrong number of values", len(values), len(Image.leaves()))
         self._accept(timestamp_ns, self.check_seq(seq), self._pictures.of_image(values))
 
-    def push_array(self, timestamp_ns: Any, array: Any, seq: int | None) -> None:
-        """Accept one image given as an array."""
+    def push_array(self, timestamp_ns: Any, array: Any, seq: int | None) -> bool:
+        """Accept one image given as an array; return False if the one before stands in its place."""
         self._admission.admit()
-        self._accept(timestamp_ns, self.check_seq(seq), self._pictures.of_array(array))
+        return self._accept(timestamp_ns, self.check_seq(seq), self._pictures.of_array(array))
 
     def push_batch(self, batch: pa.RecordBatch) -> None:
         """Accept the images of a batch of ``Image`` columns; all are checked before the first is taken."""
@@ -110,14 +110,14 @@ class MediaLane:
         for stamp, seq, picture in zip(batch.column(0).to_pylist(), seqs, pictures, strict=True):
             self._thread.submit(stamp, seq, picture, unstamped=False)
 
-    def _accept(self, timestamp_ns: Any, seq: int | None, picture: Picture) -> None:
+    def _accept(self, timestamp_ns: Any, seq: int | None, picture: Picture) -> bool:
         unstamped = timestamp_ns is None
         stamp = (
             self._admission.now_ns()
             if unstamped
             else check_time(timestamp_ns, self._admission.sequence, self._thread.topic)
         )
-        self._thread.submit(stamp, seq, picture, unstamped=unstamped)
+        return self._thread.submit(stamp, seq, picture, unstamped=unstamped)
 
     def _refuse(self, message: str, found: object, expected: object) -> ValueRefused:
         return ValueRefused(
@@ -187,21 +187,24 @@ class MediaTopicWriter(TopicWriter):
             stream="" if header["base"] is None else header["name"],
             max_pending=max_pending,
             overflow=on_full,
+            gate=sequence._client.encoder_gate,
         )
         state.lanes.append(lane)
         return cls(sequence, state, on_error, media, thread)
 
-    def push_image(self, timestamp_ns: int | None, array: Any, *, seq: int | None = None) -> None:
+    def push_image(self, timestamp_ns: int | None, array: Any, *, seq: int | None = None) -> bool:
         """Record one picture given as an array: uint8 ``[h, w, 3]`` (RGB) or ``[h, w]``; png also uint16 ``[h, w]``,
         which is all that ffv1 takes.
 
         The array is copied once, or kept without a copy if it is read-only. Waits for room when
-        ``max_pending_frames`` pictures wait for the encoder.
+        ``max_pending_frames`` pictures wait for the encoder. Returns False if, under ``on_full="repeat"``, the
+        picture before is shown again in its place; True otherwise.
         """
         try:
-            self._media_lane.push_array(timestamp_ns, array, seq)
+            return self._media_lane.push_array(timestamp_ns, array, seq)
         except (ValueRefused, RecordTooLarge) as error:
             self._refused(error, timestamp_ns, [array])
+            return True
 
     @property
     def pending_frames(self) -> int:

@@ -38,13 +38,12 @@ from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy, choice
 from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.durability import Durability
-from gapless.store.frame import Kind
 from gapless.store.handover import OverflowPolicy
 from gapless.store.layout import Bundle
 from gapless.store.media.encoder_thread import MAX_PENDING
 from gapless.store.media.rows import Media
 from gapless.store.seal import seal
-from gapless.store.writer import BundleWriter, Progress, TopicState
+from gapless.store.writer import BundleWriter, Progress
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -181,6 +180,24 @@ class SequenceWriter:
             self._writer.release()
         if unencoded is not None:
             raise unencoded
+
+    def discard(self, reason: str) -> None:
+        """End the sequence now and move it to the trash, leaving a tombstone with ledger and reason.
+
+        Leaving the block afterwards does nothing more.
+        """
+        writer = self._check_active()
+        self._encoders.close(self._durability.deadline_s)  # a failed encoder is no matter any more
+        rows = {name: topic.ledger.written for name, topic in self._topics.items()}
+        words = tombstone(self._header, None, rows, self._ledger()) | {"outcome": None, "reason": reason}
+        assert self._bundle is not None
+        try:
+            self._close(Outcome.ABORTED, reason)
+        finally:
+            self._ended = True
+            self._client._closed(self)
+            writer.release()
+        self._client._discard(self._bundle, words)
 
     def _close(self, outcome: Outcome, cause: str | None) -> None:
         self._writer_or_raise().close({"outcome": str(outcome), "cause": cause})
@@ -329,6 +346,13 @@ class SequenceWriter:
             schema = ontology_type.schema()
         else:
             described = {"tag": None, "version": 1, "fingerprint": ""}
+        if media is None and overflow is OverflowPolicy.REPEAT:
+            raise UsageError(
+                "only pictures of a media topic can be repeated",
+                sequence=self.name,
+                topic=name,
+                field="on_full",
+            )
         if media is not None:
             media = media_of(media, ontology_type, name)
             described, schema = stored_type(media)
@@ -492,22 +516,6 @@ class SequenceWriter:
 
     def _quarantine(self, topic: str, kept: Quarantined) -> None:
         self._reserved.push("_quarantine", kept.timestamp_ns, topic, kept.reason, kept.code, kept.to_bytes())
-
-    def _gap(
-        self, state: TopicState, count: int | None, cause: str, start_ns: int | None, end_ns: int | None
-    ) -> None:
-        writer = self._check_active()
-        writer.note(
-            Kind.GAP,
-            {
-                "timestamp_ns": writer.now_ns() if start_ns is None else start_ns,
-                "topic": state.declaration.name,
-                "first_seq": None,
-                "count": count,
-                "end_ns": end_ns,
-                "cause": cause,
-            },
-        )
 
     def add_artifact(
         self,

@@ -13,6 +13,7 @@ from gapless.errors import GaplessError, RecordTooLarge, ValueRefused, WriterClo
 from gapless.model.ledger import Ledger
 from gapless.model.message import Message, row_reader
 from gapless.model.outcome import TopicErrorPolicy, TopicStatus
+from gapless.store.frame import Kind
 from gapless.store.writer import TopicState
 
 if TYPE_CHECKING:
@@ -253,15 +254,31 @@ class TopicWriter:
         return self._sequence._writer.ledger(self._state)
 
     def gap(
-        self, count: int | None, cause: str, *, start_ns: int | None = None, end_ns: int | None = None
+        self,
+        count: int | None,
+        cause: str,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        durable: bool = True,
     ) -> None:
         """Record that the source produced nothing, or ``count`` messages that are lost; durable on return.
 
-        A gap with a count is added to what was produced. Use it for a pause, a reconnect, a device's own
-        overrun counter. Raises ValueRefused for a count below 1 or a span that ends before it starts.
+        ``durable=False`` returns without the sync, for a loop that must go on. A gap with a count is added to
+        what was produced. Use it for a pause, a reconnect, a device's own overrun counter. Raises ValueRefused
+        for a count below 1 or a span that ends before it starts.
         """
         self._check_gap(count, cause, start_ns, end_ns)
-        self._sequence._gap(self._state, count, cause, start_ns, end_ns)
+        writer = self._sequence._check_active()
+        words = {
+            "timestamp_ns": writer.now_ns() if start_ns is None else start_ns,
+            "topic": self.name,
+            "first_seq": None,
+            "count": count,
+            "end_ns": end_ns,
+            "cause": cause,
+        }
+        writer.note(Kind.GAP, words, wait=durable)
 
     def _check_gap(self, count: Any, cause: Any, start_ns: Any, end_ns: Any) -> None:
         where = {"sequence": self._sequence.name, "topic": self.name}

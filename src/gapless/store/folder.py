@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from gapless.store.platform import PLATFORM, Platform
 
 TRASH_HOURS = 24
 _TOMBSTONE = "tombstone.json"
+_FOLDS_OTHERWISE = re.compile("^%|%[89A-Fa-f]")  # kept names of devices, and what is beyond ASCII
 
 
 class FolderStore:
@@ -78,9 +80,10 @@ class FolderStore:
     def taken_by(self, name: str) -> str | None:
         """Return the name that stands in the way of a new one: the same, or the same but for case."""
         wanted = fold(name)
+        coded = to_component(name).lower() if name.isascii() else None
         for component in os.listdir(self.sequences) if self.sequences.is_dir() else []:
-            plain = "%" not in component  # decoding 10,000 names would cost more than the recording
-            if plain and component.lower() != wanted:
+            # decoding 10,000 names would cost more than the recording: only what folds otherwise needs it
+            if coded is not None and component.lower() != coded and not _FOLDS_OTHERWISE.search(component):
                 continue
             known = name_of(component)
             if known is not None and fold(known) == wanted:

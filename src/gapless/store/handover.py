@@ -33,6 +33,7 @@ class OverflowPolicy(StrEnum):
     BLOCK = "block"
     DROP_OLDEST = "drop_oldest"
     FAIL = "fail"
+    REPEAT = "repeat"  # of media topics only: the picture before is shown again, and the push says so
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +47,7 @@ class Block:
     batch: pa.RecordBatch | None = None
     taken: bool = False
     cause: str = "drop_oldest"  # why the rows are gone, when they are
+    prompt: bool = False  # to be written at once, with all that was pushed before it, and synced in its turn
 
 
 @dataclass(slots=True)
@@ -182,10 +184,12 @@ class HandOver:
         size_bytes: int,
         batch: pa.RecordBatch | None = None,
         cause: str = "drop_oldest",
+        *,
+        prompt: bool = False,
     ) -> None:
         """Queue rows whose bytes were reserved; the caller holds the lane's lock."""
         lane.queued += 1
-        block = Block(lane, payload, rows, size_bytes, batch, cause=cause)
+        block = Block(lane, payload, rows, size_bytes, batch, cause=cause, prompt=prompt)
         if self._policies.get(lane.declaration.index) is OverflowPolicy.DROP_OLDEST:
             with self._room:
                 self._droppable.append(block)

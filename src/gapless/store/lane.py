@@ -344,14 +344,19 @@ class GeneralLane(Lane):
         if full:
             self._begin_block(self.value_bytes)
 
-    def _begin_block(self, reserved: int) -> None:
+    def hand_on(self) -> None:
+        """Hand over what the lane holds, to be written at once: a kill then finds it in the file."""
+        self.hand_over.reserve(self, self.value_bytes)
+        self._begin_block(self.value_bytes, prompt=True)
+
+    def _begin_block(self, reserved: int, *, prompt: bool = False) -> None:
         with self.lock:
             if self.ended:  # the writer took these rows at the end
                 self.hand_over.release(reserved)
                 return
             rows = self.rows[self.taken :]
             if rows:
-                self.hand_over.put(self, rows, len(rows), reserved)
+                self.hand_over.put(self, rows, len(rows), reserved, prompt=prompt)
             else:
                 self.hand_over.release(reserved)
             self.handed_rows += len(self.rows)

@@ -149,6 +149,7 @@ class BundleWriter:
         self._oldest_ns = 0
         self._commands: list[Command] = []
         self._late: list[Command] = []
+        self._prompt = False  # a block waits that is to be in the file now, not at the next sync
         self._published = (0, 0, 0)
         self._turn_ended_ns = time.monotonic_ns()
         self._lanes: list[PackedLane | GeneralLane] = []  # also of topics that the thread has not met yet
@@ -195,9 +196,14 @@ class BundleWriter:
         """Return when every row pushed before the call is durable."""
         self._ask(Command("flush"), timeout_s)
 
-    def note(self, kind: Kind, document: dict[str, Any]) -> None:
-        """Record a gap that the producer knows of, or an artifact; durable when the call returns."""
-        self._ask(Command("note", (kind, document)), None)
+    def note(self, kind: Kind, document: dict[str, Any], *, wait: bool = True) -> None:
+        """Record a gap that the producer knows of, or an artifact; durable when the call returns, if it waits."""
+        command = Command("note", (kind, document))
+        if wait:
+            self._ask(command, None)
+        else:
+            self._check_alive()
+            self.hand_over.queue.put(command)
 
     def close(self, closing: dict[str, Any], timeout_s: float | None = None) -> None:
         """Write the last ledger durably and stop the thread. The journal stays for the seal.
@@ -322,6 +328,10 @@ class BundleWriter:
                     self._commit(closing)
                 elif self._sync_wanted():
                     self._commit(None)
+                elif self._prompt:
+                    self._steal()
+                    self.segments.write()
+                self._prompt = False
                 self._turn_ended_ns = time.monotonic_ns()
                 if closing is not None:
                     return
@@ -386,6 +396,7 @@ class BundleWriter:
         self.hand_over.take(block)
         state = self.topics[block.lane.declaration.index]
         self._unsynced_block_bytes += block.size_bytes
+        self._prompt = self._prompt or block.prompt
         if block.payload is None:
             self._drop(state, block.rows, block.cause)
         else:

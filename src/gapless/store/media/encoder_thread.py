@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from gapless.store.media.encode import Encoder
 from gapless.store.media.picture import Picture
 
 MAX_PENDING = 16  # half a second of a camera: rides out a slow sync, and 640 x 480 in colour is 15 MB
+_MAX_REPEATS = 1024  # a place in the queue is all that a repeated picture holds; beyond it producers wait
 _KEPT_BUFFERS = 4  # a steady camera needs two; more would hold memory after every burst
 _CAUSE = "media_failed"
 
@@ -51,7 +53,7 @@ class _Frame:
     number: int  # the first accepted picture is 1; holes are pictures given up for newer ones
     timestamp_ns: int
     seq: int | None
-    array: npt.NDArray[Any]
+    array: npt.NDArray[Any] | None  # None: the picture before it is shown again
     own: bool  # the array came from this thread's store of buffers
 
 
@@ -69,6 +71,7 @@ class EncoderThread:
         stream: str = "",
         max_pending: int = MAX_PENDING,
         overflow: OverflowPolicy = OverflowPolicy.BLOCK,
+        gate: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.encoder = encoder
         self.lane = lane
@@ -79,6 +82,9 @@ class EncoderThread:
         self._stream = stream
         self._max_pending = max_pending
         self._overflow = overflow
+        self._gate = gate or nullcontext()  # encoders that share a gate take turns
+        self._last: npt.NDArray[Any] | None = None  # the picture that a repetition shows again
+        self._last_own = False
         self._changed = threading.Condition()
         self._waiting: deque[_Frame] = deque()
         self._buffers: list[npt.NDArray[Any]] = []
@@ -131,13 +137,16 @@ class EncoderThread:
                 expected=_words(self._kind),
             )
 
-    def submit(self, timestamp_ns: int, seq: int | None, picture: Picture, *, unstamped: bool) -> None:
+    def submit(self, timestamp_ns: int, seq: int | None, picture: Picture, *, unstamped: bool) -> bool:
         """Accept a picture; when this returns, the caller may change its array.
 
-        Waits for room as the topic's overflow policy says. Raises the encoder's failure, DeadlinePassed,
-        WriterClosed or ValueRefused; the picture was not taken then.
+        Waits for room as the topic's overflow policy says. Returns False if, under the policy repeat, the
+        picture before stands in its place. Raises the encoder's failure, DeadlinePassed, WriterClosed or
+        ValueRefused; the picture was not taken then.
         """
         self.check(picture)
+        if self._overflow is OverflowPolicy.REPEAT and self._repeated(timestamp_ns, seq, picture, unstamped):
+            return False
         own = not picture.lasting
         array = self._copy(picture.array) if own else picture.array
         with self._changed:
@@ -145,9 +154,22 @@ class EncoderThread:
             self._kind = picture.kind
             self.lane.unstamped_rows += unstamped
             self._waiting.append(_Frame(self.accepted + 1, timestamp_ns, seq, array, own))
-            while len(self._waiting) > self._max_pending:  # the policy is drop_oldest: else there was room
-                self._recycle(self._waiting.popleft())
+            while self._overflow is OverflowPolicy.DROP_OLDEST and len(self._waiting) > self._max_pending:
+                oldest = self._waiting.popleft()
+                self._recycle(oldest.array, own=oldest.own)
             self._changed.notify_all()
+        return True
+
+    def _repeated(self, timestamp_ns: int, seq: int | None, picture: Picture, unstamped: bool) -> bool:
+        """Without room, accept a place in the order and no pixels; return whether that was done."""
+        with self._changed:
+            if not self._max_pending <= len(self._waiting) < _MAX_REPEATS:
+                return False
+            self.check(picture)
+            self.lane.unstamped_rows += unstamped
+            self._waiting.append(_Frame(self.accepted + 1, timestamp_ns, seq, None, own=False))
+            self._changed.notify_all()
+            return True
 
     def _copy(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the pixels in a buffer of ours, used before if possible: fresh pages cost as much as the copy."""
@@ -267,7 +289,10 @@ class EncoderThread:
     def _record(self, frame: _Frame) -> None:
         assert self._kind is not None
         height, width, pixels = self._kind
-        encoded = self.encoder.encode(frame.array, pixels)
+        array = self._last if frame.array is None else frame.array
+        assert array is not None
+        with self._gate:
+            encoded = self.encoder.encode(array, pixels)
         with self._changed:
             if self._abandoned:
                 return
@@ -284,6 +309,7 @@ class EncoderThread:
             self._stream,
             self._packet,
         )
+        self.lane.hand_on()
         self._packet += 1
         self._finished(1, frame)
 
@@ -299,12 +325,20 @@ class EncoderThread:
             self._pushing = False
             self._done += rows
             if frame is not None:
-                self._recycle(frame)
+                self._keep(frame)
             self._changed.notify_all()
 
-    def _recycle(self, frame: _Frame) -> None:
-        if frame.own and len(self._buffers) < _KEPT_BUFFERS:
-            self._buffers.append(frame.array)
+    def _keep(self, frame: _Frame) -> None:
+        """Give the buffer back, or, where pictures may be repeated, keep the last picture until the next."""
+        if self._overflow is not OverflowPolicy.REPEAT:
+            self._recycle(frame.array, own=frame.own)
+        elif frame.array is not None:
+            self._recycle(self._last, own=self._last_own)
+            self._last, self._last_own = frame.array, frame.own
+
+    def _recycle(self, array: npt.NDArray[Any] | None, *, own: bool) -> None:
+        if array is not None and own and len(self._buffers) < _KEPT_BUFFERS:
+            self._buffers.append(array)
 
     def _fail(self, error: BaseException) -> None:
         """Keep the failure for the next caller and count what will never be a row."""
