@@ -275,6 +275,10 @@ class Client:
         self._look()
         return [row.name for row in self.catalog.sequences()]
 
+    def list_discarded(self) -> list[dict[str, Any]]:
+        """Return the tombstones of discarded sequences, oldest first: name, metadata, ledger, reason or error."""
+        return self._store.tombstones()
+
     def sequence_handler(self, sequence_name: str, *, layers: list[str] | None = None) -> SequenceHandler:
         """Return the reader of a sequence, sealed or not; NotFound if there is none.
 

@@ -1,0 +1,223 @@
+"""The instants of an episode: which ticks a step has, what was read for them, what is still to be written.
+
+A step has one instant, taken at its first hook; all its hooks see that one. What was due and not handed
+over before the next step begins becomes a gap, so rows and gaps together are all ticks there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gapless.errors import EpisodeFailed, UsageError
+from gapless.observe.flags import FrameFlag
+from gapless.observe.grid import Grid, Tick
+from gapless.observe.options import Mode, Options
+
+if TYPE_CHECKING:
+    from gapless.observe.episode import Episode
+    from gapless.observe.step import StepContext
+
+_NOT_HOOKED = "hook not called"
+
+
+class Instants:
+    """The clock of one observer, episode after episode."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._data = Grid(options.data_hz)
+        self._video = Grid(options.video_hz)
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no episode any more."""
+        self._episode: Episode | None = None
+        self._tasks: Mapping[int, str] = {}
+        self.task = -1
+        self.started = False
+        self._step: int | None = None
+        self._now_ns = self.last_ns = 0
+        self._captured_ns = 0
+        self._offset_ns = 0  # what is added to simulation time, which a soft reset may set back
+        self._raw_ns: int | None = None
+        self._row: Tick | None = None  # due in this step and not written yet
+        self._row_read = False
+        self._picture: Tick | None = None
+        self._picture_read = False
+        self._steps_read = False
+        self._flags = 0
+        self._picture_flags = 0
+        self._reset = False
+        self._rebase = False
+        self._paused: tuple[str, int] | None = None
+
+    def begin(self, episode: Episode, tasks: Mapping[int, str], task: int) -> None:
+        """Begin an episode; its first instant is that of the next hook."""
+        self.forget()
+        self._episode, self._tasks, self.task = episode, tasks, task
+
+    def end(self) -> None:
+        """Account for what is due and was never written, and for a pause that did not end."""
+        if self._episode is not None and self.started:
+            self._settle()
+            if self._paused is not None:
+                reason, start_ns = self._paused
+                self._episode.gap(
+                    reason, start_ns, max(start_ns, self._row_clock()), rows=None, pictures=None
+                )
+        self.forget()
+
+    # -- a step --------------------------------------------------------------------------------
+
+    def begins(self, context: StepContext) -> bool:
+        """Tell whether this is the first hook of a step."""
+        return context.step != self._step
+
+    def _turn(self, context: StepContext) -> None:
+        """At the first hook of a step, settle the last one and find which ticks are due now."""
+        if not self.begins(context):
+            return
+        self._settle()
+        self._step = context.step
+        self._take_time(context)
+        assert self._episode is not None
+        if not self.started:
+            self.started = True
+            self._data.start(self._now_ns)
+            self._video.start(self._now_ns)
+            self._episode.start(self._tasks, self._now_ns)
+        if self._paused is not None:
+            return
+        if self._rebase:
+            self._rebase = False
+            self._data.start(self._now_ns)
+            self._video.start(self._now_ns)
+        self._row = self._data.take(self._now_ns)
+        same = self._options.data_hz == self._options.video_hz
+        self._picture = self._row if same else self._video.take(self._now_ns)
+
+    def _take_time(self, context: StepContext) -> None:
+        assert self._episode is not None
+        if self._options.mode is Mode.REALTIME:
+            self._now_ns = self._captured_ns = self._clock()
+            return
+        raw = context.time_ns
+        if raw is None:
+            raise UsageError(
+                "the step has no time",
+                found="StepContext.time_ns None",
+                expected=f"simulation time in mode {self._options.mode}",
+            )
+        if self._raw_ns is not None and raw < self._raw_ns:
+            if not self._reset:
+                raise EpisodeFailed(
+                    "simulation time went back within an episode",
+                    found=f"{raw} after {self._raw_ns}",
+                    next_step="call soft_reset() when the scene is reset, or begin the next episode",
+                )
+            # the step after a reset comes one tick after the last step before it
+            self._offset_ns = self._now_ns + self._data.time_of(1) - self._data.time_of(0) - raw
+            self._rebase = True
+        self._reset = False
+        self._raw_ns = int(raw)
+        self._now_ns = self._raw_ns + self._offset_ns
+        self._captured_ns = self._raw_ns if self._options.mode is Mode.SIMULATED else self._clock()
+
+    def _clock(self) -> int:
+        assert self._episode is not None
+        return self._episode.sequence.now_ns()
+
+    def _row_clock(self) -> int:
+        """Return the time now in the time of rows: the clock's, or that of the last step."""
+        return self._clock() if self._options.mode is Mode.REALTIME else self._now_ns
+
+    def _settle(self) -> None:
+        """Make gaps of the ticks that the last step had and no hook wrote."""
+        row, picture = self._row, self._picture
+        self._row = self._picture = None
+        assert self._episode is not None
+        for tick, rows, pictures in ((row, True, False), (picture, False, True)):
+            if tick is not None:
+                count = tick.missed + 1
+                self._episode.gap(
+                    _NOT_HOOKED,
+                    tick.first_missed_ns,
+                    tick.time_ns,
+                    rows=count if rows else 0,
+                    pictures=count if pictures else 0,
+                )
+
+    # -- the hooks -----------------------------------------------------------------------------
+
+    def acquire_data(self, context: StepContext) -> None:
+        """Read all tables that have a row in this step."""
+        self._turn(context)
+        assert self._episode is not None
+        if self._paused is not None:
+            return
+        for writer in self._episode.step_tables:
+            writer.table.read(context)
+        self._steps_read = True
+        if self._row is not None:
+            for writer in self._episode.tables:
+                writer.table.read(context)
+            self._row_read = True
+
+    def acquire_video(self, context: StepContext) -> None:
+        """Read all cameras if this step has a picture."""
+        self._turn(context)
+        assert self._episode is not None
+        if self._picture is not None:
+            for writer in self._episode.cameras:
+                writer.camera.read(context)
+            self._picture_read = True
+
+    def export_data(self) -> None:
+        """Write the rows of what was read."""
+        assert self._episode is not None
+        if self._steps_read:
+            self._steps_read = False
+            self._episode.write_steps(self._now_ns)
+        if self._row is not None and self._row_read:
+            tick, self._row, self._row_read = self._row, None, False
+            self._episode.write_row(tick, self._captured_ns, self._flags, self.task)
+            self.last_ns = tick.time_ns
+            self._flags = 0
+
+    def export_video(self) -> None:
+        """Hand over the pictures that were read."""
+        assert self._episode is not None
+        if self._picture is not None and self._picture_read:
+            tick, self._picture, self._picture_read = self._picture, None, False
+            self._episode.write_pictures(tick, self._captured_ns, self._picture_flags)
+            self._picture_flags = 0
+
+    # -- what is said of rows ------------------------------------------------------------------
+
+    def flag(self, flag: FrameFlag) -> None:
+        """Set a bit of the next row; a picture has only the bits of what happened to the scene."""
+        self._flags |= int(flag)
+        self._picture_flags |= int(flag) & int(FrameFlag.POST_RESET | FrameFlag.AFTER_GAP)
+
+    def soft_reset(self) -> None:
+        """Let time go back once."""
+        self._reset = True
+        self.flag(FrameFlag.POST_RESET)
+
+    def pause(self, reason: str) -> None:
+        """Take no ticks until :meth:`resume`."""
+        if self._paused is None:
+            assert self._episode is not None
+            self._paused = (reason, self._row_clock())
+
+    def resume(self) -> None:
+        """Make the pause a gap, and the next instant the first tick of a new grid."""
+        if self._paused is None:
+            return
+        assert self._episode is not None
+        reason, start_ns = self._paused
+        self._paused = None
+        self._episode.gap(reason, start_ns, max(start_ns, self._row_clock()), rows=None, pictures=None)
+        self._rebase = self.started
+        self.flag(FrameFlag.AFTER_GAP)

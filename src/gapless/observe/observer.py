@@ -1,0 +1,459 @@
+"""The observer: drives recorders inside a stepping program and seals one sequence for each episode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from gapless.errors import EpisodeFailed, GaplessError, ObserveFailed, TransitionRefused, UsageError
+from gapless.model.outcome import Outcome
+from gapless.observe.approval import Approval, Approver, Decision, NoApproval
+from gapless.observe.closing import Closer
+from gapless.observe.episode import Ended, Episode, as_episode_error
+from gapless.observe.flags import FrameFlag
+from gapless.observe.instants import Instants
+from gapless.observe.options import ImagePolicy, Mode, Options
+from gapless.observe.plan import Plan
+from gapless.observe.recorder import Recorder
+from gapless.observe.session import Session, tasks_of
+from gapless.observe.state import DataState, Move, after
+from gapless.observe.step import Phase, StepContext
+
+if TYPE_CHECKING:
+    from gapless.client.client import Client
+
+_LOG = logging.getLogger("gapless.observe")
+
+
+class Observer:
+    """Records episodes of a stepping program; nothing is written before the session is approved.
+
+    ``start_session`` asks, ``tick`` (called once per frame) promotes to recording or disarms, and the two
+    hooks, called in both phases of every step, read all sources first and hand over afterwards, so that all
+    recorders see one instant. An error of a source, a writer or an encoder ends the episode as failed and is
+    raised by the call that meets it. Use it as a context manager, from one thread.
+
+    ``data_hz``, ``video_hz``: rows and pictures per second, of which missing ones become gaps. ``mode``: whose
+    time the rows have. ``deterministic=True`` is refused where identical seeds could give other bytes.
+    ``image_policy``: block, repeat or fail, for pictures that the encoder has no room for.
+    ``max_episode_s`` ends an episode by itself; with ``auto_advance`` the next one begins.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        recorders: Sequence[Recorder],
+        approver: Approver | None = None,
+        mode: Mode | str = Mode.SIMULATED,
+        data_hz: int | float | str | Fraction = 30,
+        video_hz: int | float | str | Fraction | None = None,
+        on_recording_started: Callable[[], None] | None = None,
+        *,
+        deterministic: bool | None = None,
+        total_episodes: int | None = None,
+        max_episode_s: float | None = None,
+        auto_advance: bool = False,
+        image_policy: ImagePolicy | str = ImagePolicy.BLOCK,
+        robot_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.options = Options.of(
+            mode,
+            data_hz,
+            video_hz,
+            image_policy,
+            deterministic=deterministic,
+            total_episodes=total_episodes,
+            max_episode_s=max_episode_s,
+            auto_advance=auto_advance,
+        )
+        self.state = DataState.IDLE
+        self.last_error: GaplessError | None = None
+        self._client = client
+        self._plan = Plan(recorders)
+        self._approver: Approver = approver or NoApproval()
+        self._on_recording_started = on_recording_started
+        self._robot_type = robot_type
+        self._metadata = dict(metadata or {})
+        self._session: Session | None = None
+        self._approval: Approval | None = None
+        self._episode: Episode | None = None
+        self._instants = Instants(self.options)
+        self._closer = Closer()
+
+    # -- the session ---------------------------------------------------------------------------
+
+    def start_session(
+        self, session: str, tasks: Iterable[str] = (), *, metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Ask for approval of a session; its episodes become sequences ``session/episode-000000`` and on.
+
+        Nothing is recorded yet: :meth:`tick` tells when it may. Raises NotAuthenticated, with the state
+        Rejected, before anything is sent; SchemaChanged for recorders that changed within a version.
+        """
+        state = after(self.state, Move.START)
+        started = Session(
+            session,
+            self._client,
+            self._plan,
+            self.options,
+            self._robot_type,
+            {**self._metadata, **(metadata or {})},
+        )
+        for index, text in tasks_of(tasks).items():
+            started.register(index, text)
+            started.task = 0
+        self._session, self.state, self.last_error = started, state, None
+        try:
+            self._approval = self._approver.request(started.request())
+        except GaplessError as error:
+            self._refuse(error)
+            raise
+
+    def tick(self) -> DataState:
+        """Look once, without waiting: promote to recording, or disarm with :attr:`last_error`; return the state.
+
+        Raises what sealing an earlier episode behind the simulation's back met.
+        """
+        self._collect(wait=False)
+        if self.state is DataState.PENDING_APPROVAL:
+            assert self._approval is not None
+            assert self._session is not None
+            decision = self._approval.poll()
+            if decision is Decision.APPROVED:
+                self._session.reports = self._approval.reports
+                self.state = after(self.state, Move.APPROVE)
+                if self._on_recording_started is not None:
+                    self._on_recording_started()
+            elif decision is Decision.REFUSED:
+                self._refuse(
+                    self._approval.error or ObserveFailed("the session was refused without a reason")
+                )
+        return self.state
+
+    def _refuse(self, error: GaplessError) -> None:
+        self.state = after(self.state, Move.REFUSE)
+        self.last_error = error
+        self._approval = self._session = None
+
+    def end_session(self) -> None:
+        """End the session; an open episode is ended as not judged, one not approved yet is no longer asked for."""
+        state = after(self.state, Move.STOP)
+        if self._episode is not None:
+            self.end_episode(None)
+        self._collect(wait=True)
+        self._closer.stop()
+        if self._approval is not None:
+            if self.state is DataState.PENDING_APPROVAL:
+                self._approval.cancel()
+            self._approval = None
+        self._stop_reports("ended")
+        self.state, self._session = state, None
+
+    def _stop_reports(self, reason: str) -> None:
+        session = self._session
+        if session is not None and session.reports is not None:
+            session.reports.stop({"session": session.name, "episodes": session.ended, "reason": reason})
+
+    # -- episodes ------------------------------------------------------------------------------
+
+    def begin_episode(self, *, seed: int | None = None, metadata: Mapping[str, Any] | None = None) -> str:
+        """Open the next episode and return its sequence's name; the next hook is its first instant.
+
+        Raises TransitionRefused unless the session is approved and no episode is open.
+        """
+        self._collect(wait=False)
+        session = self._approved("begin an episode")
+        if self._episode is not None:
+            raise TransitionRefused(
+                "an episode is open", sequence=self._episode.name, next_step="end it first"
+            )
+        if session.complete:
+            raise TransitionRefused(
+                "the session has all its episodes", found=session.begun, expected="at most total_episodes"
+            )
+        self.state = after(self.state, Move.BEGIN)
+        return self._open(session, seed, metadata)
+
+    def _open(self, session: Session, seed: int | None, metadata: Mapping[str, Any] | None) -> str:
+        fresh = session.next_episode(seed, metadata)
+        try:
+            fresh.open()
+        except BaseException as error:
+            self._failed(as_episode_error(error, fresh.name), None)
+            raise
+        self._episode = fresh
+        session.begun += 1
+        self._instants.begin(fresh, session.tasks, session.task)
+        return fresh.name
+
+    def end_episode(self, success: bool | None = None, *, reason: str = "ended") -> str:
+        """End and seal the open episode; ``success`` None: not judged. Return its sequence's name."""
+        episode = self._open_episode("end an episode")
+        self._close(episode, success, reason)
+        self._episode = None
+        self._collect(wait=True)  # reports keep the order in which episodes ended
+        try:
+            ended = episode.seal()
+        except BaseException as error:
+            self._failed(as_episode_error(error, episode.name), episode)
+            raise
+        self._told(ended)
+        return episode.name
+
+    def end_and_begin_next(
+        self,
+        success: bool | None = None,
+        *,
+        seed: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        reason: str = "advanced",
+    ) -> str:
+        """End the open episode and begin the next between two steps; return the next one's name.
+
+        The old one is sealed on another thread: the program goes on at once, and a failure to seal is raised
+        by the next call.
+        """
+        self._collect(wait=False)
+        episode = self._open_episode("end an episode")
+        session = self._approved("begin an episode")
+        if session.complete:
+            raise TransitionRefused("the session has all its episodes", found=session.begun)
+        self._close(episode, success, reason)
+        self._episode = None
+        self._closer.give(episode)
+        return self._open(session, seed, metadata)
+
+    def discard_episode(self, reason: str) -> None:
+        """Give the open episode up: no topic of it stays, but a tombstone with its ledger and the reason."""
+        if not isinstance(reason, str) or not reason.strip():
+            raise UsageError("a discarded episode has a reason", field="reason", found=repr(reason))
+        episode = self._open_episode("discard an episode")
+        self._instants.forget()
+        self._episode = None
+        self._collect(wait=True)
+        assert self._session is not None
+        self._session.begun -= 1
+        self._told(episode.discard(reason))
+
+    def _close(self, episode: Episode, success: bool | None, reason: str) -> None:
+        judged = None if success is None else bool(success)  # np.bool_ too
+        try:
+            self._instants.end()
+            episode.close(judged, reason)
+        except BaseException as error:
+            self._episode = None
+            self._failed(as_episode_error(error, episode.name), episode)
+            raise
+
+    def _told(self, ended: Ended) -> None:
+        session = self._session
+        assert session is not None
+        session.ended += ended.outcome == Outcome.COMPLETED
+        if session.reports is not None:
+            session.reports.submit(ended.execution_metadata())
+
+    def _collect(self, *, wait: bool) -> None:
+        """Take what was sealed behind the back; raise the first failure after all are taken."""
+        failures: list[BaseException] = []
+
+        def take(episode: Episode, found: Ended | BaseException) -> None:
+            if isinstance(found, Ended):
+                self._told(found)
+            else:
+                self._failed(as_episode_error(found, episode.name), episode)
+                failures.append(found)
+
+        self._closer.ended(take, wait=wait)
+        if failures:
+            raise failures[0]
+
+    # -- the step hooks ------------------------------------------------------------------------
+
+    def update_data(self, context: StepContext) -> None:
+        """Acquire: read the tables of all recorders. Export: write their rows. Called in both phases of a step."""
+        self._hook(context, self._instants.acquire_data, self._instants.export_data)
+
+    def update_video(self, context: StepContext) -> None:
+        """Acquire: read the cameras of all recorders. Export: hand their pictures to the encoders."""
+        self._hook(context, self._instants.acquire_video, self._instants.export_video)
+
+    def observe(self, step: int, time_ns: int | None = None) -> None:
+        """Call both hooks in both phases, for a program without phases of its own."""
+        for phase in (Phase.ACQUIRE, Phase.EXPORT):
+            context = StepContext(step, phase, time_ns)
+            self.update_data(context)
+            self.update_video(context)
+
+    def _hook(
+        self,
+        context: StepContext,
+        acquire: Callable[[StepContext], None],
+        export: Callable[[], None],
+    ) -> None:
+        if self._episode is None:
+            return
+        try:
+            if context.phase is Phase.EXPORT:
+                export()
+                return
+            if self._instants.begins(context):
+                self._advance_if_over()
+            if self._episode is not None:
+                acquire(context)
+        except BaseException as error:
+            episode, self._episode = self._episode, None
+            if not isinstance(error, Exception):
+                self._episode = episode  # Ctrl-C: the block that ends says what becomes of it
+                raise
+            failure = as_episode_error(error, "" if episode is None else episode.name)
+            self._failed(failure, episode)
+            raise failure from (None if failure is error else error)
+
+    def _advance_if_over(self) -> None:
+        """End an episode that has reached its cap, before the first source of a step is read."""
+        assert self._episode is not None
+        limit = self.options.max_rows
+        if limit is None or self._episode.rows < limit:
+            return
+        if self.options.auto_advance and self._session is not None and not self._session.complete:
+            self.end_and_begin_next(None, reason="duration_cap")
+        else:
+            self.end_episode(None, reason="duration_cap")
+
+    # -- what is said of rows ------------------------------------------------------------------
+
+    def register_task(self, index: int, text: str) -> None:
+        """Give a task its number, before or while an episode is recorded."""
+        session = self._started()
+        new = index not in session.tasks
+        session.register(index, text)
+        if new and self._episode is not None and self._instants.started:
+            self._episode.name_task(index, text)
+
+    def set_task(self, index: int) -> None:
+        """Make this the task of the rows from the next one on; -1: none."""
+        self._started().set_task(index)
+        self._instants.task = index
+
+    def flag(self, flag: FrameFlag) -> None:
+        """Set a bit in ``frame_flags`` of the next row, NEW_POLICY_STEP for one."""
+        self._instants.flag(flag)
+
+    def soft_reset(self, message: str = "the scene was reset") -> None:
+        """Note that the scene was reset while the episode goes on; time may go back, and the next row says so."""
+        episode = self._open_episode("reset the scene")
+        self._instants.soft_reset()
+        episode.sequence.event(
+            "info", "soft_reset", message, timestamp_ns=self._instants.last_ns, durable=False
+        )
+
+    def pause(self, reason: str = "paused") -> None:
+        """Record nothing until :meth:`resume`; the time between becomes a gap with this cause."""
+        self._open_episode("pause")
+        self._instants.pause(reason)
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`; the next row is marked."""
+        self._open_episode("resume")
+        self._instants.resume()
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def recording(self) -> bool:
+        """Whether an episode is open."""
+        return self._episode is not None
+
+    @property
+    def episode(self) -> str | None:
+        """The sequence of the open episode."""
+        return None if self._episode is None else self._episode.name
+
+    @property
+    def rows(self) -> int:
+        """Rows of the open episode so far."""
+        return 0 if self._episode is None else self._episode.rows
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of the session that are sealed."""
+        return 0 if self._session is None else self._session.ended
+
+    @property
+    def complete(self) -> bool:
+        """Whether the session has all the episodes it may have."""
+        return self._session is not None and self._session.complete and self._episode is None
+
+    def _started(self) -> Session:
+        if self._session is None:
+            raise TransitionRefused(
+                "there is no session", found=f"state {self.state}", next_step="start_session()"
+            )
+        return self._session
+
+    def _approved(self, what: str) -> Session:
+        if self.state not in (DataState.RECORDING, DataState.FAILED) or self._session is None:
+            raise TransitionRefused(
+                f"the observer cannot {what} now",
+                found=f"state {self.state}",
+                expected="an approved session",
+                next_step="call tick() until the state is recording",
+            )
+        return self._session
+
+    def _open_episode(self, what: str) -> Episode:
+        if self._episode is None:
+            raise TransitionRefused(
+                f"the observer cannot {what}: none is open",
+                found=f"state {self.state}",
+                next_step="begin_episode() first; last_error tells of one that failed",
+            )
+        return self._episode
+
+    def _failed(self, error: GaplessError, episode: Episode | None) -> None:
+        self.state = after(self.state, Move.FAIL)
+        self.last_error = error
+        self._instants.forget()
+        if episode is not None:
+            _LOG.error("episode %s failed: %s", episode.name, error)
+            if self._session is not None:
+                self._session.begun -= 1
+                self._told(episode.fail(error))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            if self.state is not DataState.IDLE:
+                self.end_session()
+            return
+        try:
+            self._interrupt(error)
+        except GaplessError as problem:
+            error.add_note(f"the session could not be ended: {problem}")
+
+    def _interrupt(self, error: BaseException) -> None:
+        """Keep what there is when an exception ends the block: aborted by a person, or failed."""
+        words = f"{type(error).__name__}: {error}"
+        episode, self._episode = self._episode, None
+        self._collect(wait=True)
+        if episode is not None:
+            self._instants.end()
+            if isinstance(error, Exception):
+                self._told(episode.fail(EpisodeFailed("the program that steps failed", found=words)))
+            else:
+                self._told(episode.abort(words))
+        self._closer.stop()
+        if self._approval is not None and self.state is DataState.PENDING_APPROVAL:
+            self._approval.cancel()
+        self._stop_reports(words)
+        if self.state in (DataState.PENDING_APPROVAL, DataState.RECORDING, DataState.FAILED):
+            self.state = after(self.state, Move.INTERRUPT)
+        self._approval = self._session = None

@@ -1,0 +1,127 @@
+"""A session: the group of its episodes, their numbers, their tasks, and where they are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from gapless.errors import NotFound, UsageError
+from gapless.model.names import check_sequence_name
+from gapless.observe.approval import EpisodeReports, SessionRequest
+from gapless.observe.episode import Episode
+from gapless.observe.options import Options
+from gapless.observe.plan import Plan
+
+if TYPE_CHECKING:
+    from gapless.client.client import Client
+
+_FORMAT = 1  # of the metadata that every episode has under "episode"
+
+
+@dataclass
+class Session:
+    """One session from its start to its end. ``reports``: None until approved, or without a hub."""
+
+    name: str
+    client: Client
+    plan: Plan
+    options: Options
+    robot_type: str | None
+    metadata: dict[str, Any]
+    tasks: dict[int, str] = field(default_factory=dict)
+    task: int = -1
+    begun: int = 0  # episodes that count: begun and not discarded
+    ended: int = 0
+    reports: EpisodeReports | None = None
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        check_sequence_name(f"{self.name}/episode-000000")
+        if "episode" in self.metadata:
+            raise UsageError("the key is the observer's own", field="metadata", found="episode")
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """Find the next free number, and refuse recorders that changed within a version."""
+        prefix = f"{self.name}/episode-"
+        there = [name for name in self.client.list_sequences() if name.startswith(prefix)]
+        gone = [t["name"] for t in self.client.list_discarded() if str(t["name"]).startswith(prefix)]
+        numbers = [
+            int(name.removeprefix(prefix)) for name in (*there, *gone) if name[len(prefix) :].isdigit()
+        ]
+        self._next = max(numbers, default=-1) + 1
+        for name in sorted(there, reverse=True)[:1]:
+            known = self.client.sequence_handler(name).metadata.get("episode", {})
+            self.plan.check_against(known.get("schemas", {}), name)
+
+    def request(self) -> SessionRequest:
+        """Return what is to be approved."""
+        return SessionRequest(
+            self.name,
+            tuple(text for _, text in sorted(self.tasks.items())),
+            self.options.total_episodes,
+            str(self.options.mode),
+            rate_text(self.options.data_hz),
+            rate_text(self.options.video_hz),
+            tuple(r.name for r in self.plan.recorders),
+            self.metadata,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many episodes were begun as the session may have."""
+        total = self.options.total_episodes
+        return total is not None and self.begun >= total
+
+    def next_episode(self, seed: int | None, metadata: Mapping[str, Any] | None) -> Episode:
+        """Return the next episode, not open yet."""
+        index, self._next = self._next, self._next + 1
+        words: dict[str, Any] = {
+            **self.metadata,
+            **(metadata or {}),
+            "episode": {
+                "format": _FORMAT,
+                "session": self.name,
+                "index": index,
+                "seed": seed,
+                "mode": str(self.options.mode),
+                "deterministic": self.options.deterministic,
+                "data_hz": rate_text(self.options.data_hz),
+                "video_hz": rate_text(self.options.video_hz),
+                "robot_type": self.robot_type,
+                "schemas": self.plan.schemas,
+            },
+        }
+        name = f"{self.name}/episode-{index:06d}"
+        return Episode(self.client, self.plan, self.options, name, words, self.name)
+
+    def register(self, index: int, text: str) -> None:
+        """Give a task its number; the same twice is one, another text under a known number is refused."""
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
+            raise UsageError("a task has a number", field="index", found=repr(index), expected="0, 1, …")
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError("a task is described in words", field="text", found=repr(text))
+        if self.tasks.get(index, text) != text:
+            raise UsageError("the number has another task", found=text, expected=self.tasks[index])
+        self.tasks[index] = text
+
+    def set_task(self, index: int) -> None:
+        """Make the task that of the rows to come; -1: none."""
+        if index != -1 and index not in self.tasks:
+            known = ", ".join(f"{i}: {text}" for i, text in sorted(self.tasks.items()))
+            raise NotFound(
+                "there is no task of that number", found=index, expected=known or "register_task() first"
+            )
+        self.task = index
+
+
+def rate_text(rate: Fraction) -> str:
+    """Return a rate as the metadata and a hub have it: "30", "30000/1001"."""
+    return str(rate)
+
+
+def tasks_of(texts: Iterable[str]) -> dict[int, str]:
+    """Return tasks numbered in their order."""
+    return dict(enumerate(texts))
