@@ -44,7 +44,9 @@ class Wheel:
 class Eye:
     """A camera whose picture holds the step's number in every pixel of its left half."""
 
-    def __init__(self, world: World, topic: str = "eye", *, size: tuple[int, int] = (32, 48), media: Any = "mp4") -> None:
+    def __init__(
+        self, world: World, topic: str = "eye", *, size: tuple[int, int] = (32, 48), media: Any = "mp4"
+    ) -> None:
         height, width = size
         pixels: Any = "mono16" if media == "png" else "rgb8"
         self.spec = CameraSpec(topic, height, width, pixels, media)

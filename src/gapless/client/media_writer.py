@@ -176,6 +176,7 @@ class MediaTopicWriter(TopicWriter):
         *,
         on_full: OverflowPolicy,
         max_pending: int = MAX_PENDING,
+        max_unwritten: int | None = None,
     ) -> MediaTopicWriter:
         """Start the topic's encoder and return the first writer into it."""
         writer = sequence._writer
@@ -186,6 +187,7 @@ class MediaTopicWriter(TopicWriter):
             lane,
             stream="" if header["base"] is None else header["name"],
             max_pending=max_pending,
+            max_unwritten=max_unwritten,
             overflow=on_full,
             gate=sequence._client.encoder_gate,
         )
@@ -252,10 +254,17 @@ class EncoderThreads:
         *,
         on_full: OverflowPolicy,
         max_pending: int = MAX_PENDING,
+        max_unwritten: int | None = None,
     ) -> MediaTopicWriter:
         """Start the encoder of a new topic and return the first writer into it."""
         topic = MediaTopicWriter.start(
-            sequence, state, on_error, media, on_full=on_full, max_pending=max_pending
+            sequence,
+            state,
+            on_error,
+            media,
+            on_full=on_full,
+            max_pending=max_pending,
+            max_unwritten=max_unwritten,
         )
         self._threads.append(topic._thread)
         return topic

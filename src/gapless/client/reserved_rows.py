@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from gapless.errors import UsageError
+from gapless.model.metadata import event_data
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import EVENTS_INDEX
 from gapless.store.reserved import EVENTS, QUARANTINE
@@ -35,3 +37,20 @@ class ReservedRows:
             lane = state.lanes[0]
             lane.owner = threading.get_ident()  # the lock makes the threads take turns
             lane.push_row(timestamp_ns, *values)
+
+    def push_event(
+        self,
+        sequence: str,
+        timestamp_ns: int | None,
+        severity: str,
+        kind: str,
+        message: str,
+        source: str,
+        data: Any,
+    ) -> None:
+        """Push one event; UsageError for what is not words, MetadataRefused for data that is not JSON."""
+        for what, word in (("severity", severity), ("kind", kind), ("message", message), ("source", source)):
+            if not isinstance(word, str):
+                raise UsageError("an event is made of words", sequence=sequence, field=what, found=repr(word))
+        text = None if data is None else event_data(data, sequence)
+        self.push("_events", timestamp_ns, severity, kind, source, message, text)

@@ -33,7 +33,7 @@ from gapless.errors import (
     WriterClosed,
 )
 from gapless.model.ledger import Ledger
-from gapless.model.metadata import check_metadata, event_data
+from gapless.model.metadata import check_metadata
 from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy, choice
 from gapless.store.declaration import TopicDeclaration, check_schema
@@ -283,6 +283,7 @@ class SequenceWriter:
         producer_seq: bool = False,
         media: Media | Literal["png", "mp4", "ffv1"],
         max_pending_frames: int = MAX_PENDING,
+        max_unwritten_frames: int | None = None,
     ) -> MediaTopicWriter: ...
 
     @overload
@@ -311,6 +312,7 @@ class SequenceWriter:
         producer_seq: bool = False,
         media: Media | str | None = None,
         max_pending_frames: int = MAX_PENDING,
+        max_unwritten_frames: int | None = None,
     ) -> TopicWriter:
         """Add a topic and return its writer, which belongs to the thread that pushes first.
 
@@ -318,7 +320,8 @@ class SequenceWriter:
         out) says what a row is. ``producer_seq``: the producer numbers its messages and holes become
         gaps. ``on_full``: what happens when the disk falls behind by more than max_unsynced_bytes.
         ``media``: "png", "mp4" or "ffv1" encodes an Image topic on a thread of its own; returns a MediaTopicWriter,
-        for which ``on_full`` speaks of ``max_pending_frames`` pictures that wait for the encoder.
+        for which ``on_full`` speaks of ``max_pending_frames`` pictures that wait for the encoder, and, where it is
+        given, of ``max_unwritten_frames`` that are not in a file yet: what a killed process loses at most.
         Raises NameTaken, NameRefused, SchemaRefused, OntologyConflict, MetadataRefused, MissingExtra.
         """
         self._check_active()
@@ -330,12 +333,11 @@ class SequenceWriter:
         checked = check_metadata(dict(metadata or {}), sequence=self.name, topic=name)
         policy = choice(TopicErrorPolicy, on_error, "on_error")
         overflow = choice(OverflowPolicy, on_full, "on_full")
+        where = {"sequence": self.name, "topic": name}
         if schema is not None and not isinstance(schema, pa.Schema):
-            raise SchemaRefused(
-                "a schema is a pyarrow.Schema", sequence=self.name, topic=name, found=repr(schema)
-            )
+            raise SchemaRefused("a schema is a pyarrow.Schema", **where, found=repr(schema))
         if (ontology_type is None) == (schema is None):
-            raise SchemaRefused("give a topic either ontology_type or schema", sequence=self.name, topic=name)
+            raise SchemaRefused("give a topic either ontology_type or schema", **where)
         if ontology_type is not None:
             self._client.registry.register(ontology_type)
             described = {
@@ -347,12 +349,7 @@ class SequenceWriter:
         else:
             described = {"tag": None, "version": 1, "fingerprint": ""}
         if media is None and overflow is OverflowPolicy.REPEAT:
-            raise UsageError(
-                "only pictures of a media topic can be repeated",
-                sequence=self.name,
-                topic=name,
-                field="on_full",
-            )
+            raise UsageError("only pictures of a media topic can be repeated", **where, field="on_full")
         if media is not None:
             media = media_of(media, ontology_type, name)
             described, schema = stored_type(media)
@@ -369,7 +366,13 @@ class SequenceWriter:
                     declaration
                 )  # the queue of pictures overflows, never encoded ones
                 topic = self._encoders.start(
-                    self, state, policy, Media(media), on_full=overflow, max_pending=max_pending_frames
+                    self,
+                    state,
+                    policy,
+                    Media(media),
+                    on_full=overflow,
+                    max_pending=max_pending_frames,
+                    max_unwritten=max_unwritten_frames,
                 )
             self._topics[name] = topic
         return topic
@@ -500,13 +503,7 @@ class SequenceWriter:
 
         ``durable=False`` returns without the sync, for a caller that records several and then flushes.
         """
-        for what, word in (("severity", severity), ("kind", kind), ("message", message), ("source", source)):
-            if not isinstance(word, str):
-                raise UsageError(
-                    "an event is made of words", sequence=self.name, field=what, found=repr(word)
-                )
-        text = None if data is None else event_data(data, self.name)
-        self._reserved.push("_events", timestamp_ns, severity, kind, source, message, text)
+        self._reserved.push_event(self.name, timestamp_ns, severity, kind, message, source, data)
         if durable:
             self._writer.flush()
 

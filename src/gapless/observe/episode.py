@@ -10,7 +10,7 @@ from gapless.errors import EpisodeFailed, GaplessError
 from gapless.model.outcome import OnErrorPolicy, Outcome
 from gapless.observe.flags import FrameFlag
 from gapless.observe.grid import Tick
-from gapless.observe.options import OVERFLOW, Options
+from gapless.observe.options import OVERFLOW, Mode, Options
 from gapless.observe.plan import Plan
 from gapless.observe.statistics import STATISTICS, write_statistics
 from gapless.observe.writers.pictures import PictureWriter
@@ -65,7 +65,8 @@ class Episode:
         self.frames = FrameWriter()
         self.tables = [TableWriter(r.name, t) for r, t in plan.tick_tables]
         self.step_tables = [TableWriter(r.name, t) for r, t in plan.step_tables]
-        self.cameras = [PictureWriter(r.name, c, OVERFLOW[options.image_policy]) for r, c in plan.cameras]
+        policy, may_wait = OVERFLOW[options.image_policy], options.mode is Mode.SIMULATED
+        self.cameras = [PictureWriter(r.name, c, policy, may_wait=may_wait) for r, c in plan.cameras]
         self._row_writers: list[Writer] = [self.frames, *self.tables]
         self._tasks: TopicWriter
         self._ended: TopicWriter

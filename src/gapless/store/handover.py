@@ -47,7 +47,9 @@ class Block:
     batch: pa.RecordBatch | None = None
     taken: bool = False
     cause: str = "drop_oldest"  # why the rows are gone, when they are
-    prompt: bool = False  # to be written at once, with all that was pushed before it, and synced in its turn
+    on_written: Callable[[], None] | None = (
+        None  # a block that is to be in the file now, not at the next sync
+    )
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ class HandOver:
         if policy is OverflowPolicy.BLOCK and self._behind():
             self._yield()
         with self._room:
-            self._raise_failure()
+            self.raise_failure()
             if self._fits(size_bytes):
                 self.unsynced_bytes += size_bytes
                 return
@@ -134,7 +136,8 @@ class HandOver:
     def _fits(self, size_bytes: int) -> bool:
         return self.unsynced_bytes == 0 or self.unsynced_bytes + size_bytes <= self.max_unsynced_bytes
 
-    def _raise_failure(self) -> None:
+    def raise_failure(self) -> None:
+        """Raise what ended the recording, if something did."""
         failure = self._failure()
         if failure is not None:
             raise failure
@@ -154,7 +157,7 @@ class HandOver:
                         expected=f"room within {self.deadline_s} s",
                     )
                 self._room.wait(left / 1e9)
-                self._raise_failure()
+                self.raise_failure()
         finally:
             self.blocked_ns += time.monotonic_ns() - began
 
@@ -185,11 +188,11 @@ class HandOver:
         batch: pa.RecordBatch | None = None,
         cause: str = "drop_oldest",
         *,
-        prompt: bool = False,
+        on_written: Callable[[], None] | None = None,
     ) -> None:
         """Queue rows whose bytes were reserved; the caller holds the lane's lock."""
         lane.queued += 1
-        block = Block(lane, payload, rows, size_bytes, batch, cause=cause, prompt=prompt)
+        block = Block(lane, payload, rows, size_bytes, batch, cause=cause, on_written=on_written)
         if self._policies.get(lane.declaration.index) is OverflowPolicy.DROP_OLDEST:
             with self._room:
                 self._droppable.append(block)

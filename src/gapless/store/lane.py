@@ -344,19 +344,22 @@ class GeneralLane(Lane):
         if full:
             self._begin_block(self.value_bytes)
 
-    def hand_on(self) -> None:
-        """Hand over what the lane holds, to be written at once: a kill then finds it in the file."""
-        self.hand_over.reserve(self, self.value_bytes)
-        self._begin_block(self.value_bytes, prompt=True)
+    def hand_on(self, on_written: Callable[[], None]) -> None:
+        """Hand over what the lane holds, to be written at once: a kill then finds it in the file.
 
-    def _begin_block(self, reserved: int, *, prompt: bool = False) -> None:
+        ``on_written`` is called on the writer's thread and must not wait.
+        """
+        self.hand_over.reserve(self, self.value_bytes)
+        self._begin_block(self.value_bytes, on_written)
+
+    def _begin_block(self, reserved: int, on_written: Callable[[], None] | None = None) -> None:
         with self.lock:
             if self.ended:  # the writer took these rows at the end
                 self.hand_over.release(reserved)
                 return
             rows = self.rows[self.taken :]
             if rows:
-                self.hand_over.put(self, rows, len(rows), reserved, prompt=prompt)
+                self.hand_over.put(self, rows, len(rows), reserved, on_written=on_written)
             else:
                 self.hand_over.release(reserved)
             self.handed_rows += len(self.rows)

@@ -149,7 +149,7 @@ class BundleWriter:
         self._oldest_ns = 0
         self._commands: list[Command] = []
         self._late: list[Command] = []
-        self._prompt = False  # a block waits that is to be in the file now, not at the next sync
+        self._tell_written: list[Callable[[], None]] = []  # of blocks that are to be in the file now
         self._published = (0, 0, 0)
         self._turn_ended_ns = time.monotonic_ns()
         self._lanes: list[PackedLane | GeneralLane] = []  # also of topics that the thread has not met yet
@@ -328,10 +328,9 @@ class BundleWriter:
                     self._commit(closing)
                 elif self._sync_wanted():
                     self._commit(None)
-                elif self._prompt:
+                elif self._tell_written:
                     self._steal()
-                    self.segments.write()
-                self._prompt = False
+                    self._write()
                 self._turn_ended_ns = time.monotonic_ns()
                 if closing is not None:
                     return
@@ -396,7 +395,8 @@ class BundleWriter:
         self.hand_over.take(block)
         state = self.topics[block.lane.declaration.index]
         self._unsynced_block_bytes += block.size_bytes
-        self._prompt = self._prompt or block.prompt
+        if block.on_written is not None:
+            self._tell_written.append(block.on_written)
         if block.payload is None:
             self._drop(state, block.rows, block.cause)
         else:
@@ -481,7 +481,7 @@ class BundleWriter:
     def _commit(self, closing: dict[str, Any] | None) -> None:
         if closing is not None:
             self.segments.append(Kind.CLOSE, 0, 0, 0, canonical_json(closing | self.last_words()), 0)
-        self.segments.write()
+        self._write()
         began = time.monotonic_ns()
         self.segments.sync()
         ended = time.monotonic_ns()
@@ -500,6 +500,13 @@ class BundleWriter:
             command.done.set()
         for state in advanced:
             self._tell(state)
+
+    def _write(self) -> None:
+        """Put what is queued into the file, without a sync: a kill finds it, a power cut may not."""
+        self.segments.write()
+        told, self._tell_written = self._tell_written, []
+        for tell in told:
+            tell()
 
     def _publish(self) -> None:
         generation = self.sealer.generation if self.sealer is not None else 0

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from gapless.client.sequence_writer import SequenceWriter
     from gapless.client.topic_writer import TopicWriter
 
-_MAX_PENDING = 2  # with the one in work and the one on its way to the disk, a kill takes four at most
+_MAX_UNWRITTEN = 4  # a program that can wait does so, and a kill takes no more pictures than that
 _REPEATED = int(FrameFlag.REPEATED_IMAGE)
 
 
 class PictureWriter:
     """Writes one picture and its row for each instant."""
 
-    def __init__(self, recorder: str, camera: Camera, on_full: OverflowPolicy) -> None:
+    def __init__(self, recorder: str, camera: Camera, on_full: OverflowPolicy, *, may_wait: bool) -> None:
         self.camera = camera
         self.topic = camera.spec.topic
         self.pictures = 0
@@ -36,6 +36,7 @@ class PictureWriter:
         self.summary: PictureSummary
         self._recorder = recorder
         self._on_full = on_full
+        self._may_wait = may_wait  # in real time a slow sync must not make the next ticks late
         self._writer: MediaTopicWriter
         self._table: TopicWriter
 
@@ -58,7 +59,7 @@ class PictureWriter:
             ontology_type=Image,
             media=spec.media,
             on_full=self._on_full,
-            max_pending_frames=_MAX_PENDING,
+            max_unwritten_frames=_MAX_UNWRITTEN if self._may_wait else None,
         )
         self._table = sequence.topic_create(
             frame_table_of(self.topic), {"recorder": self._recorder, "camera": self.topic}, schema=FRAME_TABLE

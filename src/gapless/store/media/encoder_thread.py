@@ -32,6 +32,7 @@ from gapless.store.media.encode import Encoder
 from gapless.store.media.picture import Picture
 
 MAX_PENDING = 16  # half a second of a camera: rides out a slow sync, and 640 x 480 in colour is 15 MB
+_LOOK_S = 0.5  # a waiting producer looks this often whether the recording has ended
 _MAX_REPEATS = 1024  # a place in the queue is all that a repeated picture holds; beyond it producers wait
 _KEPT_BUFFERS = 4  # a steady camera needs two; more would hold memory after every burst
 _CAUSE = "media_failed"
@@ -71,6 +72,7 @@ class EncoderThread:
         stream: str = "",
         max_pending: int = MAX_PENDING,
         overflow: OverflowPolicy = OverflowPolicy.BLOCK,
+        max_unwritten: int | None = None,
         gate: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.encoder = encoder
@@ -81,6 +83,7 @@ class EncoderThread:
         self.blocked_ns = 0
         self._stream = stream
         self._max_pending = max_pending
+        self._max_unwritten = max_unwritten
         self._overflow = overflow
         self._gate = gate or nullcontext()  # encoders that share a gate take turns
         self._last: npt.NDArray[Any] | None = None  # the picture that a repetition shows again
@@ -91,6 +94,7 @@ class EncoderThread:
         self._kind: tuple[int, int, str] | None = None
         self._taken = 0  # number of the last picture that the thread took
         self._done = 0  # pictures that are rows or counted drops
+        self._unwritten = 0  # rows that are not in the file yet
         self._packet = 0
         self._pushing = False
         self._closing = False
@@ -163,7 +167,7 @@ class EncoderThread:
     def _repeated(self, timestamp_ns: int, seq: int | None, picture: Picture, unstamped: bool) -> bool:
         """Without room, accept a place in the order and no pixels; return whether that was done."""
         with self._changed:
-            if not self._max_pending <= len(self._waiting) < _MAX_REPEATS:
+            if self._has_room() or len(self._waiting) >= _MAX_REPEATS:
                 return False
             self.check(picture)
             self.lane.unstamped_rows += unstamped
@@ -183,7 +187,7 @@ class EncoderThread:
 
     def _make_room(self, picture: Picture) -> None:
         self.check(picture)
-        if len(self._waiting) < self._max_pending:
+        if self._has_room():
             return
         if self._overflow is OverflowPolicy.FAIL:
             raise RecordingFailed(
@@ -198,13 +202,19 @@ class EncoderThread:
         began = time.monotonic_ns()
         try:
             self._await(
-                lambda: len(self._waiting) < self._max_pending or self.failure is not None or self._closing,
+                lambda: self._has_room() or self.failure is not None or self._closing,
                 self.lane.hand_over.deadline_s,
                 "the encoder took no picture for too long; the last one was not accepted",
             )
         finally:
             self.blocked_ns += time.monotonic_ns() - began
         self.check(picture)
+
+    def _has_room(self) -> bool:
+        """Tell whether one more picture may wait; the caller holds the condition."""
+        if len(self._waiting) >= self._max_pending:
+            return False
+        return self._max_unwritten is None or self.pending + self._unwritten < self._max_unwritten
 
     def drain(self, timeout_s: float) -> None:
         """Return when every picture accepted before the call is a row of the lane, or raise what forbids it."""
@@ -220,7 +230,11 @@ class EncoderThread:
                 raise self.failure
 
     def _await(self, condition: Any, timeout_s: float, message: str) -> None:
-        if not self._changed.wait_for(condition, timeout_s):
+        give_up = time.monotonic() + timeout_s
+        while not self._changed.wait_for(condition, min(_LOOK_S, max(0.0, give_up - time.monotonic()))):
+            self.lane.hand_over.raise_failure()
+            if time.monotonic() < give_up:
+                continue
             raise DeadlinePassed(
                 message,
                 sequence=self.lane.sequence,
@@ -309,9 +323,17 @@ class EncoderThread:
             self._stream,
             self._packet,
         )
-        self.lane.hand_on()
+        with self._changed:
+            self._unwritten += 1
+        self.lane.hand_on(self._written)
         self._packet += 1
         self._finished(1, frame)
+
+    def _written(self) -> None:
+        """Called by the writer: one more row is in the file."""
+        with self._changed:
+            self._unwritten -= 1
+            self._changed.notify_all()
 
     def _give_up_waiting(self) -> int:
         """Empty the queue and return how many accepted pictures will never be rows, the one in work included."""
