@@ -12,7 +12,7 @@ from gapless.observe.flags import FrameFlag
 from gapless.observe.grid import Tick
 from gapless.observe.options import OVERFLOW, Mode, Options
 from gapless.observe.plan import Plan
-from gapless.observe.statistics import STATISTICS, write_statistics
+from gapless.observe.statistics import write_statistics
 from gapless.observe.writers.pictures import PictureWriter
 from gapless.observe.writers.table import ENDED, TASKS, FrameWriter, TableWriter
 from gapless.observe.writers.writer import Instant, Writer
@@ -20,6 +20,9 @@ from gapless.observe.writers.writer import Instant, Writer
 if TYPE_CHECKING:
     from gapless.client.client import Client
     from gapless.client.topic_writer import TopicWriter
+
+
+STATISTICS = "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,7 @@ class Episode:
         self.sequence.flush()
         pictures = {camera.topic: camera.summary for camera in self.cameras}
         handler = self._client.sequence_handler(self.name)
-        tables = [handler.topic(writer.topic) for writer in (*self.tables, *self.step_tables)]
-        self._add(STATISTICS, write_statistics(tables, pictures))
+        self._add(STATISTICS, write_statistics(handler, pictures))
         self.sequence.end(Outcome.COMPLETED)
         return self._told(Outcome.COMPLETED, None)
 
