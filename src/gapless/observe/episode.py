@@ -181,8 +181,10 @@ class Episode:
         """Keep what there is: sealed as failed, or pending where the disk does not allow that."""
         try:
             self.sequence.end(Outcome.FAILED, f"{type(error).__name__}: {error}")
-        except GaplessError as problem:
-            error.add_note(f"the episode could not be sealed as failed: {problem}")
+        except GaplessError as problem:  # the recording itself failed: what the disk took is kept as pending
+            if problem is not error:
+                error.add_note(f"the episode could not be sealed as failed: {problem}")
+            self.sequence.__exit__(type(error), error, error.__traceback__)
         return self._told(Outcome.FAILED, None)
 
     def abort(self, cause: str) -> Ended:

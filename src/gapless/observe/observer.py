@@ -8,7 +8,14 @@ from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from gapless.errors import EpisodeFailed, GaplessError, ObserveFailed, TransitionRefused, UsageError
+from gapless.errors import (
+    ApprovalRefused,
+    EpisodeFailed,
+    GaplessError,
+    ObserveFailed,
+    TransitionRefused,
+    UsageError,
+)
 from gapless.model.outcome import Outcome
 from gapless.observe.approval import Approval, Approver, Decision, NoApproval
 from gapless.observe.closing import Closer
@@ -149,6 +156,7 @@ class Observer:
         if self._approval is not None:
             if self.state is DataState.PENDING_APPROVAL:
                 self._approval.cancel()
+                self.last_error = ApprovalRefused("the session was ended before it was approved")
             self._approval = None
         self._stop_reports("ended")
         self.state, self._session = state, None
