@@ -33,9 +33,9 @@ class PictureSummary:
         """Tell whether the picture of that 0-based index counts."""
         return index % SAMPLED_EVERY == 0
 
-    def add(self, index: int, picture: NDArray[Any], *, last: bool = False) -> None:
-        """Take the next picture if its index is wanted, or if it is known to be the last; not both times."""
-        if not self.wants(index) and not last:
+    def add(self, index: int, picture: NDArray[Any]) -> None:
+        """Take the next picture, if its index is wanted."""
+        if not self.wants(index):
             return
         channels = picture.reshape(picture.shape[0] * picture.shape[1], -1).T
         if not len(self.counts):

@@ -84,6 +84,7 @@ class Summary:
         self._block: Floats = np.empty(0)
         self._filled = 0
         self._search: RankSearch | None = None
+        self._again = 0
 
     def add(self, values: NDArray[Any], null_count: int = 0) -> None:
         """Take the next values of any numeric dtype, bools included, and the nulls that were among them."""
@@ -122,12 +123,18 @@ class Summary:
         if self._search is None:
             moments = self.moments
             self._search = RankSearch(_ranks(moments.count), moments.min, moments.max)
-        self._search.add(_finite(np.asarray(values, np.float64).ravel()))
+            self._again = 0
+        finite = _finite(np.asarray(values, np.float64).ravel())
+        self._again += len(finite)
+        self._search.add(finite)
 
     def advance(self) -> None:
-        """End a further pass."""
-        if self._search is not None:
-            self._search.advance()
+        """End a further pass; raises ValueError if it did not have as many numbers as were added."""
+        count = self.moments.count
+        if self._search is None or self._again != count:
+            raise ValueError(f"a further pass had {self._again} numbers, and {count} were added")
+        self._again = 0
+        self._search.advance()
 
     def quantile(self, fraction: float) -> float:
         """Return one of :data:`QUANTILES`, NaN without numbers; raises ValueError while it is unknown."""

@@ -16,6 +16,7 @@ _WHERE = {
         "SessionRequest",
     ),
     "gapless.observe.flags": ("FrameFlag",),
+    "gapless.observe.gym_env": ("RecordEpisodes",),
     "gapless.observe.observer": ("Observer",),
     "gapless.observe.options": ("ImagePolicy", "Mode"),
     "gapless.observe.recorder": ("Camera", "CameraSpec", "Recorder", "Source", "Table", "TableSpec"),

@@ -31,6 +31,7 @@ from gapless.observe.step import Phase, StepContext
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
+    from gapless.client.sequence_writer import SequenceWriter
 
 _LOG = logging.getLogger("gapless.observe")
 
@@ -247,6 +248,13 @@ class Observer:
         self._session.begun -= 1
         self._told(episode.discard(reason))
 
+    def fail_episode(self, error: BaseException) -> None:
+        """End the open episode as failed, for a program whose own step raised; the session may go on."""
+        episode = self._open_episode("fail an episode")
+        self._episode = None
+        self._collect(wait=True)
+        self._failed(as_episode_error(error, episode.name), episode)
+
     def _close(self, episode: Episode, success: bool | None, reason: str) -> None:
         judged = None if success is None else bool(success)  # np.bool_ too
         try:
@@ -380,6 +388,11 @@ class Observer:
     def episode(self) -> str | None:
         """The sequence of the open episode."""
         return None if self._episode is None else self._episode.name
+
+    @property
+    def sequence(self) -> SequenceWriter | None:
+        """The writer of the open episode, for topics and events that no recorder has."""
+        return None if self._episode is None else self._episode.sequence
 
     @property
     def rows(self) -> int:

@@ -15,9 +15,9 @@ that does not exist is null: there is no NaN in the file. Findings are hints for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gapless.model.metadata import canonical_json
 from gapless.model.picture_summary import SAMPLED_EVERY, PictureSummary
@@ -25,64 +25,45 @@ from gapless.model.summary import Block, Summary, summarize
 from gapless.store.pyramid import numeric_fields
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from gapless.client.sequence_handler import SequenceHandler
+    from gapless.client.topic_handler import TopicHandler
 
-STATISTICS = "statistics.json"
 _COLUMNS_AT_ONCE = 16  # each may keep 1.5 MB
 
 
-class TopicRows(Protocol):
-    """What is read of a topic, once or more often: a TopicHandler has it."""
-
-    @property
-    def name(self) -> str:
-        """The name of the topic."""
-        ...
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        ...
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        ...
-
-    def scan(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows from the first to the last."""
-        ...
-
-
-def write_statistics(topics: Iterable[TopicRows], pictures: Mapping[str, PictureSummary]) -> bytes:
+def write_statistics(episode: SequenceHandler, pictures: Mapping[str, PictureSummary]) -> bytes:
     """Return ``statistics.json`` as canonical JSON: the same rows and pictures give the same bytes.
 
-    ``topics`` are read in bounded memory, those of an open sequence as far as they are durable;
-    ``pictures`` are the summaries of the cameras by topic.
+    The rows are those of the recorders' tables, of an open sequence as far as they are durable, read in
+    bounded memory; ``pictures`` are the summaries of the cameras by topic.
     """
-    return canonical_json(episode_statistics(topics, pictures))
+    return canonical_json(episode_statistics(episode, pictures))
 
 
-def episode_statistics(topics: Iterable[TopicRows], pictures: Mapping[str, PictureSummary]) -> dict[str, Any]:
+def episode_statistics(episode: SequenceHandler, pictures: Mapping[str, PictureSummary]) -> dict[str, Any]:
     """Return the statistics as JSON values; see :func:`write_statistics`."""
     tables: dict[str, Any] = {}
     cameras: dict[str, Any] = {}
     findings: list[dict[str, str]] = []
-    for topic in sorted(topics, key=lambda topic: topic.name):
+    for name in sorted(episode.topics):
+        topic = episode.topic(name)
+        if "every" not in topic.metadata:  # only the tables of recorders say how often they have a row
+            continue
         summaries = column_summaries(topic)
-        columns = {name: _without_nan(summary.figures()) for name, summary in summaries.items()}
-        tables[topic.name] = {"rows": topic.rows, "columns": columns}
-        for name, summary in summaries.items():
-            findings += [
-                {"topic": topic.name, "column": name, "finding": words} for words in _column_findings(summary)
-            ]
+        columns = {column: _without_nan(summary.figures()) for column, summary in summaries.items()}
+        tables[name] = {"rows": topic.rows, "columns": columns}
+        findings += [
+            {"topic": name, "column": column, "finding": words}
+            for column, summary in summaries.items()
+            for words in _column_findings(summary)
+        ]
     for name, seen in sorted(pictures.items()):
         cameras[name] = {"sampled_every": SAMPLED_EVERY, "pictures": seen.pictures, **seen.figures()}
         findings += [{"topic": name, "finding": words} for words in _camera_findings(seen)]
     return {"format": 1, "topics": tables, "cameras": cameras, "findings": findings}
 
 
-def column_summaries(topic: TopicRows) -> dict[str, Summary]:
+def column_summaries(topic: TopicHandler) -> dict[str, Summary]:
     """Return the summary of each column of numbers or bools; the time and nested columns have none."""
     names = numeric_fields(topic.schema)
     summaries = {name: Summary() for name in names}  # a topic without rows has them too
@@ -91,7 +72,7 @@ def column_summaries(topic: TopicRows) -> dict[str, Summary]:
     return summaries
 
 
-def _blocks(topic: TopicRows, names: Sequence[str]) -> Iterator[dict[str, Block]]:
+def _blocks(topic: TopicHandler, names: Sequence[str]) -> Iterator[dict[str, Block]]:
     for batch in topic.scan(names):
         columns = {name: batch.column(name) for name in names}
         yield {
