@@ -28,6 +28,8 @@ EXIT_STOPPED: Final = 130
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "record this machine for 20 s, seal, verify, query and plot; --kill proves recovery"),
     "record": ("record", "record a source into a new sequence until stopped"),
+    "observe": ("observe", "record episodes of a simulation: one sequence for each"),
+    "hub": ("hub", "approve sessions and keep the reports of their episodes"),
     "ls": ("ls", "list sequences"),
     "show": ("show", "show one sequence: state, topics, ledger, metadata; --plot draws a field"),
     "tree": ("tree", "show groups, sequences, topics and fields with their units"),
