@@ -18,6 +18,7 @@ import pyarrow as pa
 from gapless.errors import GaplessError, RecordTooLarge, ValueRefused, WrongProcess, WrongThread
 from gapless.store.cells import MISSING, build_column, cell_for
 from gapless.store.declaration import TopicDeclaration
+from gapless.store.handover import Command
 from gapless.store.packing import Layout, check_time, compile_push
 
 if TYPE_CHECKING:
@@ -356,12 +357,16 @@ class GeneralLane(Lane):
         with self.lock:
             if self.ended:  # the writer took these rows at the end
                 self.hand_over.release(reserved)
+                if on_written is not None:
+                    on_written()
                 return
             rows = self.rows[self.taken :]
             if rows:
                 self.hand_over.put(self, rows, len(rows), reserved, on_written=on_written)
             else:
                 self.hand_over.release(reserved)
+                if on_written is not None:  # the rows are on their way already: in a full block, or stolen
+                    self.hand_over.queue.put(Command("written", on_written))
             self.handed_rows += len(self.rows)
             self.rows = []
             self.taken = 0

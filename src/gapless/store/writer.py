@@ -385,6 +385,9 @@ class BundleWriter:
             if self.sealer is not None:
                 self.sealer.declare(state.declaration)
             return None
+        if command.kind == "written":
+            self._tell_written.append(command.argument)
+            return None
         if command.kind == "note":
             kind, document = command.argument
             self.segments.append(kind, 0, 0, 0, canonical_json(document), 0)
