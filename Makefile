@@ -8,7 +8,7 @@ KILLS ?= 2000
 export PYTHONPATH := src
 
 .DEFAULT_GOAL := help
-.PHONY: help check test crash bench docs clean
+.PHONY: help check test crash bench peers docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,19 @@ crash: ## the crash tests with KILLS random SIGKILLs (default 2000)
 
 bench: ## every benchmark against its peer or floor; prints ratios and writes figures.json
 	$(PYTHON) benchmarks/run.py --json figures.json
+
+peers: .venv-peers/lerobot-0.4.4 ## our datasets and theirs against the real LeRobot (installs 1.6 GB into .venv-peers)
+	GAPLESS_PEERS=1 $(PYTHON) -m pytest -q tests/peers
+
+# No torchvision: its wheels for this torch need CUDA; tests/peers/lerobot stands in for what loading uses of it.
+.venv-peers/lerobot-0.4.4:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q torch==2.13.0
+	.venv-peers/bin/pip install -q --no-deps lerobot==0.4.4
+	.venv-peers/bin/pip install -q 'datasets>=4,<5' 'huggingface-hub>=0.34.2,<0.36' 'av>=15,<16' jsonlines \
+	  'packaging<26' einops draccus==0.10.0 'deepdiff<9' 'opencv-python-headless<4.13' imageio termcolor \
+	  'accelerate>=1.10,<2' pillow
+	touch $@
 
 docs: ## write docs/cli.md from the program, then run every example and link in the docs
 	$(PYTHON) docs/generate.py

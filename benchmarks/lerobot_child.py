@@ -18,11 +18,16 @@ _JOINTS = 14
 def main(how: str, rows: int, root: Path) -> None:
     names = [f"j{j}" for j in range(_JOINTS)]
     features = {
-        key: {"dtype": "float32", "shape": (_JOINTS,), "names": names} for key in ("observation.state", "action")
+        key: {"dtype": "float32", "shape": (_JOINTS,), "names": names}
+        for key in ("observation.state", "action")
     }
     pictures = {} if how == "state" else {f"observation.images.camera{n}": scene(n) for n in range(2)}
     for key in pictures:
-        features[key] = {"dtype": "video", "shape": (HEIGHT, WIDTH, 3), "names": ["height", "width", "channels"]}
+        features[key] = {
+            "dtype": "video",
+            "shape": (HEIGHT, WIDTH, 3),
+            "names": ["height", "width", "channels"],
+        }
     options = {"vcodec": "h264"} if pictures else {}
     if how == "streaming":
         options |= {"streaming_encoding": True, "encoder_queue_maxsize": rows + 1}

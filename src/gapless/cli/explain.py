@@ -25,6 +25,7 @@ FINDING_MODULES = (
     ("gapless.store.quality", "gapless check"),
     ("gapless.cli.findings", "gapless doctor"),
     ("gapless.acquire.problem", _RIG),
+    ("gapless.exchange.lerobot.findings", "gapless verify"),
 )
 
 
@@ -71,7 +72,7 @@ def _error_classes(kind: type[GaplessError]) -> Iterator[type[GaplessError]]:
 
 def _next_step(verb: str) -> str:
     if verb == "gapless verify":
-        return "the finding names the file and the rows; other parts of the sequence can still be read"
+        return "the finding names the file and the rows; what it does not name can still be read"
     if verb == "gapless check":
         return "`gapless show REF --plot` and the `_gaps` and `_events` topics show where"
     if verb == _RIG:

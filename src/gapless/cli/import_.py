@@ -1,5 +1,7 @@
 """Make a sequence from CSV or Parquet: one file, or a folder with one file per topic.
 
+The folder of a LeRobot dataset (v3.0) becomes a session: a sequence for each episode, in the group NAME.
+
 Finds delimiter, header, time column and units and prints what it assumed; what is ambiguous is refused
 and names the option that decides it. Bad rows are reported by line, and the exit code is then 1. With
 --dry-run nothing is stored.
@@ -16,6 +18,7 @@ from gapless.cli import options, output
 from gapless.errors import NotFound, UsageError
 
 _CSV_OPTIONS = ("time", "tz", "delimiter", "decimal", "encoding", "skip_lines", "date_order", "start")
+_ANY_TABLE = ("time", "tz", "units", "start")  # what other formats of tables have too
 _BAD_SHOWN = 20
 
 
@@ -28,7 +31,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata", metavar="JSON", default=None, help="metadata of the sequence, a JSON object"
     )
-    parser.add_argument("--format", metavar="NAME", default=None, help="csv or parquet (else by the suffix)")
+    parser.add_argument(
+        "--format", metavar="NAME", default=None, help="csv, parquet or lerobot (else by the suffix)"
+    )
+    parser.add_argument(
+        "--pictures",
+        choices=("png", "mp4"),
+        default=None,
+        help="what videos become whose packets cannot be stored as they are: png (exact, the default) or mp4 (LeRobot)",
+    )
     parser.add_argument("--time", metavar="COLUMN", default=None, help="the time column, or DATE+TIME")
     parser.add_argument(
         "--tz", metavar="ZONE", default=None, help="zone of times that name none, such as Europe/Berlin"
@@ -82,8 +93,7 @@ def run(args: argparse.Namespace) -> int:
     metadata = _metadata(args.metadata)
     importer = importer_for(args.path, args.format)
     known = reading_options(args)
-    if importer.format != "csv":
-        _refuse_csv_only(known)
+    _refuse_others(importer.format, known)
     if args.dry_run:
         plan = importer.plan(args.path, args.topic, **known)
         if args.json:
@@ -121,6 +131,8 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     known = {key: getattr(args, key) for key in _CSV_OPTIONS if getattr(args, key) is not None}
     if args.header is not None:
         known["header"] = args.header
+    if args.pictures is not None:
+        known["pictures"] = args.pictures
     if args.units:
         known["units"] = _pairs(args.units, "--units")
     if args.type:
@@ -128,10 +140,18 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     return known
 
 
-def _refuse_csv_only(known: dict[str, Any]) -> None:
-    for key in sorted(known.keys() - {"time", "tz", "units", "start"}):
-        option = "--type" if key == "types" else f"--{key.replace('_', '-')}"
-        raise UsageError(f"{option} is for CSV only", next_step="leave it out")
+def _refuse_others(form: str, known: dict[str, Any]) -> None:
+    """Raise UsageError for an option that the format does not have."""
+    for key in sorted(known):
+        if form == "lerobot":
+            fits, whose = key == "pictures", "is not for LeRobot datasets"
+        elif key == "pictures":
+            fits, whose = False, "is for LeRobot datasets only"
+        else:
+            fits, whose = form == "csv" or key in _ANY_TABLE, "is for CSV only"
+        if not fits:
+            option = "--type" if key == "types" else f"--{key.replace('_', '-')}"
+            raise UsageError(f"{option} {whose}", next_step="leave it out")
 
 
 def _pairs(texts: list[str], option: str) -> dict[str, str]:
@@ -145,7 +165,8 @@ def _pairs(texts: list[str], option: str) -> dict[str, str]:
 
 
 def _fields(report: Any) -> dict[str, Any]:
-    return {
+    episodes = {key: getattr(report, key) for key in ("sequences", "kept") if hasattr(report, key)}
+    return episodes | {
         "name": report.sequence,
         "rows": report.rows,
         "bad_rows": report.bad_rows,
@@ -161,5 +182,8 @@ def _print(report: Any) -> None:
         output.say(f"{row.file}:{row.line}: not imported: {row.reason}")
     if report.bad_rows > _BAD_SHOWN:
         output.say(f"… {report.bad_rows - _BAD_SHOWN:,} more rows not imported (--json lists them)")
+    if hasattr(report, "sequences"):
+        kept = f", {len(report.kept)} were there" if report.kept else ""
+        output.say(f"{len(report.sequences)} episodes imported{kept}")
     rows = ", ".join(f"{topic} {count:,}" for topic, count in report.rows.items())
     output.say(f"{report.sequence}: {rows} rows; {report.bad_rows:,} rows refused")

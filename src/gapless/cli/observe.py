@@ -86,6 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record, then print what was recorded; an error is told after that."""
+    from gapless.observe.session import next_number
     from gapless.observe.session_run import run_session
     from gapless.observe.simulation import load_simulation
 
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
                 session=session,
                 episodes=args.episodes,
                 seed=args.seed,
-                first=_first_number(client, session),
+                first=next_number(client, session),
                 on_progress=screen,
             )
         except (KeyboardInterrupt, GaplessError) as error:
@@ -176,12 +177,6 @@ def _free_session(client: Client, wanted: str) -> str:
         number += 1
         name = f"{wanted}-{number}"
     return name
-
-
-def _first_number(client: Client, session: str) -> int:
-    """Return the number of the next episode, from which its seed is drawn."""
-    numbers = [name.rpartition("-")[2] for name in _names(client, session)]
-    return max((int(number) for number in numbers if number.isdigit()), default=-1) + 1
 
 
 class _Screen:

@@ -3,19 +3,20 @@
 Ends with exit code 4 when bytes differ or cannot be read (findings of severity error), with 1 when there
 are warnings alone: no recorder (V014), damage met when it was sealed (V015), a file too many (V006).
 
-Without REF, examines every sealed sequence of the store. --deep reads every row as well.
+Without REF, examines every sealed sequence of the store. --deep reads every row as well. REF may be the
+folder of a LeRobot dataset: its rows, videos, tasks and statistics are compared with each other and, where
+gapless exported it, with the digests of the export; --deep decodes every picture and computes the statistics.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import options, output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gapless.catalog.catalog import SequenceRow
 
 EXIT_WARNINGS = 1
@@ -32,7 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings per sequence."""
+    """Print the findings per sequence, or of a dataset."""
+    if args.ref is not None and (Path(args.ref) / "meta" / "info.json").is_file():
+        return _dataset(args)
     from gapless.store.verify import verify
 
     _, rows = chosen(args)
@@ -52,9 +55,26 @@ def run(args: argparse.Namespace) -> int:
         output.say_json({"ok": not bad, "sequences": results, "skipped": skipped})
     else:
         _print(results, skipped)
+    return _exit_code(results)
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    """Examine a LeRobot dataset."""
+    from gapless.exchange.lerobot.verify import verify_dataset
+
+    findings = [finding.to_json() for finding in verify_dataset(Path(args.ref), deep=args.deep)]
+    results = [{"name": args.ref, "ok": not findings, "findings": findings}]
+    if args.json:
+        output.say_json({"ok": not findings, "datasets": results})
+    else:
+        _print(results, [])
+    return _exit_code(results)
+
+
+def _exit_code(results: list[dict[str, Any]]) -> int:
     if any(finding["severity"] == "error" for result in results for finding in result["findings"]):
         return EXIT_INTEGRITY
-    return EXIT_WARNINGS if bad else 0
+    return EXIT_WARNINGS if any(not result["ok"] for result in results) else 0
 
 
 def chosen(args: argparse.Namespace) -> tuple[Path, list[SequenceRow]]:

@@ -64,6 +64,10 @@ IMPORTERS = (
         "parquet", (".parquet", ".pq"), _later("parquet_import", "plan_import"),
         _later("parquet_import", "import_parquet"),
     ),
+    Importer(
+        "lerobot", (), _later("lerobot.import_dataset", "plan_import"),
+        _later("lerobot.import_dataset", "import_dataset"),
+    ),
 )  # fmt: skip
 EXPORTERS = (
     Exporter("csv", (".csv",), _later("csv_export", "export_csv")),
@@ -99,6 +103,8 @@ def format_names(group: str) -> list[str]:
 
 
 def _format_of(path: Path) -> str:
+    if (path / "meta" / "info.json").is_file():
+        return "lerobot"
     if path.is_dir():
         inside = {_suffix_format(file) for file in path.rglob("*") if file.is_file()} - {None}
         if len(inside) == 1:

@@ -1,0 +1,1 @@
+"""LeRobot datasets (v3.0): written from recordings, verified, and read back; without LeRobot itself."""

@@ -1,0 +1,1 @@
+"""Imported by LeRobot; nothing in it is used to load a dataset."""
