@@ -23,6 +23,10 @@ _WHERE = {
     "gapless.observe.report_streamer": ("EpisodeReportStreamer",),
     "gapless.observe.options": ("ImagePolicy", "Mode"),
     "gapless.observe.recorder": ("Camera", "CameraSpec", "Recorder", "Source", "Table", "TableSpec"),
+    "gapless.observe.recorder_registry": ("recorder_for",),
+    "gapless.observe.session_run": ("EpisodeResult", "Progress", "episode_seed", "run_session"),
+    "gapless.observe.simulation": ("Simulation", "load_simulation", "sources_of"),
+    "gapless.observe.sources": ("CameraSource", "DataSource", "DroneSource", "MujocoSource", "RobotSource"),
     "gapless.observe.state": ("DataState",),
     "gapless.observe.step": ("Phase", "StepContext"),
 }

@@ -90,7 +90,10 @@ class Episode:
                 for name, content in sorted(recorder.artifacts().items()):
                     self._add(name, content)
         except BaseException as error:
-            self.sequence.discard(f"it could not be opened: {type(error).__name__}: {error}")
+            try:
+                self.sequence.discard(f"it could not be opened: {type(error).__name__}: {error}")
+            except GaplessError as problem:
+                self._let_go(error, problem)
             raise
 
     def _add(self, name: str, content: bytes) -> None:
@@ -179,18 +182,24 @@ class Episode:
 
     def fail(self, error: BaseException) -> Ended:
         """Keep what there is: sealed as failed, or pending where the disk does not allow that."""
-        try:
-            self.sequence.end(Outcome.FAILED, f"{type(error).__name__}: {error}")
-        except GaplessError as problem:  # the recording itself failed: what the disk took is kept as pending
-            if problem is not error:
-                error.add_note(f"the episode could not be sealed as failed: {problem}")
-            self.sequence.__exit__(type(error), error, error.__traceback__)
-        return self._told(Outcome.FAILED, None)
+        return self._end(Outcome.FAILED, error)
 
-    def abort(self, cause: str) -> Ended:
-        """Seal what there is as stopped by a person."""
-        self.sequence.end(Outcome.ABORTED, cause)
-        return self._told(Outcome.ABORTED, None)
+    def abort(self, error: BaseException) -> Ended:
+        """Seal what there is as stopped by a person, or keep it as :meth:`fail` does."""
+        return self._end(Outcome.ABORTED, error)
+
+    def _end(self, outcome: Outcome, error: BaseException) -> Ended:
+        try:
+            self.sequence.end(outcome, f"{type(error).__name__}: {error}")
+        except GaplessError as problem:
+            self._let_go(error, problem)
+        return self._told(outcome, None)
+
+    def _let_go(self, error: BaseException, problem: GaplessError) -> None:
+        """Keep what the disk took as pending: the recording itself failed."""
+        if problem is not error:
+            error.add_note(f"the episode could not be sealed: {problem}")
+        self.sequence.__exit__(type(error), error, error.__traceback__)
 
     def _told(self, outcome: Outcome | None, discarded: str | None) -> Ended:
         return Ended(
@@ -211,7 +220,7 @@ def as_episode_error(error: BaseException, episode: str) -> GaplessError:
     if isinstance(error, GaplessError):
         return error
     failed = EpisodeFailed(
-        "a source or recorder failed; the episode ends as failed",
+        "a source, a recorder or the disk failed; the episode ends as failed",
         sequence=episode,
         found=f"{type(error).__name__}: {error}",
     )

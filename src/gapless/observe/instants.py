@@ -50,7 +50,9 @@ class Instants:
         self._picture_flags = 0
         self._reset = False
         self._rebase = False
-        self._paused: tuple[str, int] | None = None
+        self._paused: str | None = None  # the reason
+        self._paused_ns = 0
+        self._resumed = False
 
     def begin(self, episode: Episode, tasks: Mapping[int, str], task: int) -> None:
         """Begin an episode; its first instant is that of the next hook."""
@@ -61,11 +63,8 @@ class Instants:
         """Account for what is due and was never written, and for a pause that did not end."""
         if self._episode is not None and self.started:
             self._settle()
-            if self._paused is not None:
-                reason, start_ns = self._paused
-                self._episode.gap(
-                    reason, start_ns, max(start_ns, self._row_clock()), rows=None, pictures=None
-                )
+            realtime = self._options.mode is Mode.REALTIME
+            self._write_pause(self._clock() if realtime else self._now_ns)
         self.forget()
 
     # -- a step --------------------------------------------------------------------------------
@@ -87,8 +86,13 @@ class Instants:
             self._data.start(self._now_ns)
             self._video.start(self._now_ns)
             self._episode.start(self._tasks, self._now_ns)
+            self._paused_ns = self._now_ns
         if self._paused is not None:
-            return
+            if not self._resumed:
+                return
+            self._write_pause(self._now_ns)
+            self._rebase = True
+            self.flag(FrameFlag.AFTER_GAP)
         if self._rebase:
             self._rebase = False
             self._data.start(self._now_ns)
@@ -109,7 +113,7 @@ class Instants:
                 found="StepContext.time_ns None",
                 expected=f"simulation time in mode {self._options.mode}",
             )
-        if self._raw_ns is not None and raw < self._raw_ns:
+        if self._raw_ns is not None and (raw <= self._raw_ns if self._reset else raw < self._raw_ns):
             if not self._reset:
                 raise EpisodeFailed(
                     "simulation time went back within an episode",
@@ -128,14 +132,11 @@ class Instants:
         assert self._episode is not None
         return self._episode.sequence.now_ns()
 
-    def _row_clock(self) -> int:
-        """Return the time now in the time of rows: the clock's, or that of the last step."""
-        return self._clock() if self._options.mode is Mode.REALTIME else self._now_ns
-
     def _settle(self) -> None:
         """Make gaps of the ticks that the last step had and no hook wrote."""
         row, picture = self._row, self._picture
         self._row = self._picture = None
+        self._row_read = self._picture_read = self._steps_read = False
         assert self._episode is not None
         for tick, rows, pictures in ((row, True, False), (picture, False, True)):
             if tick is not None:
@@ -203,21 +204,23 @@ class Instants:
     def soft_reset(self) -> None:
         """Let time go back once."""
         self._reset = True
+        self._step = None  # the program may count its steps anew
         self.flag(FrameFlag.POST_RESET)
 
     def pause(self, reason: str) -> None:
         """Take no ticks until :meth:`resume`."""
+        self._resumed = False
         if self._paused is None:
-            assert self._episode is not None
-            self._paused = (reason, self._row_clock())
+            self._paused, self._paused_ns = reason, self._now_ns
 
     def resume(self) -> None:
-        """Make the pause a gap, and the next instant the first tick of a new grid."""
-        if self._paused is None:
-            return
-        assert self._episode is not None
-        reason, start_ns = self._paused
-        self._paused = None
-        self._episode.gap(reason, start_ns, max(start_ns, self._row_clock()), rows=None, pictures=None)
-        self._rebase = self.started
-        self.flag(FrameFlag.AFTER_GAP)
+        """Make the next instant the first tick of a new grid, and the time from the last one to it a gap."""
+        self._resumed = True
+        if not self.started:
+            self._paused = None
+
+    def _write_pause(self, end_ns: int) -> None:
+        if self._paused is not None:
+            assert self._episode is not None
+            self._episode.gap(self._paused, self._paused_ns, end_ns, rows=None, pictures=None)
+            self._paused = None

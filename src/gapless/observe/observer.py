@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from gapless.errors import (
     ApprovalRefused,
-    EpisodeFailed,
     GaplessError,
     ObserveFailed,
     TransitionRefused,
@@ -32,8 +30,6 @@ from gapless.observe.step import Phase, StepContext
 if TYPE_CHECKING:
     from gapless.client.client import Client
     from gapless.client.sequence_writer import SequenceWriter
-
-_LOG = logging.getLogger("gapless.observe")
 
 
 class Observer:
@@ -117,8 +113,8 @@ class Observer:
         self._session, self.state, self.last_error = started, state, None
         try:
             self._approval = self._approver.request(started.request())
-        except GaplessError as error:
-            self._refuse(error)
+        except BaseException as error:  # the approver is the caller's
+            self._refuse(_as_refusal(error))
             raise
 
     def tick(self) -> DataState:
@@ -148,19 +144,23 @@ class Observer:
         self._approval = self._session = None
 
     def end_session(self) -> None:
-        """End the session; an open episode is ended as not judged, one not approved yet is no longer asked for."""
+        """End the session; an open episode is ended as not judged, one not approved yet is no longer asked for.
+
+        It has ended also when an episode's failure is raised.
+        """
         state = after(self.state, Move.STOP)
-        if self._episode is not None:
-            self.end_episode(None)
-        self._collect(wait=True)
-        self._closer.stop()
-        if self._approval is not None:
-            if self.state is DataState.PENDING_APPROVAL:
+        try:
+            if self._episode is not None:
+                self.end_episode(None)
+            self._collect(wait=True)
+        finally:
+            self._closer.stop()
+            self._take_sealed(wait=False)  # all are sealed now: those too whose end nobody waited for
+            if self._approval is not None and self.state is DataState.PENDING_APPROVAL:
                 self._approval.cancel()
                 self.last_error = ApprovalRefused("the session was ended before it was approved")
-            self._approval = None
-        self._stop_reports("ended")
-        self.state, self._session = state, None
+            self._stop_reports("ended")
+            self.state, self._approval, self._session = state, None, None
 
     def _stop_reports(self, reason: str) -> None:
         session = self._session
@@ -184,16 +184,15 @@ class Observer:
             raise TransitionRefused(
                 "the session has all its episodes", found=session.begun, expected="at most total_episodes"
             )
-        self.state = after(self.state, Move.BEGIN)
-        return self._open(session, seed, metadata)
-
-    def _open(self, session: Session, seed: int | None, metadata: Mapping[str, Any] | None) -> str:
         fresh = session.next_episode(seed, metadata)
+        self.state = after(self.state, Move.BEGIN)
+        return self._open(session, fresh)
+
+    def _open(self, session: Session, fresh: Episode) -> str:
         try:
             fresh.open()
-        except BaseException as error:
-            self._failed(as_episode_error(error, fresh.name), None)
-            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            self._fail(error, fresh.name, None)
         self._episode = fresh
         session.begun += 1
         self._instants.begin(fresh, session.tasks, session.task)
@@ -203,14 +202,7 @@ class Observer:
         """End and seal the open episode; ``success`` None: not judged. Return its sequence's name."""
         episode = self._open_episode("end an episode")
         self._close(episode, success, reason)
-        self._episode = None
-        self._collect(wait=True)  # reports keep the order in which episodes ended
-        try:
-            ended = episode.seal()
-        except BaseException as error:
-            self._failed(as_episode_error(error, episode.name), episode)
-            raise
-        self._told(ended)
+        self._collect(wait=True)
         return episode.name
 
     def end_and_begin_next(
@@ -224,46 +216,54 @@ class Observer:
         """End the open episode and begin the next between two steps; return the next one's name.
 
         The old one is sealed on another thread: the program goes on at once, and a failure to seal is raised
-        by the next call.
+        by the next call that is not a hook: by :meth:`tick`, say. The next one records on nevertheless.
         """
         self._collect(wait=False)
         episode = self._open_episode("end an episode")
         session = self._approved("begin an episode")
         if session.complete:
             raise TransitionRefused("the session has all its episodes", found=session.begun)
+        fresh = session.next_episode(seed, metadata)  # what it refuses leaves the old one open
         self._close(episode, success, reason)
-        self._episode = None
-        self._closer.give(episode)
-        return self._open(session, seed, metadata)
+        return self._open(session, fresh)
 
     def discard_episode(self, reason: str) -> None:
         """Give the open episode up: no topic of it stays, but a tombstone with its ledger and the reason."""
         if not isinstance(reason, str) or not reason.strip():
             raise UsageError("a discarded episode has a reason", field="reason", found=repr(reason))
         episode = self._open_episode("discard an episode")
-        self._instants.forget()
         self._episode = None
-        self._collect(wait=True)
+        self._instants.forget()
+        earlier = self._take_sealed(wait=True)
+        try:
+            ended = episode.discard(reason)
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            self._fail(error, episode.name, episode)
         assert self._session is not None
         self._session.begun -= 1
-        self._told(episode.discard(reason))
+        self._told(ended)
+        if earlier is not None:
+            raise earlier
 
     def fail_episode(self, error: BaseException) -> None:
         """End the open episode as failed, for a program whose own step raised; the session may go on."""
         episode = self._open_episode("fail an episode")
         self._episode = None
-        self._collect(wait=True)
         self._failed(as_episode_error(error, episode.name), episode)
 
     def _close(self, episode: Episode, success: bool | None, reason: str) -> None:
+        """Write the last rows of the open episode and have it sealed, after those that ended before it."""
         judged = None if success is None else bool(success)  # np.bool_ too
         try:
             self._instants.end()
             episode.close(judged, reason)
         except BaseException as error:
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C, as in the hooks
             self._episode = None
-            self._failed(as_episode_error(error, episode.name), episode)
-            raise
+            self._fail(error, episode.name, episode)
+        self._episode = None
+        self._closer.give(episode)
 
     def _told(self, ended: Ended) -> None:
         session = self._session
@@ -274,18 +274,22 @@ class Observer:
 
     def _collect(self, *, wait: bool) -> None:
         """Take what was sealed behind the back; raise the first failure after all are taken."""
-        failures: list[BaseException] = []
+        failure = self._take_sealed(wait=wait)
+        if failure is not None:
+            raise failure
+
+    def _take_sealed(self, *, wait: bool) -> GaplessError | None:
+        failures: list[GaplessError] = []
 
         def take(episode: Episode, found: Ended | BaseException) -> None:
             if isinstance(found, Ended):
                 self._told(found)
             else:
-                self._failed(as_episode_error(found, episode.name), episode)
-                failures.append(found)
+                failures.append(as_episode_error(found, episode.name))
+                self._keep_failed(failures[-1], episode)
 
         self._closer.ended(take, wait=wait)
-        if failures:
-            raise failures[0]
+        return failures[0] if failures else None
 
     # -- the step hooks ------------------------------------------------------------------------
 
@@ -310,30 +314,26 @@ class Observer:
         acquire: Callable[[StepContext], None],
         export: Callable[[], None],
     ) -> None:
+        acquiring = context.phase == Phase.ACQUIRE
+        if acquiring and self._instants.begins(context):
+            self._advance_if_over()
         if self._episode is None:
             return
         try:
-            if context.phase is Phase.EXPORT:
-                export()
-                return
-            if self._instants.begins(context):
-                self._advance_if_over()
-            if self._episode is not None:
+            if acquiring:
                 acquire(context)
+            else:
+                export()
         except BaseException as error:
-            episode, self._episode = self._episode, None
             if not isinstance(error, Exception):
-                self._episode = episode  # Ctrl-C: the block that ends says what becomes of it
-                raise
-            failure = as_episode_error(error, "" if episode is None else episode.name)
-            self._failed(failure, episode)
-            raise failure from (None if failure is error else error)
+                raise  # Ctrl-C: the block that ends says what becomes of the episode
+            episode, self._episode = self._episode, None
+            self._fail(error, episode.name, episode)
 
     def _advance_if_over(self) -> None:
         """End an episode that has reached its cap, before the first source of a step is read."""
-        assert self._episode is not None
         limit = self.options.max_rows
-        if limit is None or self._episode.rows < limit:
+        if limit is None or self._episode is None or self._episode.rows < limit:
             return
         if self.options.auto_advance and self._session is not None and not self._session.complete:
             self.end_and_begin_next(None, reason="duration_cap")
@@ -370,6 +370,8 @@ class Observer:
     def pause(self, reason: str = "paused") -> None:
         """Record nothing until :meth:`resume`; the time between becomes a gap with this cause."""
         self._open_episode("pause")
+        if not isinstance(reason, str) or not reason.strip() or not reason.isprintable():
+            raise UsageError("a pause has a reason in words", field="reason", found=repr(reason))
         self._instants.pause(reason)
 
     def resume(self) -> None:
@@ -435,12 +437,27 @@ class Observer:
             )
         return self._episode
 
+    def _fail(self, error: BaseException, name: str, episode: Episode | None) -> NoReturn:
+        """Raise the error, as a typed one, when what there is is kept."""
+        failure = as_episode_error(error, name)
+        self._failed(failure, episode)
+        if failure is error or not isinstance(error, Exception):
+            raise error
+        raise failure from error
+
     def _failed(self, error: GaplessError, episode: Episode | None) -> None:
-        self.state = after(self.state, Move.FAIL)
-        self.last_error = error
+        """Keep what there is of the episode that was open; None: it could not be opened."""
         self._instants.forget()
+        earlier = self._take_sealed(wait=True)  # reports keep the order in which episodes ended
+        if earlier is not None:
+            error.add_note(f"an earlier episode failed as well: {earlier}")
+        self._keep_failed(error, episode)
+
+    def _keep_failed(self, error: GaplessError, episode: Episode | None) -> None:
+        if self._episode is None:  # a failure behind the back does not end the episode that is open
+            self.state = after(self.state, Move.FAIL)
+        self.last_error = error
         if episode is not None:
-            _LOG.error("episode %s failed: %s", episode.name, error)
             if self._session is not None:
                 self._session.begun -= 1
                 self._told(episode.fail(error))
@@ -455,26 +472,31 @@ class Observer:
             if self.state is not DataState.IDLE:
                 self.end_session()
             return
-        try:
-            self._interrupt(error)
-        except GaplessError as problem:
-            error.add_note(f"the session could not be ended: {problem}")
+        self._interrupt(error)
 
     def _interrupt(self, error: BaseException) -> None:
         """Keep what there is when an exception ends the block: aborted by a person, or failed."""
-        words = f"{type(error).__name__}: {error}"
         episode, self._episode = self._episode, None
-        self._collect(wait=True)
+        earlier = self._take_sealed(wait=True)
+        if earlier is not None:
+            error.add_note(f"an episode could not be sealed: {earlier}")
         if episode is not None:
-            self._instants.end()
-            if isinstance(error, Exception):
-                self._told(episode.fail(EpisodeFailed("the program that steps failed", found=words)))
-            else:
-                self._told(episode.abort(words))
+            try:
+                self._instants.end()
+            except GaplessError as problem:
+                error.add_note(f"the last gaps of {episode.name} could not be written: {problem}")
+            self._told(episode.fail(error) if isinstance(error, Exception) else episode.abort(error))
         self._closer.stop()
         if self._approval is not None and self.state is DataState.PENDING_APPROVAL:
             self._approval.cancel()
-        self._stop_reports(words)
+        self._stop_reports(f"{type(error).__name__}: {error}")
         if self.state in (DataState.PENDING_APPROVAL, DataState.RECORDING, DataState.FAILED):
             self.state = after(self.state, Move.INTERRUPT)
         self._approval = self._session = None
+
+
+def _as_refusal(error: BaseException) -> GaplessError:
+    """Return what an approver raised as the reason why the session is not recorded."""
+    if isinstance(error, GaplessError):
+        return error
+    return ObserveFailed("the approver failed", found=f"{type(error).__name__}: {error}")

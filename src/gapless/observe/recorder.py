@@ -83,8 +83,16 @@ class Recorder(Protocol):
     """
 
     name: str
-    tables: Sequence[Table]
-    cameras: Sequence[Camera]
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """What it reads as rows, in their order."""
+        ...
+
+    @property
+    def cameras(self) -> Sequence[Camera]:
+        """What it reads as pictures."""
+        ...
 
     def begin(self) -> None:
         """Forget what belongs to the episode before; called before the first row of each episode."""

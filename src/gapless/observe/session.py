@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -38,23 +39,18 @@ class Session:
     _next: int = 0
 
     def __post_init__(self) -> None:
+        check_sequence_name(self.name)
         check_sequence_name(f"{self.name}/episode-000000")
-        if "episode" in self.metadata:
-            raise UsageError("the key is the observer's own", field="metadata", found="episode")
+        _check_own(self.metadata)
         self._look_back()
 
     def _look_back(self) -> None:
         """Find the next free number, and refuse recorders that changed within a version."""
-        prefix = f"{self.name}/episode-"
-        there = [name for name in self.client.list_sequences() if name.startswith(prefix)]
-        gone = [t["name"] for t in self.client.list_discarded() if str(t["name"]).startswith(prefix)]
-        numbers = [
-            int(name.removeprefix(prefix)) for name in (*there, *gone) if name[len(prefix) :].isdigit()
-        ]
-        self._next = max(numbers, default=-1) + 1
-        for name in sorted(there, reverse=True)[:1]:
-            known = self.client.sequence_handler(name).metadata.get("episode", {})
-            self.plan.check_against(known.get("schemas", {}), name)
+        self._next = next_number(self.client, self.name)
+        there = _numbered(self.name, self.client.list_sequences())
+        if there:
+            latest = self.client.sequence_handler(there[max(there)])
+            self.plan.check_against(latest.metadata.get("episode", {}).get("schemas", {}), latest.name)
 
     def request(self) -> SessionRequest:
         """Return what is to be approved."""
@@ -77,6 +73,7 @@ class Session:
 
     def next_episode(self, seed: int | None, metadata: Mapping[str, Any] | None) -> Episode:
         """Return the next episode, not open yet."""
+        _check_own(metadata or {})
         index, self._next = self._next, self._next + 1
         words: dict[str, Any] = {
             **self.metadata,
@@ -115,6 +112,24 @@ class Session:
                 "there is no task of that number", found=index, expected=known or "register_task() first"
             )
         self.task = index
+
+
+def next_number(client: Client, session: str) -> int:
+    """Return the number of a session's next episode: those of discarded ones are never used again."""
+    gone = _numbered(session, (str(t["name"]) for t in client.list_discarded()))
+    return max(_numbered(session, client.list_sequences()).keys() | gone.keys(), default=-1) + 1
+
+
+def _numbered(session: str, names: Iterable[str]) -> dict[int, str]:
+    """Return the names of a session's episodes by their numbers."""
+    prefix = f"{session}/episode-"
+    found = (re.fullmatch(re.escape(prefix) + "([0-9]+)", name) for name in names)
+    return {int(match[1]): match[0] for match in found if match}
+
+
+def _check_own(metadata: Mapping[str, Any]) -> None:
+    if "episode" in metadata:
+        raise UsageError("the key is the observer's own", field="metadata", found="episode")
 
 
 def rate_text(rate: Fraction) -> str:
