@@ -1,4 +1,4 @@
-"""Episodes of a simulation, state alone and with two cameras, encoding included and rendering not, beside LeRobot's writer."""
+"""Episodes of a simulation, state alone and with two cameras, encoded but not rendered, beside LeRobot's writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in an environment of its own with lerobot 0.4.4: writes one episode with its own writer, as fast as it takes it."""
+"""Runs in an environment of its own with lerobot 0.4.4: writes one episode as fast as it takes it."""
 
 from __future__ import annotations
 

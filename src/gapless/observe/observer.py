@@ -457,10 +457,9 @@ class Observer:
         if self._episode is None:  # a failure behind the back does not end the episode that is open
             self.state = after(self.state, Move.FAIL)
         self.last_error = error
-        if episode is not None:
-            if self._session is not None:
-                self._session.begun -= 1
-                self._told(episode.fail(error))
+        if episode is not None and self._session is not None:
+            self._session.begun -= 1
+            self._told(episode.fail(error))
 
     def __enter__(self) -> Self:
         return self

@@ -55,8 +55,15 @@ class CameraSpec:
 class Table(Protocol):
     """Reads one table's source. ``row`` holds the values last read, in the schema's order; it is reused."""
 
-    spec: TableSpec
-    row: Sequence[Any]
+    @property
+    def spec(self) -> TableSpec:
+        """What its topic is."""
+        ...
+
+    @property
+    def row(self) -> Sequence[Any]:
+        """The values last read."""
+        ...
 
     def read(self, context: StepContext) -> None:
         """Copy the source's present values into ``row``; nothing may change them afterwards."""
@@ -67,8 +74,15 @@ class Table(Protocol):
 class Camera(Protocol):
     """Reads one camera. ``picture`` holds the pixels last read; it is reused."""
 
-    spec: CameraSpec
-    picture: npt.NDArray[Any]
+    @property
+    def spec(self) -> CameraSpec:
+        """What its topic is."""
+        ...
+
+    @property
+    def picture(self) -> npt.NDArray[Any]:
+        """The pixels last read."""
+        ...
 
     def read(self, context: StepContext) -> None:
         """Copy or render the present picture into ``picture``, on the caller's thread."""
