@@ -316,6 +316,7 @@ def test_a_discarded_episode_leaves_a_tombstone(client: gapless.Client) -> None:
     ledger = tombstone["ledger"]
     assert ledger["produced"] == ledger["written"] + ledger["dropped"] + ledger["gapped"]
     assert ledger["written"] == sum(tombstone["rows"].values())
+    assert ledger["gapped"] == 4 * 3, "three ticks of four topics"
     [file] = (client.path / "discarded").glob("*.json")
     assert json.loads(file.read_text())["reason"] == "the cube was not there"
 

@@ -11,7 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from gapless.errors import GaplessError, NameTaken, SequenceOwned, StateError, UsageError
+from gapless.errors import (
+    GaplessError,
+    NameTaken,
+    SequenceOwned,
+    StateError,
+    StorageFailed,
+    UsageError,
+)
 from gapless.model.metadata import check_metadata
 from gapless.model.names import check_sequence_name, fold, name_of
 from gapless.model.ontology.registry import OntologyRegistry
@@ -264,7 +271,12 @@ class Client:
 
     def _discard(self, bundle: Bundle, tombstone: dict[str, Any]) -> None:
         name = str(tombstone["name"])
-        within(self._durability.deadline_s, "discard", name, lambda: self._store.discard(bundle, tombstone))
+        try:
+            within(self._durability.deadline_s, "discard", name, lambda: self._store.discard(bundle, tombstone))
+        except OSError as error:
+            raise StorageFailed(
+                "the disk refused to discard; the sequence is kept", sequence=name, found=str(error)
+            ) from error
         if bundle.path.parent == self._store.sequences:
             self.catalog.forget(name)
 

@@ -279,6 +279,7 @@ class TopicWriter:
             "cause": cause,
         }
         writer.note(Kind.GAP, words, wait=durable)
+        self._state.gapped += count or 0
 
     def _check_gap(self, count: Any, cause: Any, start_ns: Any, end_ns: Any) -> None:
         where = {"sequence": self._sequence.name, "topic": self.name}

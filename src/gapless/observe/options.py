@@ -84,8 +84,8 @@ class Options:
                 expected="mode simulated, image_policy block or fail",
             )
         for name, limit in (("total_episodes", total_episodes), ("max_episode_s", max_episode_s)):
-            if limit is not None and not (limit > 0 and limit == limit):
-                raise UsageError("a limit is above zero", field=name, found=repr(limit))
+            if limit is not None and not 0 < limit < float("inf"):
+                raise UsageError("a limit is above zero, and None is no limit", field=name, found=repr(limit))
         return cls(
             mode,
             rate,

@@ -55,6 +55,7 @@ class TopicState:
     lanes: list[PackedLane | GeneralLane] = field(default_factory=list)
     next_seq: int = 0  # arrival number of the next row
     dropped: int = 0
+    gapped: int = 0  # messages that a producer itself declared missing
     durable_seq: int = 0
     durable_dropped: int = 0
     internal_rows: int = 0
@@ -269,7 +270,7 @@ class BundleWriter:
     def ledger(self, state: TopicState) -> Ledger:
         """Return what became of the rows offered so far, as far as this process knows."""
         offered = state.offered_rows
-        return Ledger(offered, offered - state.dropped, state.dropped, 0)
+        return Ledger(offered + state.gapped, offered - state.dropped, state.dropped, state.gapped)
 
     def progress(self) -> Progress:
         """Return how far the disk is behind, without waiting for it."""
