@@ -205,7 +205,7 @@ def test_a_soft_reset_lets_time_go_back_once(client: gapless.Client) -> None:
     assert rows_of(client, name, "_gaps") == []
     [event] = rows_of(client, name, "_events")
     assert (event["kind"], event["message"]) == ("soft_reset", "the cube fell off the table")
-    assert event["timestamp_ns"] == 3 * DT_NS
+    assert event["timestamp_ns"] == 4 * DT_NS, "at the next instant, which is the first after the reset"
 
 
 def test_a_reset_in_the_first_step_is_another_step(client: gapless.Client) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from gapless.errors import (
+    CatalogBusy,
     GaplessError,
     NameTaken,
     SequenceOwned,
@@ -124,6 +125,7 @@ class Client:
         self._writing: list[SequenceWriter] = []
         self._recovered = False
         self._next_look = 0.0
+        self.catalog_error: CatalogBusy | None = None  # the catalog could not be told of a seal at once
         self.unrecovered: dict[
             str, Exception
         ] = {}  # sequences without owner that could not be recovered, and why
@@ -267,12 +269,17 @@ class Client:
     def _sealed(self, bundle: Bundle) -> None:
         """Tell the catalog of a sealed bundle; a layer changes its base's row."""
         top = bundle.path.parent.parent if bundle.path.parent.name == "layers" else bundle.path
-        self.catalog.upsert(top)
+        try:
+            self.catalog.upsert(top)
+        except CatalogBusy as error:  # the sequence is sealed: the catalog learns of it at the next look
+            self.catalog_error, self._next_look = error, 0.0
 
     def _discard(self, bundle: Bundle, tombstone: dict[str, Any]) -> None:
         name = str(tombstone["name"])
         try:
-            within(self._durability.deadline_s, "discard", name, lambda: self._store.discard(bundle, tombstone))
+            within(
+                self._durability.deadline_s, "discard", name, lambda: self._store.discard(bundle, tombstone)
+            )
         except OSError as error:
             raise StorageFailed(
                 "the disk refused to discard; the sequence is kept", sequence=name, found=str(error)
@@ -290,6 +297,10 @@ class Client:
     def list_discarded(self) -> list[dict[str, Any]]:
         """Return the tombstones of discarded sequences, oldest first: name, metadata, ledger, reason or error."""
         return self._store.tombstones()
+
+    def was_discarded(self, sequence_name: str) -> bool:
+        """Tell whether a sequence of exactly this name was ever discarded."""
+        return self._store.was_discarded(sequence_name)
 
     def sequence_handler(self, sequence_name: str, *, layers: list[str] | None = None) -> SequenceHandler:
         """Return the reader of a sequence, sealed or not; NotFound if there is none.

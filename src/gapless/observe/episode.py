@@ -141,6 +141,10 @@ class Episode:
         for camera in self.cameras:
             camera.append(instant)
 
+    def note_reset(self, message: str, time_ns: int) -> None:
+        """Note in ``_events`` that the scene was reset."""
+        self.sequence.event("info", "soft_reset", message, timestamp_ns=time_ns, durable=False)
+
     def write_steps(self, time_ns: int) -> None:
         """Write what the step tables read last."""
         self._instant.time_ns = time_ns

@@ -10,6 +10,7 @@ topic ``final_observation``.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,8 +142,15 @@ class RecordEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
-        """End an episode that is open as truncated, end the session, and close the environment."""
+        """End an episode that is open as truncated, end the session, and close the environment.
+
+        While an exception is on its way (``finally: env.close()``) the episode ends as failed, or as aborted
+        by a person, and not as truncated.
+        """
+        error = sys.exc_info()[1]
         try:
+            if error is not None and self._observer is not None and self._observer.recording:
+                self._observer.__exit__(type(error), error, error.__traceback__)
             self._end("truncated")
             if self._observer is not None and self._observer.state is not DataState.IDLE:
                 self._observer.end_session()

@@ -7,6 +7,7 @@ over before the next step begins becomes a gap, so rows and gaps together are al
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import index
 from typing import TYPE_CHECKING
 
 from gapless.errors import EpisodeFailed, UsageError
@@ -36,7 +37,9 @@ class Instants:
         self._tasks: Mapping[int, str] = {}
         self.task = -1
         self.started = False
+        self.ticks = 0  # data ticks so far, recorded or missed
         self._step: int | None = None
+        self._data_read = self._video_read = False  # in this step
         self._now_ns = self.last_ns = 0
         self._captured_ns = 0
         self._offset_ns = 0  # what is added to simulation time, which a soft reset may set back
@@ -45,7 +48,9 @@ class Instants:
         self._row_read = False
         self._picture: Tick | None = None
         self._picture_read = False
+        self._steps_due = 0  # physics steps of this turn that have no row yet, those before it included
         self._steps_read = False
+        self._messages: list[str] = []  # of resets, to be noted at the next instant
         self._flags = 0
         self._picture_flags = 0
         self._reset = False
@@ -63,8 +68,12 @@ class Instants:
         """Account for what is due and was never written, and for a pause that did not end."""
         if self._episode is not None and self.started:
             self._settle()
-            realtime = self._options.mode is Mode.REALTIME
-            self._write_pause(self._clock() if realtime else self._now_ns)
+            if self._options.mode is Mode.REALTIME:
+                self._now_ns = self._clock()
+                if self._paused is None:
+                    row = self._data.take(self._now_ns)
+                    self._miss(row, self._picture_of(row), "late")
+            self._write_pause(self._now_ns)
         self.forget()
 
     # -- a step --------------------------------------------------------------------------------
@@ -76,11 +85,18 @@ class Instants:
     def _turn(self, context: StepContext) -> None:
         """At the first hook of a step, settle the last one and find which ticks are due now."""
         if not self.begins(context):
+            self._check_same(context)
             return
         self._settle()
-        self._step = context.step
+        going_on = self._step is not None and self._paused is None
+        skipped = max(0, index(context.step) - (self._step or 0) - 1) if going_on else 0
+        self._step = index(context.step)
+        self._data_read = self._video_read = False
         self._take_time(context)
         assert self._episode is not None
+        for message in self._messages:
+            self._episode.note_reset(message, self._now_ns)
+        self._messages.clear()
         if not self.started:
             self.started = True
             self._data.start(self._now_ns)
@@ -97,22 +113,37 @@ class Instants:
             self._rebase = False
             self._data.start(self._now_ns)
             self._video.start(self._now_ns)
+        self._steps_due = 1 + skipped
         self._row = self._data.take(self._now_ns)
+        self._picture = self._picture_of(self._row)
+        self.ticks += 0 if self._row is None else self._row.missed + 1
+
+    def _picture_of(self, row: Tick | None) -> Tick | None:
+        """Return the tick of the pictures; with one rate it is that of the rows."""
         same = self._options.data_hz == self._options.video_hz
-        self._picture = self._row if same else self._video.take(self._now_ns)
+        return row if same else self._video.take(self._now_ns)
 
     def _take_time(self, context: StepContext) -> None:
         assert self._episode is not None
         if self._options.mode is Mode.REALTIME:
             self._now_ns = self._captured_ns = self._clock()
             return
-        raw = context.time_ns
-        if raw is None:
+        if context.time_ns is None:
             raise UsageError(
                 "the step has no time",
                 found="StepContext.time_ns None",
                 expected=f"simulation time in mode {self._options.mode}",
             )
+        try:
+            raw = index(context.time_ns)
+        except TypeError as error:
+            raise UsageError(
+                "a step's time is whole nanoseconds: a float would lose ticks",
+                field="time_ns",
+                found=repr(context.time_ns),
+                expected=f"simulation time as an int in mode {self._options.mode}",
+                next_step="count steps and multiply by the step's length in ns, or round()",
+            ) from error
         if self._raw_ns is not None and (raw <= self._raw_ns if self._reset else raw < self._raw_ns):
             if not self._reset:
                 raise EpisodeFailed(
@@ -124,7 +155,7 @@ class Instants:
             self._offset_ns = self._now_ns + self._data.time_of(1) - self._data.time_of(0) - raw
             self._rebase = True
         self._reset = False
-        self._raw_ns = int(raw)
+        self._raw_ns = raw
         self._now_ns = self._raw_ns + self._offset_ns
         self._captured_ns = self._raw_ns if self._options.mode is Mode.SIMULATED else self._clock()
 
@@ -137,17 +168,26 @@ class Instants:
         row, picture = self._row, self._picture
         self._row = self._picture = None
         self._row_read = self._picture_read = self._steps_read = False
+        self._miss(row, picture, _NOT_HOOKED)
+        self._miss_steps(self._steps_due)
+
+    def _miss(self, row: Tick | None, picture: Tick | None, cause: str) -> None:
+        """Make gaps of ticks that nothing will be written for; the next row and picture say so."""
         assert self._episode is not None
-        for tick, rows, pictures in ((row, True, False), (picture, False, True)):
-            if tick is not None:
-                count = tick.missed + 1
-                self._episode.gap(
-                    _NOT_HOOKED,
-                    tick.first_missed_ns,
-                    tick.time_ns,
-                    rows=count if rows else 0,
-                    pictures=count if pictures else 0,
-                )
+        if row is not None:
+            self._episode.gap(cause, row.first_missed_ns, row.time_ns, rows=row.missed + 1, pictures=0)
+            self._flags |= int(FrameFlag.AFTER_GAP)
+        if picture is not None:
+            count = picture.missed + 1
+            self._episode.gap(cause, picture.first_missed_ns, picture.time_ns, rows=0, pictures=count)
+            self._picture_flags |= int(FrameFlag.AFTER_GAP)
+
+    def _miss_steps(self, count: int) -> None:
+        """Make a gap of physics steps without a row; each that has one takes it away before."""
+        assert self._episode is not None
+        self._steps_due = 0
+        for writer in self._episode.step_tables if count else ():
+            writer.gap(count, _NOT_HOOKED, self._now_ns, self._now_ns)
 
     # -- the hooks -----------------------------------------------------------------------------
 
@@ -155,8 +195,9 @@ class Instants:
         """Read all tables that have a row in this step."""
         self._turn(context)
         assert self._episode is not None
-        if self._paused is not None:
+        if self._seen(self._data_read) or self._paused is not None:
             return
+        self._data_read = True
         for writer in self._episode.step_tables:
             writer.table.read(context)
         self._steps_read = True
@@ -169,16 +210,46 @@ class Instants:
         """Read all cameras if this step has a picture."""
         self._turn(context)
         assert self._episode is not None
+        if self._seen(self._video_read):
+            return
+        self._video_read = True
         if self._picture is not None:
             for writer in self._episode.cameras:
                 writer.camera.read(context)
             self._picture_read = True
+
+    def _check_same(self, context: StepContext) -> None:
+        """Refuse another time under the number of a step that was seen: its rows would be lost."""
+        if self._options.mode is not Mode.REALTIME and context.time_ns != self._raw_ns:
+            raise self._not_counted(f"step {context.step} at {context.time_ns} and at {self._raw_ns}")
+
+    def _seen(self, read: bool) -> bool:
+        """Tell whether this hook has read this step; in real time nobody could tell it from another."""
+        if read and self._options.mode is Mode.REALTIME:
+            raise self._not_counted(f"step {self._step} twice")
+        return read
+
+    def _not_counted(self, found: str) -> UsageError:
+        return UsageError(
+            "two steps have one number", field="step", found=found, expected="another number for each step"
+        )
+
+    def check_export(self, context: StepContext) -> None:
+        """Raise UsageError if another step is to be exported than was acquired."""
+        if self._step is not None and context.step != self._step:
+            raise UsageError(
+                "a step is exported that was not acquired",
+                field="step",
+                found=context.step,
+                expected=self._step,
+            )
 
     def export_data(self) -> None:
         """Write the rows of what was read."""
         assert self._episode is not None
         if self._steps_read:
             self._steps_read = False
+            self._miss_steps(self._steps_due - 1)
             self._episode.write_steps(self._now_ns)
         if self._row is not None and self._row_read:
             tick, self._row, self._row_read = self._row, None, False
@@ -201,8 +272,9 @@ class Instants:
         self._flags |= int(flag)
         self._picture_flags |= int(flag) & int(FrameFlag.POST_RESET | FrameFlag.AFTER_GAP)
 
-    def soft_reset(self) -> None:
-        """Let time go back once."""
+    def soft_reset(self, message: str) -> None:
+        """Let time go back once, and note why at the next instant."""
+        self._messages.append(message)
         self._reset = True
         self._step = None  # the program may count its steps anew
         self.flag(FrameFlag.POST_RESET)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
+import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from gapless.errors import (
     ApprovalRefused,
+    EpisodeFailed,
     GaplessError,
     ObserveFailed,
     TransitionRefused,
     UsageError,
 )
-from gapless.model.outcome import Outcome
+from gapless.model.outcome import choice
 from gapless.observe.approval import Approval, Approver, Decision, NoApproval
 from gapless.observe.closing import Closer
 from gapless.observe.episode import Ended, Episode, as_episode_error
 from gapless.observe.flags import FrameFlag
 from gapless.observe.instants import Instants
-from gapless.observe.options import ImagePolicy, Mode, Options
+from gapless.observe.options import ImagePolicy, Mode, Options, judgement
 from gapless.observe.plan import Plan
 from gapless.observe.recorder import Recorder
 from gapless.observe.session import Session, tasks_of
@@ -76,6 +81,8 @@ class Observer:
         )
         self.state = DataState.IDLE
         self.last_error: GaplessError | None = None
+        self._torn: BaseException | None = None
+        self._unrecorded = 0  # hooks of a session in which no episode has begun
         self._client = client
         self._plan = Plan(recorders)
         self._approver: Approver = approver or NoApproval()
@@ -87,6 +94,7 @@ class Observer:
         self._episode: Episode | None = None
         self._instants = Instants(self.options)
         self._closer = Closer()
+        self._at_exit = partial(_end_at_exit, weakref.ref(self))
 
     # -- the session ---------------------------------------------------------------------------
 
@@ -111,6 +119,8 @@ class Observer:
             started.register(index, text)
             started.task = 0
         self._session, self.state, self.last_error = started, state, None
+        self._unrecorded, self._torn = 0, None
+        atexit.register(self._at_exit)
         try:
             self._approval = self._approver.request(started.request())
         except BaseException as error:  # the approver is the caller's
@@ -142,6 +152,7 @@ class Observer:
         self.state = after(self.state, Move.REFUSE)
         self.last_error = error
         self._approval = self._session = None
+        atexit.unregister(self._at_exit)
 
     def end_session(self) -> None:
         """End the session; an open episode is ended as not judged, one not approved yet is no longer asked for.
@@ -159,13 +170,22 @@ class Observer:
             if self._approval is not None and self.state is DataState.PENDING_APPROVAL:
                 self._approval.cancel()
                 self.last_error = ApprovalRefused("the session was ended before it was approved")
-            self._stop_reports("ended")
-            self.state, self._approval, self._session = state, None, None
+            self._leave("ended")
+            self.state = state
 
-    def _stop_reports(self, reason: str) -> None:
-        session = self._session
-        if session is not None and session.reports is not None:
-            session.reports.stop({"session": session.name, "episodes": session.ended, "reason": reason})
+    def _leave(self, reason: str) -> None:
+        """Let go of the session; the hub hears of its end last."""
+        session, self._session, self._approval = self._session, None, None
+        atexit.unregister(self._at_exit)
+        if session is None:
+            return
+        session.stop_reports(reason)
+        if self._unrecorded and not session.used:
+            warnings.warn(
+                f"session {session.name!r} recorded nothing: begin_episode() was never called,"
+                f" and its hooks {self._unrecorded} times",
+                stacklevel=3,
+            )
 
     # -- episodes ------------------------------------------------------------------------------
 
@@ -241,7 +261,7 @@ class Observer:
             self._fail(error, episode.name, episode)
         assert self._session is not None
         self._session.begun -= 1
-        self._told(ended)
+        self._started().tell(ended)
         if earlier is not None:
             raise earlier
 
@@ -253,7 +273,8 @@ class Observer:
 
     def _close(self, episode: Episode, success: bool | None, reason: str) -> None:
         """Write the last rows of the open episode and have it sealed, after those that ended before it."""
-        judged = None if success is None else bool(success)  # np.bool_ too
+        self._fail_if_torn()
+        judged = judgement(success)
         try:
             self._instants.end()
             episode.close(judged, reason)
@@ -262,15 +283,22 @@ class Observer:
                 raise  # Ctrl-C, as in the hooks
             self._episode = None
             self._fail(error, episode.name, episode)
-        self._episode = None
         self._closer.give(episode)
+        self._episode = None
 
-    def _told(self, ended: Ended) -> None:
-        session = self._session
-        assert session is not None
-        session.ended += ended.outcome == Outcome.COMPLETED
-        if session.reports is not None:
-            session.reports.submit(ended.execution_metadata())
+    def _fail_if_torn(self) -> None:
+        """Fail the open episode if a Ctrl-C came into the middle of an instant and the program went on."""
+        torn, self._torn = self._torn, None
+        if torn is None or self._episode is None:
+            return
+        episode, self._episode = self._episode, None
+        failure = EpisodeFailed(
+            "the episode was interrupted in the middle of an instant, so it cannot be complete",
+            sequence=episode.name,
+            found=repr(torn),
+        )
+        self._failed(failure, episode)
+        raise failure from torn
 
     def _collect(self, *, wait: bool) -> None:
         """Take what was sealed behind the back; raise the first failure after all are taken."""
@@ -283,7 +311,7 @@ class Observer:
 
         def take(episode: Episode, found: Ended | BaseException) -> None:
             if isinstance(found, Ended):
-                self._told(found)
+                self._started().tell(found)
             else:
                 failures.append(as_episode_error(found, episode.name))
                 self._keep_failed(failures[-1], episode)
@@ -314,18 +342,22 @@ class Observer:
         acquire: Callable[[StepContext], None],
         export: Callable[[], None],
     ) -> None:
-        acquiring = context.phase == Phase.ACQUIRE
+        acquiring = choice(Phase, context.phase, "phase") is Phase.ACQUIRE
+        self._fail_if_torn()
         if acquiring and self._instants.begins(context):
             self._advance_if_over()
         if self._episode is None:
+            self._unrecorded += self._session is not None
             return
         try:
             if acquiring:
                 acquire(context)
             else:
+                self._instants.check_export(context)
                 export()
         except BaseException as error:
             if not isinstance(error, Exception):
+                self._torn = error  # some rows of this instant may be written and others not
                 raise  # Ctrl-C: the block that ends says what becomes of the episode
             episode, self._episode = self._episode, None
             self._fail(error, episode.name, episode)
@@ -333,7 +365,7 @@ class Observer:
     def _advance_if_over(self) -> None:
         """End an episode that has reached its cap, before the first source of a step is read."""
         limit = self.options.max_rows
-        if limit is None or self._episode is None or self._episode.rows < limit:
+        if limit is None or self._episode is None or self._instants.ticks < limit:
             return
         if self.options.auto_advance and self._session is not None and not self._session.complete:
             self.end_and_begin_next(None, reason="duration_cap")
@@ -356,16 +388,21 @@ class Observer:
         self._instants.task = index
 
     def flag(self, flag: FrameFlag) -> None:
-        """Set a bit in ``frame_flags`` of the next row, NEW_POLICY_STEP for one."""
+        """Set a bit in ``frame_flags`` of the next row: NEW_POLICY_STEP or POST_RESET; the observer sets the others."""
+        self._open_episode("flag a row")
+        if flag not in (FrameFlag.NEW_POLICY_STEP, FrameFlag.POST_RESET):
+            raise UsageError(
+                "a program cannot set this flag",
+                field="flag",
+                found=repr(flag),
+                expected="FrameFlag.NEW_POLICY_STEP or FrameFlag.POST_RESET",
+            )
         self._instants.flag(flag)
 
     def soft_reset(self, message: str = "the scene was reset") -> None:
         """Note that the scene was reset while the episode goes on; time may go back, and the next row says so."""
-        episode = self._open_episode("reset the scene")
-        self._instants.soft_reset()
-        episode.sequence.event(
-            "info", "soft_reset", message, timestamp_ns=self._instants.last_ns, durable=False
-        )
+        self._open_episode("reset the scene")
+        self._instants.soft_reset(message)
 
     def pause(self, reason: str = "paused") -> None:
         """Record nothing until :meth:`resume`; the time between becomes a gap with this cause."""
@@ -459,7 +496,7 @@ class Observer:
         self.last_error = error
         if episode is not None and self._session is not None:
             self._session.begun -= 1
-            self._told(episode.fail(error))
+            self._started().tell(episode.fail(error))
 
     def __enter__(self) -> Self:
         return self
@@ -476,6 +513,8 @@ class Observer:
     def _interrupt(self, error: BaseException) -> None:
         """Keep what there is when an exception ends the block: aborted by a person, or failed."""
         episode, self._episode = self._episode, None
+        if episode is not None and self._closer.has(episode):
+            episode = None  # it had ended, and is sealed or told of below
         earlier = self._take_sealed(wait=True)
         if earlier is not None:
             error.add_note(f"an episode could not be sealed: {earlier}")
@@ -484,14 +523,22 @@ class Observer:
                 self._instants.end()
             except GaplessError as problem:
                 error.add_note(f"the last gaps of {episode.name} could not be written: {problem}")
-            self._told(episode.fail(error) if isinstance(error, Exception) else episode.abort(error))
+            self._started().tell(
+                episode.fail(error) if isinstance(error, Exception) else episode.abort(error)
+            )
         self._closer.stop()
         if self._approval is not None and self.state is DataState.PENDING_APPROVAL:
             self._approval.cancel()
-        self._stop_reports(f"{type(error).__name__}: {error}")
         if self.state in (DataState.PENDING_APPROVAL, DataState.RECORDING, DataState.FAILED):
             self.state = after(self.state, Move.INTERRUPT)
-        self._approval = self._session = None
+        self._leave(f"{type(error).__name__}: {error}")
+
+
+def _end_at_exit(reference: weakref.ref[Observer]) -> None:
+    """Keep the open episode of a program that ends without ending its session."""
+    observer = reference()
+    if observer is not None and observer.state is not DataState.IDLE:
+        observer._interrupt(SystemExit("the program ended without end_session()"))
 
 
 def _as_refusal(error: BaseException) -> GaplessError:

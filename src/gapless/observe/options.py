@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -10,6 +11,8 @@ from typing import Any
 from gapless.errors import DeterminismRefused, UsageError
 from gapless.model.outcome import choice
 from gapless.store.handover import OverflowPolicy
+
+_MAX_HZ = 1_000_000_000  # times are whole nanoseconds
 
 
 class Mode(StrEnum):
@@ -41,8 +44,10 @@ def rate_of(value: Any, name: str) -> Fraction:
         rate = Fraction(str(value) if isinstance(value, float) else value)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise UsageError("a rate is a number of Hz", field=name, found=repr(value), expected="30") from error
-    if rate <= 0 or isinstance(value, bool):
-        raise UsageError("a rate is above zero", field=name, found=repr(value), expected="30")
+    if not 0 < rate <= _MAX_HZ or isinstance(value, bool):
+        raise UsageError(
+            "a rate is above zero, and at most one per nanosecond", field=name, found=repr(value)
+        )
     return rate
 
 
@@ -86,6 +91,10 @@ class Options:
         for name, limit in (("total_episodes", total_episodes), ("max_episode_s", max_episode_s)):
             if limit is not None and not 0 < limit < float("inf"):
                 raise UsageError("a limit is above zero, and None is no limit", field=name, found=repr(limit))
+        if total_episodes is not None and not isinstance(total_episodes, int):
+            raise UsageError(
+                "a number of episodes is whole", field="total_episodes", found=repr(total_episodes)
+            )
         return cls(
             mode,
             rate,
@@ -96,3 +105,24 @@ class Options:
             None if max_episode_s is None else max(1, int(Fraction(str(max_episode_s)) * rate)),
             auto_advance,
         )
+
+
+def judgement(success: Any) -> bool | None:
+    """Return whether a task was done as True, False or None; UsageError for words and numbers."""
+    if success is None or isinstance(success, bool):
+        return success
+    if type(success).__name__ in ("bool_", "bool") and getattr(success, "ndim", None) == 0:  # NumPy's
+        return bool(success)
+    raise UsageError("success is True, False or None", field="success", found=repr(success))
+
+
+def seed_of(seed: Any) -> int | None:
+    """Return a seed as a Python int, or None; UsageError for anything else."""
+    if seed is None:
+        return None
+    try:
+        return operator.index(seed)
+    except TypeError as error:
+        raise UsageError(
+            "a seed is a whole number", field="seed", found=repr(seed), expected="int"
+        ) from error

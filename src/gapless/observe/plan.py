@@ -84,7 +84,8 @@ def fingerprint(spec: TableSpec | CameraSpec) -> str:
     if isinstance(spec, TableSpec):
         roles = {role: list(names) for role, names in spec.roles.items()}
         return of_schema(spec.schema, every=spec.every, roles=roles)
-    return of_schema(FRAME_TABLE, picture=[spec.height, spec.width, spec.pixels, spec.media])
+    words = {"metadata": dict(spec.metadata)} if spec.metadata else {}  # the unit of a depth, for one
+    return of_schema(FRAME_TABLE, picture=[spec.height, spec.width, spec.pixels, spec.media], **words)
 
 
 def of_schema(schema: pa.Schema, **words: Any) -> str:

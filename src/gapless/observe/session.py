@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gapless.errors import NotFound, UsageError
+from gapless.errors import NameTaken, NotFound, UsageError
 from gapless.model.names import check_sequence_name
+from gapless.model.outcome import Outcome
 from gapless.observe.approval import EpisodeReports, SessionRequest
-from gapless.observe.episode import Episode
-from gapless.observe.options import Options
+from gapless.observe.episode import Ended, Episode
+from gapless.observe.options import Options, seed_of
 from gapless.observe.plan import Plan
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
 
+_LOG = logging.getLogger("gapless.observe")
 _FORMAT = 1  # of the metadata that every episode has under "episode"
 
 
@@ -36,6 +39,8 @@ class Session:
     begun: int = 0  # episodes that count: begun and not discarded
     ended: int = 0
     reports: EpisodeReports | None = None
+    used: bool = False  # an episode has begun
+    report_error: Exception | None = None  # what the code that reports raised last
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -48,9 +53,14 @@ class Session:
         """Find the next free number, and refuse recorders that changed within a version."""
         self._next = next_number(self.client, self.name)
         there = _numbered(self.name, self.client.list_sequences())
-        if there:
-            latest = self.client.sequence_handler(there[max(there)])
-            self.plan.check_against(latest.metadata.get("episode", {}).get("schemas", {}), latest.name)
+        unseen = {(topic, known["version"]) for topic, known in self.plan.schemas.items()}
+        for number in sorted(there, reverse=True):  # one look is enough where nothing is new
+            if not unseen:
+                return
+            told = self.client.sequence_handler(there[number]).metadata.get("episode")
+            schemas = told.get("schemas", {}) if isinstance(told, dict) else {}
+            self.plan.check_against(schemas, there[number])
+            unseen -= {(topic, known["version"]) for topic, known in schemas.items()}
 
     def request(self) -> SessionRequest:
         """Return what is to be approved."""
@@ -74,7 +84,23 @@ class Session:
     def next_episode(self, seed: int | None, metadata: Mapping[str, Any] | None) -> Episode:
         """Return the next episode, not open yet."""
         _check_own(metadata or {})
-        index, self._next = self._next, self._next + 1
+        seed = seed_of(seed)
+        while True:
+            index, self._next = self._next, self._next + 1
+            name = f"{self.name}/episode-{index:06d}"
+            if self.client.was_discarded(name):
+                continue
+            try:
+                episode = self._episode(name, index, seed, metadata)
+                break
+            except NameTaken:  # another process records into this session
+                self._next = max(self._next, next_number(self.client, self.name))
+        self.used = True
+        return episode
+
+    def _episode(
+        self, name: str, index: int, seed: int | None, metadata: Mapping[str, Any] | None
+    ) -> Episode:
         words: dict[str, Any] = {
             **self.metadata,
             **(metadata or {}),
@@ -91,8 +117,33 @@ class Session:
                 "schemas": self.plan.schemas,
             },
         }
-        name = f"{self.name}/episode-{index:06d}"
         return Episode(self.client, self.plan, self.options, name, words, self.name)
+
+    # -- reports -------------------------------------------------------------------------------
+
+    def tell(self, ended: Ended) -> None:
+        """Count an episode that has ended, and report it."""
+        self.ended += ended.outcome == Outcome.COMPLETED
+        if self.reports is not None:
+            self._report(self.reports.submit, ended.execution_metadata())
+
+    def stop_reports(self, reason: str) -> None:
+        """Report the end of the session, if it was approved by somebody who wants reports."""
+        if self.reports is not None:
+            words = {"session": self.name, "episodes": self.ended, "reason": reason}
+            self._report(self.reports.stop, words)
+
+    def _report(self, report: Callable[[Mapping[str, Any]], None], words: Mapping[str, Any]) -> None:
+        """Report, whatever the code that reports does: a recording never fails for a hub."""
+        try:
+            report(words)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            self.report_error = error
+            _LOG.error("an episode could not be reported: %s: %s", type(error).__name__, error)
+
+    # -- tasks ---------------------------------------------------------------------------------
 
     def register(self, index: int, text: str) -> None:
         """Give a task its number; the same twice is one, another text under a known number is refused."""

@@ -176,6 +176,11 @@ class FolderStore:
             number += 1
         return number
 
+    def was_discarded(self, name: str) -> bool:
+        """Tell whether there is a tombstone of exactly this name, without reading any."""
+        first = f"{to_component(name)}-1"
+        return (self.discarded / f"{first}.json").exists() or (self.trash / first / _TOMBSTONE).exists()
+
     def tombstones(self) -> list[dict[str, Any]]:
         """Return the tombstones, oldest first; one that a crash left in the trash only is among them."""
         kept = {p.stem: p for p in self.discarded.glob("*.json")}

@@ -6,6 +6,7 @@ A subclass can inject faults; the rest of the store never calls ``os.write`` or 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -23,6 +24,9 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 _IOV_LIMIT = 512  # POSIX promises 16, Linux and macOS give 1,024
 
 _LOCK_ATTEMPTS = 8  # 140 ms in all
+
+_AT_FDCWD = -100
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 
 Bytes = bytes | bytearray | memoryview
 
@@ -119,6 +123,25 @@ class Platform:
         """Rename over the target in one step."""
         os.replace(source, target)
 
+    def exchange(self, one: Path, other: Path) -> bool:
+        """Let two entries of one directory tree change names in one step; False where the system cannot."""
+        number = _exchange(os.fsencode(one), os.fsencode(other))
+        if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # this file system has no such rename
+            return False
+        if number:
+            raise OSError(number, os.strerror(number), str(one), None, str(other))
+        return True
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file that will never change a second name, or copy it where the file system has no such thing."""
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            shutil.copy2(source, target)
+            self.sync_file(target)
+
     def remove(self, path: Path) -> None:
         """Delete a file."""
         path.unlink()
@@ -213,6 +236,20 @@ class Platform:
             return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
             return ""
+
+
+def _exchange(one: bytes, other: bytes) -> int:
+    """Swap two entries by the C library's rename; return 0, or the number of the error."""
+    import ctypes  # here, since hardly any program needs it
+
+    library = None if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
+    if hasattr(library, "renameat2"):
+        done = library.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, ctypes.c_uint(_EXCHANGE))
+    elif hasattr(library, "renamex_np"):
+        done = library.renamex_np(one, other, ctypes.c_uint(_EXCHANGE))
+    else:
+        return errno.ENOSYS
+    return ctypes.get_errno() if done else 0
 
 
 PLATFORM = Platform()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from gapless.errors import MediaFailed, NotFound, UsageError
 from gapless.store.media.encode import FFV1_OPTIONS
@@ -18,6 +19,7 @@ from gapless.store.platform import PLATFORM, Platform
 
 TICKS_PER_S = 90_000  # of MPEG; a picture's time is at most 5.6 µs off, and the error does not add up
 MATROSKA_TICKS_PER_S = 1_000  # all that FFmpeg writes: a picture's time is at most 0.5 ms off
+TICKS_PER_PICTURE = 512  # where every picture lasts as long as the others
 _NS = 1_000_000_000
 
 
@@ -46,11 +48,7 @@ def write_container(packets: Iterable[Packet], path: Path, platform: Platform = 
         platform.replace(partial, path)
         platform.sync_directory(path.parent)
     except av.FFmpegError as error:
-        raise MediaFailed(
-            "the video file could not be written",
-            found=str(error),
-            next_step="look for room and rights where the file should be",
-        ) from error
+        raise _unwritable(error) from error
     finally:
         partial.unlink(missing_ok=True)
     return written
@@ -74,21 +72,81 @@ def _write(av: Any, packets: Any, partial: Path, path: Path) -> VideoFile:
             tick = ((packet.timestamp_ns - first.timestamp_ns) * ticks_per_s + _NS // 2) // _NS
             if tick <= last_tick:
                 tick, moved = last_tick + 1, moved + 1
-            container.mux(_muxable(av, packet, tick, track))
+            container.mux(_timed(av, packet.data, packet.keyframe, tick, track))
             frames, last_tick, end_ns = frames + 1, tick, max(end_ns, packet.timestamp_ns)
     return VideoFile(path, frames, first.timestamp_ns, end_ns, moved)
 
 
+class ConstantRateVideo:
+    """An MP4 file of H.264 packets in which picture k is shown at exactly ``k / fps`` seconds, and lasts ``1 / fps``.
+
+    Packets are added in order, without B-frames, their parameter sets in each keyframe. The file is complete,
+    and on the disk, when the block is left without an error; a file that is there is replaced.
+    """
+
+    def __init__(self, path: Path, fps: int, platform: Platform = PLATFORM) -> None:
+        self.path = path
+        self.fps = fps
+        self.frames = 0
+        self.size_bytes = 0
+        self._platform = platform
+        self._av = load_av()
+        self._opened = ExitStack()
+        self._container: Any = None
+        self._track: Any = None
+
+    def add(self, data: bytes, *, keyframe: bool) -> None:
+        """Write the next picture; raises MediaFailed if it cannot be written."""
+        try:
+            if self._container is None:
+                opened = _mp4_like(self._av, data, self.path, self.fps * TICKS_PER_PICTURE)
+                self._container, self._track = self._opened.enter_context(opened)
+            packet = _timed(self._av, data, keyframe, self.frames * TICKS_PER_PICTURE, self._track)
+            packet.duration = TICKS_PER_PICTURE
+            self._container.mux(packet)
+        except self._av.FFmpegError as error:
+            raise _unwritable(error) from error
+        self.frames += 1
+        self.size_bytes += len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._opened.__exit__(kind, error, trace)
+        except self._av.FFmpegError as failure:
+            raise _unwritable(failure) from failure
+        if kind is None and self.frames:
+            self._platform.sync_file(self.path)
+
+
+def _unwritable(error: Exception) -> MediaFailed:
+    return MediaFailed(
+        "the video file could not be written",
+        found=str(error),
+        next_step="look for room and rights where the file should be",
+    )
+
+
 @contextmanager
 def _mp4(av: Any, first: Packet, partial: Path) -> Iterator[tuple[Any, Any]]:
-    """Open an MP4 file whose track is described by the parameter sets in the first packet."""
-    options = {"video_track_timescale": str(TICKS_PER_S)}
+    with _mp4_like(av, first.data, partial, TICKS_PER_S) as opened:
+        yield opened
+
+
+@contextmanager
+def _mp4_like(av: Any, data: bytes, path: Path, ticks_per_s: int) -> Iterator[tuple[Any, Any]]:
+    """Open an MP4 file whose track is described by the parameter sets in a keyframe."""
+    options = {"video_track_timescale": str(ticks_per_s)}
     with (
-        av.open(io.BytesIO(first.data), format="h264") as probe,
-        av.open(str(partial), "w", format="mp4", options=options) as container,
+        av.open(io.BytesIO(data), format="h264") as probe,
+        av.open(str(path), "w", format="mp4", options=options) as container,
     ):
         track = container.add_stream_from_template(probe.streams.video[0])
-        track.time_base = Fraction(1, TICKS_PER_S)
+        track.time_base = Fraction(1, ticks_per_s)
         yield container, track
 
 
@@ -120,10 +178,10 @@ def _chain(first: Packet, rest: Iterable[Packet]) -> Iterable[Packet]:
         yield packet
 
 
-def _muxable(av: Any, packet: Packet, tick: int, track: Any) -> Any:
-    made = av.Packet(packet.data)
+def _timed(av: Any, data: bytes, keyframe: bool, tick: int, track: Any) -> Any:
+    made = av.Packet(data)
     made.pts = made.dts = tick
     made.time_base = track.time_base
-    made.is_keyframe = packet.keyframe
+    made.is_keyframe = keyframe
     made.stream = track
     return made

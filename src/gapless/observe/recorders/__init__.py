@@ -1,0 +1,1 @@
+"""The recorders of the package, one module for each kind of source."""
