@@ -131,6 +131,8 @@ class Arm:
                 position=lambda: self.data.qpos[:7],
                 velocity=lambda: self.data.qvel[:7],
                 action=lambda: self.data.ctrl,
+                action_kind="position",
+                units={"gripper": "m"},
             ),
             "front": CameraSource(lambda: self._picture("front"), HEIGHT, WIDTH),
             "wrist": CameraSource(lambda: self._picture("wrist"), HEIGHT, WIDTH),
