@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.acquire.debian import can_draw
 
 import gapless
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mujoco") is None or ctypes.util.find_library("EGL") is None,
-    reason="needs mujoco, and apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri",
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawn() -> None:
+    """Have something that draws."""
+    if not can_draw():
+        pytest.skip("nothing draws here: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, as root")
+
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "05_episodes.py"
