@@ -24,8 +24,8 @@ from tests.observe.toy import (
 
 import gapless
 from gapless.errors import EpisodeFailed, UsageError
-from gapless.observe.flags import FrameFlag
 from gapless.observe.step import Phase, StepContext
+from gapless.store.episode_rows import FrameFlag
 
 TOPICS = ("frames", "wheel", "eye", "eye/frames")
 

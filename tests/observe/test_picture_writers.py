@@ -14,9 +14,9 @@ from tests.observe.toy import DT_NS, Toy, Wheel, World, column, flush, outcomes,
 
 import gapless
 from gapless.errors import EpisodeFailed, MediaFailed, RecordingFailed, ValueRefused
-from gapless.observe.flags import FrameFlag
 from gapless.observe.recorder import CameraSpec
 from gapless.observe.step import StepContext
+from gapless.store.episode_rows import FrameFlag
 from gapless.store.media.encode import Encoded, H264Encoder, PngEncoder
 
 PSNR_DB = 32.0

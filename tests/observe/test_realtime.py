@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.observe.toy import Toy, Wheel, World, column, gaps_of, rows_of, started, toy
 
 import gapless
-from gapless.observe.flags import FrameFlag
 from gapless.observe.instants import Instants
 from gapless.observe.observer import Observer
 from gapless.observe.options import Options
 from gapless.observe.step import Phase, StepContext
+from gapless.store.episode_rows import FrameFlag
 from gapless.testing.clock import ManualClock
 
 MS = 1_000_000

@@ -15,7 +15,7 @@ _WHERE = {
         "NoApproval",
         "SessionRequest",
     ),
-    "gapless.observe.flags": ("FrameFlag",),
+    "gapless.store.episode_rows": ("FrameFlag",),
     "gapless.observe.gym_env": ("RecordEpisodes",),
     "gapless.observe.http_approval": ("HttpApprover",),
     "gapless.observe.hub_client": ("HubRecordingClient",),

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.errors import EpisodeFailed, GaplessError
 from gapless.model.outcome import OnErrorPolicy, Outcome
-from gapless.observe.flags import FrameFlag
 from gapless.observe.grid import Tick
 from gapless.observe.options import OVERFLOW, Mode, Options
 from gapless.observe.plan import Plan
 from gapless.observe.statistics import write_statistics
 from gapless.observe.writers.pictures import PictureWriter
-from gapless.observe.writers.table import ENDED, TASKS, FrameWriter, TableWriter
+from gapless.observe.writers.table import FrameWriter, TableWriter
 from gapless.observe.writers.writer import Instant, Writer
+from gapless.store.episode_rows import ENDED, TASKS, FrameFlag
 
 if TYPE_CHECKING:
     from gapless.client.client import Client

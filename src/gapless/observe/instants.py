@@ -11,9 +11,9 @@ from operator import index
 from typing import TYPE_CHECKING
 
 from gapless.errors import EpisodeFailed, UsageError
-from gapless.observe.flags import FrameFlag
 from gapless.observe.grid import Grid, Tick
 from gapless.observe.options import Mode, Options
+from gapless.store.episode_rows import FrameFlag
 
 if TYPE_CHECKING:
     from gapless.observe.episode import Episode

@@ -23,7 +23,6 @@ from gapless.model.outcome import choice
 from gapless.observe.approval import Approval, Approver, Decision, NoApproval
 from gapless.observe.closing import Closer
 from gapless.observe.episode import Ended, Episode, as_episode_error
-from gapless.observe.flags import FrameFlag
 from gapless.observe.instants import Instants
 from gapless.observe.options import ImagePolicy, Mode, Options, judgement
 from gapless.observe.plan import Plan
@@ -31,6 +30,7 @@ from gapless.observe.recorder import Recorder
 from gapless.observe.session import Session, tasks_of
 from gapless.observe.state import DataState, Move, after
 from gapless.observe.step import Phase, StepContext
+from gapless.store.episode_rows import FrameFlag
 
 if TYPE_CHECKING:
     from gapless.client.client import Client

@@ -10,7 +10,7 @@ from gapless.errors import NameTaken, SchemaChanged, UsageError
 from gapless.model.metadata import canonical_json
 from gapless.model.names import check_topic_name, fold
 from gapless.observe.recorder import Camera, CameraSpec, Recorder, Table, TableSpec
-from gapless.observe.writers.table import ENDED, FRAMES, TASKS
+from gapless.store.episode_rows import ENDED, FRAMES, TASKS
 from gapless.store.media.frame_table import FRAME_TABLE, frame_table_of
 
 if TYPE_CHECKING:

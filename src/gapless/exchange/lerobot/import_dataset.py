@@ -18,12 +18,13 @@ import pyarrow as pa
 from gapless.errors import ImportRefused, NameTaken, NotFound, UsageError
 from gapless.exchange.lerobot.dataset import EpisodeEntry, LeRobotDatasetFiles
 from gapless.exchange.lerobot.import_episode import PACKETS, store_episode
-from gapless.exchange.lerobot.import_layout import FRAMES, Layout, lay_out
+from gapless.exchange.lerobot.import_layout import Layout, lay_out
 from gapless.exchange.lerobot.import_pictures import why_not_packets
 from gapless.exchange.lerobot.import_rows import read_rows
 from gapless.exchange.lerobot.verify import verify_dataset
 from gapless.exchange.report import ImportReport
 from gapless.model.outcome import Outcome
+from gapless.store.episode_rows import FRAMES
 from gapless.store.media.rows import EncodedImage
 from gapless.store.parquet import sha256_file
 

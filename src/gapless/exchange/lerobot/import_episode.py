@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from gapless.errors import IntegrityError
 from gapless.exchange.lerobot.dataset import EpisodeEntry, LeRobotDatasetFiles, image_bytes
-from gapless.exchange.lerobot.import_layout import ENDED, FRAMES, TASKS, CameraTopic, Layout
+from gapless.exchange.lerobot.import_layout import CameraTopic, Layout
 from gapless.exchange.lerobot.import_pictures import decoded, first_picture, packets
 from gapless.exchange.lerobot.import_rows import EpisodeRows
 from gapless.exchange.lerobot.track import still
 from gapless.model.ontology.images import Image
+from gapless.store.episode_rows import ENDED, FRAMES, TASKS
 from gapless.store.media.encode import make_encoder
 from gapless.store.media.frame_table import FRAME_TABLE, frame_table_of
 from gapless.store.media.rows import EncodedImage, Media

@@ -23,38 +23,6 @@ _ROBOT = "robot"
 _IMAGES = "observation.images."
 
 
-def _field(name: str, kind: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
-    words = {"description": description} | ({"unit": unit} if unit else {})
-    return pa.field(name, kind, nullable=False, metadata=words)
-
-
-FRAMES = pa.schema(
-    [
-        _field("frame_index", pa.int64(), "number of the row in its episode, from 0 without holes"),
-        _field("captured_ns", pa.int64(), "when the sources were read; the row's time is the nominal grid", "ns"),
-        _field(
-            "frame_flags",
-            pa.uint8(),
-            "bits: 1 new policy step, 2 after a reset, 4 after a gap, 8 backfilled, 16 repeated image",
-        ),
-        _field("task_index", pa.int32(), "row of topic tasks with this index; -1: no task"),
-    ]
-)  # fmt: skip
-TASKS = pa.schema(
-    [
-        _field("task_index", pa.int32(), "number of the task"),
-        _field("task", pa.string(), "what the robot is to do"),
-    ]
-)
-ENDED = pa.schema(
-    [
-        pa.field("success", pa.bool_(), metadata={"description": "whether the task was done; null: not judged"}),
-        _field("frames", pa.int64(), "rows of topic frames"),
-        _field("reason", pa.string(), "why the episode ended"),
-    ]
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Column:
     """One column of a topic: an element of a vector feature, or (``place`` None) the whole of a feature."""

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gapless.exchange.lerobot.dataset import EpisodeEntry, LeRobotDatasetFiles
-from gapless.exchange.lerobot.import_layout import FRAMES, TASKS, Column, TableTopic
+from gapless.exchange.lerobot.import_layout import Column, TableTopic
+from gapless.store.episode_rows import FRAMES, TASKS
 from gapless.store.media.frame_table import FRAME_TABLE
 
 _Number = TypeVar("_Number", bound=np.generic)

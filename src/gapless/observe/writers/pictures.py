@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.model.ontology.images import Image
 from gapless.model.picture_summary import PictureSummary
-from gapless.observe.flags import FrameFlag
 from gapless.observe.recorder import Camera
 from gapless.observe.writers.writer import Instant
+from gapless.store.episode_rows import FrameFlag
 from gapless.store.handover import OverflowPolicy
 from gapless.store.media.frame_table import FRAME_TABLE, frame_table_of
 
