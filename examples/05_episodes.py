@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 
 import gapless
+from gapless.exchange.lerobot.export_dataset import export_lerobot
+from gapless.exchange.lerobot.verify import verify_dataset
 from gapless.observe import Observer
 from gapless.observe.recorder_registry import recorder_for
 from gapless.observe.session_run import Progress, run_session
@@ -47,12 +49,22 @@ def tell(client: gapless.Client) -> None:
         print(f"{name}  {episode.outcome}  {counts}  {str(episode.content_digest)[:19]}")
 
 
+def export(client: gapless.Client, folder: Path) -> None:
+    """Make a dataset that LeRobot loads, or add to it what is new, and look at every picture of it."""
+    report = export_lerobot(client, SESSION, folder)
+    findings = verify_dataset(folder, deep=True)
+    for finding in findings:
+        print(finding)
+    print(f"{folder.name}: {report.rows:,} rows, {len(findings)} findings")
+
+
 def main(store: Path) -> None:
     """Record unless it is recorded already, read back, export and verify."""
     with gapless.connect(store) as client:
         if f"{SESSION}/episode-000000" not in client.list_sequences():
             record(client)
         tell(client)
+        export(client, store / "exports" / f"{SESSION}-lerobot")
 
 
 if __name__ == "__main__":

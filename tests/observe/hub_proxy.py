@@ -33,14 +33,16 @@ class Seen:
 class HubProxy:
     """Passes requests to ``target`` (host, port), but plays one of the ``faults`` for each connection first.
 
-    The names of ``_ANSWERS``: an answer of its own, the hub sees nothing. slow: none before :meth:`release`.
-    drip: a byte now and then without end. die: the hub's answer ends in the middle; swallow: it is never passed
-    on. hold: like swallow, but the connection stays open until :meth:`release`; late: passed on then.
+    The names of ``_ANSWERS`` and of ``answers``: an answer of its own, the hub sees nothing. slow: none before
+    :meth:`release`. drip: a byte now and then without end. die: the hub's answer ends in the middle; swallow: it
+    is never passed on. hold: like swallow, but the connection stays open until :meth:`release`; late: passed on
+    then.
     """
 
     def __init__(self, target: tuple[str, int] | None = None) -> None:
         self.target = target
         self.faults: list[str] = []
+        self.answers: dict[str, bytes] = {}
         self.seen: list[Seen] = []
         self.held = threading.Event()
         self._released = threading.Event()
@@ -89,7 +91,9 @@ class HubProxy:
         with self._lock:
             self.seen.append(seen)
             fault = self.faults.pop(0) if self.faults else "pass"
-        if fault in _ANSWERS:
+        if fault in self.answers:
+            sock.sendall(self.answers[fault])
+        elif fault in _ANSWERS:
             sock.sendall(_ANSWERS[fault])
         else:
             getattr(self, f"_{fault}")(sock, raw)

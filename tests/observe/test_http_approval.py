@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -25,6 +27,7 @@ from gapless.observe.http_approval import HttpApproval, HttpApprover
 from gapless.observe.hub.server import Hub
 from gapless.observe.hub.token import new_token, stated_expiry_s
 from gapless.observe.hub_client import HubRecordingClient
+from gapless.observe.hub_request import Answer
 from gapless.observe.outbox import ReportKind
 
 from .hub_proxy import HubProxy, until
@@ -366,6 +369,57 @@ def test_the_token_is_never_logged(hub: Hub, tmp_path: Path, caplog: pytest.LogC
     assert token not in caplog.text
     for file in tmp_path.iterdir():
         assert token.encode() not in file.read_bytes()
+
+
+TOKEN = 'Se/cr"et<&>word'
+ECHOES = {
+    "plain": TOKEN,
+    "json": json.dumps([TOKEN]),
+    "php": json.dumps(TOKEN).replace("/", "\\/"),
+    "url": quote(TOKEN, safe=""),
+    "html": html.escape(TOKEN),
+    "python": str({"Authorization": TOKEN + "'"}),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize(
+    "start", ["HTTP/1.1 500 Oops\r\n\r\n", "HTTP/1.1 400 Bad\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", ""]
+)
+def test_a_hub_that_echoes_the_token(
+    proxy: HubProxy, tmp_path: Path, caplog: pytest.LogCaptureFixture, start: str, echo: str
+) -> None:
+    """An answer that repeats the token is quoted without it: in the refusal, the log and the outbox."""
+    proxy.answers["echo"] = f"{start}{echo}\r\n\r\n".encode()
+    proxy.faults = ["echo", "echo"]
+    with client_of(proxy.url, tmp_path, TOKEN, retry_s=600.0, retry_max_s=600.0) as client:
+        approval = HttpApprover(client).request(SESSION)
+        assert decided(approval) is Decision.REFUSED
+        client.submit("task", {"index": 0})
+        until(lambda: client.outbox.reports()[0].attempts > 0)
+        (report,) = client.outbox.reports()
+    for text in (str(approval.error), str(report.last_error), caplog.text):
+        assert "[token]" in text
+        assert not any(word in text for word in ("Se/cr", "Se\\/cr", "Se%2F"))
+
+
+def test_an_excerpt_that_ends_within_the_token() -> None:
+    """The token is taken out before the answer is cut, so that no part of it is left."""
+    answer = Answer(500, "x" * 195 + TOKEN, TOKEN)
+    assert answer.excerpt == "500 " + "x" * 195 + "[toke"
+    assert TOKEN not in repr(answer).replace(repr(answer.text), "")
+
+
+def test_a_reason_that_echoes_the_token(proxy: HubProxy, tmp_path: Path) -> None:
+    """The hub's words for a rejection are quoted without the token too."""
+    proxy.answers["made"] = b'HTTP/1.1 202 Wait\r\n\r\n{"id": "a", "status": "pending"}'
+    rejected = json.dumps({"id": "a", "status": "rejected", "reason": f"unfit: {TOKEN}"})
+    proxy.answers["no"] = f"HTTP/1.1 200 OK\r\n\r\n{rejected}".encode()
+    proxy.faults = ["made", "no"]
+    with client_of(proxy.url, tmp_path, TOKEN) as client:
+        approval = HttpApprover(client).request(SESSION)
+        assert decided(approval) is Decision.REFUSED
+    assert "unfit: [token]" in str(approval.error)
 
 
 def test_tokens_travel_unencrypted_only_with_a_warning(

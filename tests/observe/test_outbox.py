@@ -6,19 +6,23 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 import gapless
-from gapless.errors import IntegrityError, MetadataRefused, NotFound
+from gapless.errors import CatalogBusy, IntegrityError, MetadataRefused, NotFound, StorageFailed
 from gapless.observe.hub.server import Hub
 from gapless.observe.hub_client import HubRecordingClient
 from gapless.observe.outbox import Outbox, ReportKind, ReportState
+from gapless.observe.outbox_writer import PATIENCE_S
 
 from .hub_proxy import HubProxy, until
 
@@ -265,3 +269,173 @@ def test_several_processes_share_an_outbox(hub: Hub, tmp_path: Path) -> None:
     assert len(set(keys)) == len(keys) == 45
     for task in tasks:
         assert indices(hub, task) == list(range(15))
+
+
+LOCKING = """
+import sqlite3, sys
+file = sqlite3.connect(sys.argv[1], isolation_level=None)
+file.execute("BEGIN IMMEDIATE")
+for statement in sys.argv[2:]:
+    file.execute(statement)
+print("locked", flush=True)
+sys.stdin.readline()
+file.execute("COMMIT")
+"""
+
+
+class Lock:
+    """Another process that keeps a database locked until :meth:`release`, and then commits what it ``changes``."""
+
+    def __init__(self, path: Path, *changes: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", LOCKING, str(path), *changes],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "locked\n"
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self._process.communicate("\n", timeout=60)
+        assert self._process.returncode == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def client_of(hub: Hub, path: Path, **options: float) -> HubRecordingClient:
+    """Return a client with a new token that is quick to try again."""
+    quick = {"retry_s": 0.01, "retry_max_s": 0.05, **options}
+    return HubRecordingClient(hub.url, hub.ledger.add_token("arm-1"), outbox_path=path, **quick)
+
+
+def test_a_locked_outbox_holds_nobody_and_loses_nothing(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reports return while another process keeps the lock, are counted, and arrive in order once it is gone."""
+    task = hub.ledger.create_task("arm-1", {}, approved=True)["id"]
+    path = tmp_path / "outbox.db"
+    with client_of(hub, path) as client:
+        client.submit(task, {"index": 0})
+        assert client.drain(60)
+        assert PATIENCE_S <= 0.25
+        with Lock(path):  # it is let go only after the last of these calls has returned
+            for index in range(1, 6):
+                client.submit(task, {"index": index})
+            client.stop(task, {})
+            assert not client.drain(0.0)
+            assert len(client.outbox.reports()) == 1
+            assert indices(hub, task) == [0]
+        assert client.drain(60)
+        assert [report.kind for report in client.outbox.reports()] == ["submit"] * 6 + ["stop"]
+        assert client.failure is None
+    assert indices(hub, task) == list(range(6))
+    assert hub.ledger.task(task)["status"] == "stopped"
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["reports wait in memory"]
+
+
+def test_what_a_report_says_is_taken_at_once(hub: Hub, tmp_path: Path) -> None:
+    """A body that its owner changes while the outbox is locked arrives as it was; one that is no JSON raises."""
+    task = hub.ledger.create_task("arm-1", {}, approved=True)["id"]
+    inner = {"a": 1}
+    with client_of(hub, tmp_path / "outbox.db") as client:
+        with Lock(client.outbox.path):
+            client.submit(task, {"index": inner})
+            inner["a"] = 2
+            with pytest.raises(MetadataRefused):
+                client.submit(task, {"index": float("nan")})
+        assert client.drain(60)
+    assert [episode["executionMetadata"] for episode in hub.ledger.episodes(task)] == [{"index": {"a": 1}}]
+
+
+def test_closing_waits_for_a_locked_outbox(hub: Hub, tmp_path: Path) -> None:
+    """Closing ends only when what is in memory is durable, also when it does not wait for the hub."""
+    client = client_of(hub, tmp_path / "outbox.db", drain_s=0.0)
+    with Lock(client.outbox.path):
+        for index in range(3):
+            client.submit("task", {"index": index})
+        closing_thread = threading.Thread(target=client.close)
+        closing_thread.start()
+        until(lambda: "gapless-hub" not in [thread.name for thread in threading.enumerate()])
+        assert closing_thread.is_alive()
+    closing_thread.join(60)
+    with closing(Outbox(tmp_path / "outbox.db")) as outbox:
+        assert [json.loads(report.body)["executionMetadata"]["index"] for report in outbox.reports()] == [
+            0,
+            1,
+            2,
+        ]
+    assert client.failure is None
+
+
+def test_what_stays_locked_is_said(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that outlasts the closing is an error that counts the reports; they are written when it ends."""
+    monkeypatch.setattr("gapless.observe.hub_client._LOCKED_S", 0.1)
+    client = client_of(hub, tmp_path / "outbox.db", drain_s=0.0)
+    with Lock(client.outbox.path):
+        client.submit("task", {"index": 0})
+        client.submit("task", {"index": 1})
+        client.close()
+        assert isinstance(client.failure, CatalogBusy)
+        assert "2 reports that are not in" in caplog.records[-1].getMessage()
+    with closing(Outbox(tmp_path / "outbox.db")) as outbox:
+        until(lambda: len(outbox.reports()) == 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ("ALTER TABLE reports RENAME COLUMN body TO words", StorageFailed),
+        (
+            "CREATE TRIGGER refuse BEFORE INSERT ON reports BEGIN SELECT RAISE(ABORT, 'no'); END",
+            sqlite3.IntegrityError,
+        ),
+    ],
+)
+def test_a_report_that_fails_after_a_lock_is_said(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: str, error: type[Exception]
+) -> None:
+    """Who kept the lock left a table that takes no report: each in memory is one log line, the next one raises."""
+    path = tmp_path / "outbox.db"
+    with client_of(hub, path, drain_s=0.0) as client:
+        with Lock(path, change):
+            client.submit("task", {"index": 0})
+            client.submit("task", {"index": 1})
+        until(lambda: caplog.text.count("a report is lost for the hub") == 2)
+        assert isinstance(client.failure, error)
+        with pytest.raises(error):
+            client.submit("task", {"index": 2})
+    assert caplog.text.count("a report is lost for the hub") == 2
+
+
+def test_a_report_while_the_program_ends(hub: Hub, tmp_path: Path) -> None:
+    """After its client was closed and threads can no longer be started, a report is durable all the same."""
+    program = (
+        "import atexit, sys\n"
+        "from gapless.observe.hub_client import HubRecordingClient\n"
+        "client = HubRecordingClient(sys.argv[1], 'word', outbox_path=sys.argv[2], drain_s=0.0)\n"
+        "client.close()\n"
+        "atexit.register(client.submit, 'task', {'index': 0})\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, hub.url, str(tmp_path / "outbox.db")],
+        env={**os.environ, "PYTHONPATH": str(Path(gapless.__path__[0]).parent)},
+        timeout=100,
+        check=True,
+    )
+    with closing(Outbox(tmp_path / "outbox.db")) as outbox:
+        assert [report.state for report in outbox.reports()] == ["waiting"]
+
+
+def test_a_key_is_kept_once(outbox: Outbox) -> None:
+    """Writing a report again, as after an attempt of unknown end, changes nothing."""
+    for text in ("{}", '{"a": 1}'):
+        outbox.put(HUB, "a", ReportKind.SUBMIT, text, "key")
+    assert [report.body for report in outbox.reports()] == ["{}"]

@@ -216,8 +216,10 @@ def test_a_report_after_the_stop_is_refused(hub: Hub, token: str, tmp_path: Path
     assert found == [(ReportKind.STOP, ReportState.SENT), (ReportKind.SUBMIT, ReportState.REFUSED)]
 
 
-def test_another_hub_gets_nothing(hub: Hub, token: str, tmp_path: Path) -> None:
-    """Reports go to the hub that approved their task, also when a client of another opens the outbox."""
+def test_another_hub_gets_nothing(
+    hub: Hub, token: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reports go to the hub that approved their task; a client of another counts them and says so once."""
     with HubProxy() as other:
         with client_of(other.url, tmp_path, token) as client:
             other.down()
@@ -227,7 +229,11 @@ def test_another_hub_gets_nothing(hub: Hub, token: str, tmp_path: Path) -> None:
             task = new_task(hub)
             client.submit(task, {"index": 0})
             assert client.drain(60)
+            assert client.drain(60)
+            assert client.waiting_elsewhere == {other.url: 1}
         assert other.seen == []
+        (line,) = [text for text in caplog.messages if "other hubs" in text]
+        assert f"1 for {other.url}" in line
     assert states(tmp_path) == ["waiting", "sent"]
 
 

@@ -1,7 +1,8 @@
 """Speaks to a hub from one background thread: asks for approval, and delivers what waits in the outbox.
 
-No call that a simulation makes waits for the network. A report is durable in the outbox when the call returns;
-the thread sends the reports of each task in their order, again and again, until the hub takes or refuses them.
+No call that a simulation makes waits for the network, nor for an outbox that another process keeps locked. A
+report is durable in the outbox when the call returns, or as soon as the lock is gone; the thread sends the
+reports of each task in their order, again and again, until the hub takes or refuses them.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from gapless.errors import GaplessError, HubFailed, StateError
+from gapless.errors import CatalogBusy, GaplessError, HubFailed, StateError
 from gapless.observe.hub_delivery import Delivery
 from gapless.observe.hub_endpoint import HubEndpoint
 from gapless.observe.hub_task import Approvals, HubTask
 from gapless.observe.outbox import Outbox, ReportKind, json_text
+from gapless.observe.outbox_writer import OutboxWriter
 
 _LOG = logging.getLogger("gapless.observe")
 _LOOK_S = 0.05  # how often a drain looks
+_LOCKED_S = 30.0  # how long closing waits for an outbox that another process keeps locked
+_BUSY_S = 1.0  # until the thread looks again at such an outbox
 
 
 class HubRecordingClient:
@@ -31,7 +35,7 @@ class HubRecordingClient:
     ``token``: else ``$GAPLESS_HUB_TOKEN``. ``timeout_s`` bounds each request, ``approval_timeout_s`` the wait for
     a person who approves, asked for every ``poll_s``. A report that could not be sent is tried again after
     ``retry_s``, twice that, and so on up to ``retry_max_s``. ``drain_s``: how long closing waits for reports;
-    what is left stays in the outbox and is sent by the next client of it. ``failure``: what the outbox or the
+    what is left stays in the outbox and is sent by the next client of it. ``failure``: what the outbox or a
     thread met last. Raises UsageError, and what :class:`Outbox` raises.
     """
 
@@ -59,6 +63,12 @@ class HubRecordingClient:
         self._closed = False
         self._ended = threading.Event()
         self._jobs: queue.SimpleQueue[HubTask | None] = queue.SimpleQueue()  # None only wakes the thread
+        self._writer = OutboxWriter(
+            outbox_path,
+            written=lambda: self._jobs.put(None),
+            lost=lambda error: self._fail("a report is lost for the hub", error),
+        )
+        self._told_elsewhere = False
         self._worker = threading.Thread(target=self._run, name="gapless-hub", daemon=True)
         self._worker.start()
         atexit.register(self.close)
@@ -67,6 +77,11 @@ class HubRecordingClient:
     def url(self) -> str:
         """Where the hub is."""
         return self._endpoint.url
+
+    @property
+    def waiting_elsewhere(self) -> dict[str, int]:
+        """How many reports in the outbox wait for each other hub; only a client of that URL sends them."""
+        return {url: count for url, count in self.outbox.waiting().items() if url != self.url}
 
     def ask(self, request: Mapping[str, Any]) -> HubTask:
         """Ask the hub to approve a task and return at once.
@@ -82,7 +97,11 @@ class HubRecordingClient:
         return task
 
     def submit(self, task_id: str, execution_metadata: Mapping[str, Any]) -> None:
-        """Report an episode: durable when it returns, sent later. Raises what :meth:`Outbox.add` raises."""
+        """Report an episode: durable when it returns, sent later. Raises what :meth:`OutboxWriter.add` raises.
+
+        An outbox that stays locked keeps the caller for a quarter of a second; then the report waits in memory
+        until it can be written, and later ones behind it.
+        """
         self._add(task_id, ReportKind.SUBMIT, {"executionMetadata": dict(execution_metadata)})
 
     def stop(self, task_id: str, summary: Mapping[str, Any]) -> None:
@@ -90,16 +109,24 @@ class HubRecordingClient:
         self._add(task_id, ReportKind.STOP, {"summary": dict(summary)})
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until no report for this hub waits; return False when the time is over before."""
+        """Wait until no report for this hub waits; return False when the time is over before.
+
+        True says nothing of :attr:`waiting_elsewhere`; where there are any, that is one log line per client.
+        """
         deadline = time.monotonic() + timeout_s
-        while self.outbox.heads(self.url):
+        while self._writer.unwritten or self.outbox.heads(self.url):
             if time.monotonic() >= deadline or self._ended.is_set():
                 return False
             time.sleep(_LOOK_S)
+        self._tell_elsewhere()
         return True
 
     def close(self) -> None:
-        """Wait up to ``drain_s`` for the reports, then end the thread; what is left stays in the outbox."""
+        """Wait up to ``drain_s`` for the reports, then end the thread; what is left stays in the outbox.
+
+        Reports that a locked outbox did not take yet are waited for another half minute; what is still in
+        memory then is one log line, and lost for the hub when the program ends before the lock.
+        """
         if self._closed:
             return
         self._closed = True
@@ -111,6 +138,9 @@ class HubRecordingClient:
         self._endpoint.called_off.set()
         self._jobs.put(None)
         self._worker.join(self._endpoint.timeout_s)  # a name lookup cannot be called off
+        if not self._writer.close(_LOCKED_S):
+            found = f"{self._writer.unwritten} reports that are not in {self.outbox.path}"
+            self._fail("reports are lost when the program ends", CatalogBusy("it stays locked", found=found))
         self.outbox.close()
 
     def __enter__(self) -> Self:
@@ -122,11 +152,17 @@ class HubRecordingClient:
     # -- inside ----------------------------------------------------------------------------------
 
     def _add(self, task_id: str, kind: ReportKind, body: Mapping[str, Any]) -> None:
-        self.outbox.add(self.url, task_id, kind, body)
-        self._jobs.put(None)
+        self._writer.add(self.url, task_id, kind, body)
 
     def _give_up(self, task_id: str, reason: str) -> None:
         self._add(task_id, ReportKind.STOP, {"summary": {"reason": reason, "episodes": 0}})
+
+    def _tell_elsewhere(self) -> None:
+        if self._told_elsewhere or not (elsewhere := self.waiting_elsewhere):
+            return
+        self._told_elsewhere = True
+        counts = ", ".join(f"{count} for {url}" for url, count in elsewhere.items())
+        _LOG.warning("reports in %s wait for other hubs: %s", self.outbox.path, counts)
 
     def _fail(self, what: str, error: BaseException) -> None:
         self.failure = error
@@ -150,7 +186,7 @@ class HubRecordingClient:
             waits = [self._approvals.poll(), self._delivery.step()]
         except (GaplessError, OSError) as error:
             self._fail("the outbox cannot be used", error)
-            return self._retry_max_s
+            return _BUSY_S if isinstance(error, CatalogBusy) else self._retry_max_s
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def _take_jobs(self, wait_s: float | None) -> None:

@@ -70,6 +70,7 @@ class HubEndpoint:
             headers={"Authorization": f"Bearer {self._token}", "Accept": "application/json", **(words or {})},
             body=body,
             patience=Patience(self.timeout_s, self.called_off),
+            secret=self._token,
         )
 
 

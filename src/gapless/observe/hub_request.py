@@ -1,11 +1,12 @@
 """One HTTP request with one deadline: name lookup aside, nothing that a peer does makes it last longer.
 
 Standard library only. A redirect is never followed, an answer has at most :data:`MAX_BODY_BYTES`, and no error
-text holds the token.
+text holds the token, also where it quotes an answer that does.
 """
 
 from __future__ import annotations
 
+import html
 import http.client
 import io
 import json
@@ -15,10 +16,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from gapless.errors import HubFailed, UsageError
 
@@ -33,16 +34,21 @@ _SLICE_S = 0.1  # how soon a wait notices that it was called off
 
 @dataclass(frozen=True)
 class Answer:
-    """What the hub said: the status, and its body as text."""
+    """What the hub said: the status, and its body as text. ``secret``: what no quotation of it repeats."""
 
     status: int
     text: str
+    secret: str = field(default="", repr=False)
 
     @property
     def excerpt(self) -> str:
         """The status and the begin of the body on one line, for people."""
-        words = " ".join("".join(c if c.isprintable() else " " for c in self.text).split())
-        return f"{self.status} {words[:_EXCERPT]}".rstrip()
+        return f"{self.status} {self.quote(self.text)}".rstrip()
+
+    def quote(self, text: str) -> str:
+        """Return the begin of a part of the answer on one line, for people."""
+        words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return without_secret(words, self.secret)[:_EXCERPT]
 
     def json_object(self) -> dict[str, Any]:
         """Return the body as a JSON object; raises HubFailed for anything else."""
@@ -90,6 +96,22 @@ def hub_address(url: str) -> SplitResult:
     return parts
 
 
+def without_secret(text: str, secret: str) -> str:
+    """Return a text in which ``[token]`` stands for a secret, also for one that JSON, HTML or a URL escaped."""
+    quoted = json.dumps(secret)[1:-1]
+    forms = {
+        secret,
+        quoted,
+        quoted.replace("/", "\\/"),
+        html.escape(secret),
+        quote(secret, safe=""),
+        repr(secret)[1:-1],
+    }
+    for form in sorted(forms - {""}, key=len, reverse=True):
+        text = text.replace(form, "[token]")
+    return text
+
+
 def send(
     address: SplitResult,
     method: str,
@@ -98,8 +120,12 @@ def send(
     headers: Mapping[str, str],
     body: str | None,
     patience: Patience,
+    secret: str = "",
 ) -> Answer:
-    """Send one request and return the whole answer, whatever its status; raises HubFailed when there is none."""
+    """Send one request and return the whole answer, whatever its status; raises HubFailed when there is none.
+
+    ``secret``: what neither the error nor a quotation of the answer repeats.
+    """
     place = f"{method} {address.scheme}://{address.netloc}{path}"
     connection = _Connection(address, patience)
     try:
@@ -113,12 +139,12 @@ def send(
         connection.endheaders()
         if data:
             connection.send(data)
-        answer = _read(connection)
+        answer = _read(connection, secret)
     except TimeoutError as error:
         raise HubFailed("the hub did not answer in time", found=f"{place}: {error}") from error
     except (OSError, UnicodeError, http.client.HTTPException) as error:
-        words = f"{place}: {type(error).__name__}: {error}"
-        raise HubFailed("the hub did not answer as agreed", found=words) from error
+        words = without_secret(f"{place}: {type(error).__name__}: {error}", secret)
+        raise HubFailed("the hub did not answer as agreed", found=words) from None
     finally:
         connection.close()
     if 300 <= answer.status < 400:
@@ -231,7 +257,7 @@ def _wait_connected(sock: socket.socket, address: Any, patience: Patience) -> No
             raise OSError(problem, "cannot connect") from None
 
 
-def _read(connection: _Connection) -> Answer:
+def _read(connection: _Connection, secret: str) -> Answer:
     pieces: list[bytes] = []
     size = 0
     with connection.getresponse() as response:
@@ -243,4 +269,4 @@ def _read(connection: _Connection) -> Answer:
         raise http.client.HTTPException(f"the answer has more than {MAX_BODY_BYTES} bytes")
     if missing:
         raise http.client.IncompleteRead(b"".join(pieces)[:_EXCERPT], missing)
-    return Answer(response.status, b"".join(pieces).decode(errors="replace"))
+    return Answer(response.status, b"".join(pieces).decode(errors="replace"), secret)

@@ -159,7 +159,9 @@ def _decision(answer: Answer) -> Decision:
     found = answer.json_object()
     status, reason = found.get("status"), found.get("reason")
     if status in ("rejected", "stopped"):
-        raise _Decided(f"the hub says {status}", found=reason if isinstance(reason, str) else None)
+        raise _Decided(
+            f"the hub says {status}", found=answer.quote(reason) if isinstance(reason, str) else None
+        )
     if status not in ("pending", "approved"):
         raise HubFailed("the hub's answer has no status that is known", found=answer.excerpt)
     return Decision(status)

@@ -84,14 +84,17 @@ class Outbox:
 
     def add(self, hub: str, task: str, kind: ReportKind, body: Mapping[str, Any]) -> str:
         """Put a report at the end of its task and return its key; raises MetadataRefused unless it is JSON."""
-        text = json_text(body)
         key = uuid.uuid4().hex
+        self.put(hub, task, kind, json_text(body), key)
+        return key
+
+    def put(self, hub: str, task: str, kind: ReportKind, text: str, key: str) -> None:
+        """Put a report at the end of its task; one whose key is here already changes nothing."""
         self._database.ensure(_TABLES)
         self._database.rows(
-            "INSERT INTO reports (hub, task, kind, key, body) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO reports (hub, task, kind, key, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
             (hub, task, str(kind), key, text),
         )
-        return key
 
     def heads(self, hub: str) -> list[Report]:
         """Return the next report of each task of a hub that has one waiting, the oldest first."""
@@ -104,6 +107,13 @@ class Outbox:
         """Return the reports in some states, in the order in which they were added."""
         marks = ", ".join("?" * len(states))
         return self._reports(f"WHERE state IN ({marks})", tuple(map(str, states)))
+
+    def waiting(self) -> dict[str, int]:
+        """Return how many reports wait for each hub that any wait for."""
+        self._database.ensure(_TABLES)
+        return dict(
+            self._database.rows("SELECT hub, count(*) FROM reports WHERE state = 'waiting' GROUP BY hub")
+        )
 
     def failed(self, report: Report, error: str, *, forever: bool) -> None:
         """Count an attempt that failed; ``forever``: it is not tried again."""

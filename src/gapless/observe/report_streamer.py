@@ -13,9 +13,10 @@ _LOG = logging.getLogger("gapless.observe")
 
 
 class EpisodeReportStreamer:
-    """Takes the reports of one task; never waits for a network and never raises for one.
+    """Takes the reports of one task; never waits for a network or a locked file, and never raises for one.
 
-    ``failures``: what kept reports out of the outbox. They are lost for the hub, and for nobody else.
+    ``failures``: what kept reports out of the outbox. They are lost for the hub, and for nobody else. What keeps
+    one out that had to wait for a locked outbox is the client's ``failure``.
     """
 
     def __init__(self, task_id: str, client: HubRecordingClient) -> None:
