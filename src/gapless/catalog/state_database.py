@@ -151,6 +151,7 @@ def _error(path: Path, error: sqlite3.DatabaseError) -> GaplessError:
         advice["next_step"] = "put back a copy of the file, or move it away and begin a new one"
         return IntegrityError("a database is damaged; it was left as it is", **advice)
     if "locked" in text or "busy" in text:
+        advice["next_step"] = "end the program that holds it, then try again"
         return CatalogBusy("another process keeps a database locked", **advice)
     return StorageFailed("a database cannot be read or written", **advice)
 
