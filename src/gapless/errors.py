@@ -240,7 +240,7 @@ class ArgumentRefused(UsageError, ValueError):
     """An argument of a feature run, step or model has a value it cannot have."""
 
     code = "E111"
-    next_step = "give the argument one of the values that its documentation names"
+    next_step = "correct the argument that the message names"
 
 
 class MixedTimebaseError(UsageError):

@@ -76,7 +76,7 @@ def test_run_status_and_again(cli: Cli, folder: Path) -> None:
     assert len(json.loads(before.stdout)["rows"]) == 16, before.stderr
     first = cli("features", "run", "steps.py", cwd=folder)
     assert first.returncode == 0, first.stderr
-    assert "double: computed  double 1.0-" in first.stdout
+    assert "double: computed 8 of 8 entries  double 1.0-" in first.stdout
     again = json.loads(cli("features", "run", "steps.py", "--json", cwd=folder).stdout)
     assert [step["cached"] for step in again["results"].values()] == [True, True]
     assert again["failed"] == {}
@@ -120,7 +120,7 @@ def test_failed_entries_are_told_by_the_exit_code(cli: Cli, folder: Path) -> Non
         record(client, "lost", 1e9, label=False)
     done = cli("features", "run", "steps.py", cwd=folder)
     assert done.returncode == 1
-    assert "double: 1 entries failed" in done.stderr
+    assert "double: 1 entry failed: lost; `gapless features why steps.py double lost` tells" in done.stderr
     why = cli("features", "why", "steps.py", "double", "lost", cwd=folder).stdout
     assert why.startswith("failed: RuntimeError: too far away (traceback in ")
     assert Path(folder, why.rpartition(" ")[2].strip(")\n")).is_file()
@@ -215,7 +215,7 @@ def test_train_a_step_and_a_model(cli: Cli, folder: Path) -> None:
         (("features", "run", "nowhere.toml"), 3, "no such file"),
         (("features", "why", "steps.py", "double"), 2, "needs PIPELINE STEP SEQUENCE"),
         (("features", "why", "steps.py", "nostep", "walk-0"), 2, "there is no such step"),
-        (("features", "why", "steps.py", "double", "nowhere"), 3, "no entry for the sequence"),
+        (("features", "why", "steps.py", "double", "nowhere"), 3, "there is no such sequence"),
         (("features", "run", "steps.py", "--force-from", "nostep"), 2, "there is no such step"),
         (("features", "lineage", "nothing"), 3, "no run yet"),
         (("features", "status", "steps.py", "more"), 2, "too many names"),

@@ -84,7 +84,9 @@ def test_writing_verbs_take_dry_run(verb: str) -> None:
     assert "--dry-run" in parser_of(verb).format_help()
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("explain", "version", "devices", "run", "hub")])
+@pytest.mark.parametrize(
+    "verb", [v for v in VERBS if v not in ("explain", "version", "devices", "run", "hub")]
+)
 def test_verbs_of_a_store_take_store(verb: str) -> None:
     """Every verb that touches a store offers --store; `run` does so for each of its actions."""
     assert "--store" in parser_of(verb).format_help()

@@ -115,7 +115,10 @@ def test_what_means_nothing_is_refused(ds: Dataset) -> None:
         sample_frames(ds, 5, "kmeans")
     with pytest.raises(ArgumentRefused):
         sample_frames(ds, 0)
-    with Dataset(ds.client, topic="nothing") as empty, pytest.raises(NotFound, match="no frames"):
+    with (
+        Dataset(ds.client, topic="nothing") as empty,
+        pytest.raises(NotFound, match="has the topic 'nothing'"),
+    ):
         sample_frames(empty, 5)
 
 

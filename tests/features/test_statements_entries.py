@@ -17,7 +17,7 @@ from tests.features.tracks import TRACKS, files, record_tracks, statuses, times_
 import gapless
 from gapless.cli.main import main
 from gapless.errors import AllEntriesFailed, ArgumentRefused, IntegrityError, NotFound
-from gapless.features import CallbackStep, Dataset, FeatureStep, Pipeline, Result
+from gapless.features import CallbackStep, Dataset, FeatureStep, FeatureWarning, Pipeline, Result
 from gapless.features.run_folder import read_lines
 
 
@@ -105,7 +105,7 @@ def test_s01_the_command_line_ends_with_an_error_when_an_entry_failed(
     )
     order = ["features", "run", str(source), "--store", str(ds.root)]
     assert main(order) == 1
-    assert "1 entries failed" in capsys.readouterr().err
+    assert "1 entry failed" in capsys.readouterr().err
     Path(told["failing"]).write_text("")
     assert main(order) == 0
 
@@ -140,9 +140,11 @@ def test_s02_an_empty_scope_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     gapless.connect(tmp_path / "store").close()
     with Dataset(tmp_path / "store") as ds:
-        assert ds.run_feature(Double()).failed_entries == ()
+        with pytest.warns(FeatureWarning, match="double: no sequence of the data set is in scope"):
+            assert ds.run_feature(Double()).failed_entries == ()
         pipeline = Pipeline().add(FeatureStep("d", Double))
-        pipeline.run(ds)
+        with pytest.warns(FeatureWarning, match="nothing was computed"):
+            pipeline.run(ds)
         assert row(pipeline, ds, "d")["n_seq"] == 0
 
 
@@ -479,6 +481,7 @@ def test_s21_an_empty_scope_leaves_no_marker_entry(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     gapless.connect(tmp_path / "store").close()
     with Dataset(tmp_path / "store") as ds:
-        result = ds.run_feature(Double())
+        with pytest.warns(FeatureWarning, match="nothing was computed"):
+            result = ds.run_feature(Double())
         assert ds.registry.list_entries("double").empty
         assert not ds.registry.has_run("double", str(result.run_id))

@@ -281,7 +281,7 @@ def test_a_feature_may_ask_for_another_kind_of_frame_and_for_columns(ds: Dataset
 
 def test_a_column_that_no_input_has_is_told(ds: Dataset) -> None:
     """Before anything is read."""
-    with pytest.raises(AllEntriesFailed, match="no input has a column"):
+    with pytest.raises(AllEntriesFailed, match="no input has the column"):
         output(ds, lambda df: df, input_columns=("x", "z"))
 
 

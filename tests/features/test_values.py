@@ -243,6 +243,6 @@ def test_a_column_of_two_types_is_an_error(ds: Dataset) -> None:
 
 def test_a_data_set_without_sequences_has_no_rows(tmp_path: Path) -> None:
     """The columns are there all the same."""
-    with Dataset(tmp_path / "empty") as ds:
+    with gapless.connect(tmp_path / "empty") as client, Dataset(client) as ds:
         values = load_values(ds, [TracksColumn(column="X")])
     assert (list(values.columns), len(values)) == (["X"], 0)

@@ -3,27 +3,34 @@
 run PIPELINE computes what is missing or out of date; --force-from STEP computes that step and all that
 read it again. status tells of each step how many entries are there and why others are not; --deep compares
 every byte. plan lists the entries that run would compute. why PIPELINE STEP SEQUENCE explains one entry.
-clean removes runs that nothing needs; it only lists them unless --yes is given. accept PIPELINE STEP declares
-that outputs made by older source code are as good as new ones.
+accept PIPELINE STEP declares that outputs made by older source code are as good as new ones.
 
-lineage FEATURE [RUN] shows where a run comes from, down to the sequences; --openlineage prints OpenLineage
-JSON. list shows the features, runs and entries of the store. sample PIPELINE chooses frames over the data set
-(-n, --method, --by STEP for kmeans, --min-gap-s, --seed) and, with --images TOPIC --out DIR, writes their pictures.
+clean lists the runs on disk of the pipeline's features: `current` is what a step expects now, `kept` is needed
+by another run or model, `would remove` by nobody; --yes removes those. Features of other pipelines and frames
+that were sampled are not touched.
 
-PIPELINE is a .toml file, or a .py file with a variable `pipeline`.
-Exit codes: 0 all well, 1 entries failed, 2 usage, 3 not found.
+lineage FEATURE [RUN], or PIPELINE STEP, shows where a run or a model comes from, down to the sequences;
+--openlineage prints OpenLineage JSON. list shows the features, models and runs of the store. sample PIPELINE
+chooses frames over the data set (-n, --method, --by STEP for kmeans, --min-gap-s, --seed) and, with
+--images TOPIC --out DIR, writes their pictures.
+
+PIPELINE is a .toml file, or a .py file with a variable `pipeline`; docs/features.md explains both. With
+--dry-run nothing is computed or written. Exit codes: 0 all well, 1 entries failed, 2 usage, 3 not found.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import options, output
-from gapless.errors import AllEntriesFailed, MissingExtra, UsageError
+from gapless.errors import ArgumentRefused, MissingExtra, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from gapless.features.dataset import Dataset
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 _ACTIONS = {
     "run": 1, "status": 1, "plan": 1, "why": 3, "clean": 1, "accept": 2, "lineage": 2, "list": 1, "sample": 1,
 }  # fmt: skip
+_COUNTS = ("n_seq", "runs", "ok", "empty", "failed", "pending", "stale")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*", help="PIPELINE, STEP, SEQUENCE; FEATURE, RUN")
     options.add_store(parser)
     parser.add_argument(
-        "--force-from", metavar="STEP", default=None, help="run: compute this step and all after it"
+        "--force-from", metavar="STEP", default=None, help="run, plan: compute this step and all after it"
     )
     parser.add_argument("--deep", action="store_true", help="status, why: compare every byte with its digest")
     parser.add_argument("--yes", action="store_true", help="clean: really remove")
@@ -76,14 +84,17 @@ def run(args: argparse.Namespace) -> int:
             "features need pandas and scikit-learn", next_step="pip install 'gapless[features]'"
         )
     if args.action == "lineage":
-        return _lineage(args)
+        from gapless.cli.feature_origin import lineage
+
+        return lineage(args)
     if args.action == "list":
         return _list(args)
     return _with_pipeline(args)
 
 
 def _with_pipeline(args: argparse.Namespace) -> int:
-    from gapless.features.pipeline_file import load_pipeline
+    from gapless.cli.feature_run import told_warnings
+    from gapless.features.pipeline_file import load_pipeline, refused_in
 
     needed = ("PIPELINE", "STEP", "SEQUENCE")[: _ACTIONS[args.action]]
     if len(args.names) != len(needed):
@@ -92,140 +103,173 @@ def _with_pipeline(args: argparse.Namespace) -> int:
             next_step=f"`gapless features {args.action} {' '.join(needed)}`",
         )  # fmt: skip
     loaded = load_pipeline(args.names[0])
-    root = options.existing_store(args)
-    with loaded.dataset(root) as ds:
-        if args.action == "run" and not args.dry_run:
-            return _run(args, ds, loaded.pipeline)
-        if args.action in ("plan", "run"):
-            return _table(args, loaded.pipeline.plan(ds), "nothing to compute")
-        if args.action == "status":
-            return _table(args, loaded.pipeline.status(ds, deep=args.deep), "no steps")
-        if args.action == "clean":
-            removes = args.yes and not args.dry_run
-            return _table(args, loaded.pipeline.clean(ds, dry_run=not removes), "no runs on disk")
-        if args.action == "sample":
-            return _sample(args, ds, loaded.pipeline)
-        if args.action == "accept":
-            loaded.pipeline.accept(ds, args.names[1])
-            return 0
-        why = loaded.pipeline.why(ds, args.names[1], args.names[2], deep=args.deep)
-        if args.json:
-            output.say_json({"step": args.names[1], "sequence": args.names[2], "why": why})
-        else:
-            output.say(why)
-        return 0
+    for step in [*args.names[1:2], *args.by, *([args.force_from] if args.force_from else [])]:
+        _check_step(args, loaded.pipeline, step)
+    with told_warnings(), loaded.dataset(options.existing_store(args)) as ds:
+        try:
+            return _do(args, ds, loaded.pipeline)
+        except ArgumentRefused as error:
+            raise refused_in(args.names[0], error) from error
 
 
-def _run(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
-    failed: dict[str, list[Any]] = {}
-    results = pipeline.run(ds, args.force_from, progress=None if not args.json else False)
-    for name, result in results.items():
-        if result.failed_entries:
-            failed[name] = [list(key) for key in result.failed_entries]
-    if args.json:
-        output.say_json(
-            {
-                "results": {
-                    name: {"feature": r.feature, "run_id": r.run_id, "cached": bool(r.cache_hit)}
-                    for name, r in results.items()
-                },
-                "failed": failed,
-            }
+def _check_step(args: argparse.Namespace, pipeline: Pipeline, step: str) -> None:
+    if step not in pipeline.steps:
+        raise UsageError(
+            "there is no such step", found=step, expected=", ".join(pipeline.steps),
+            next_step=f"`gapless features status {args.names[0]}` lists the steps",
+        )  # fmt: skip
+
+
+def _do(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
+    from gapless.cli.feature_run import plan_rows, run_pipeline
+
+    if args.action == "run" and not args.dry_run:
+        return run_pipeline(ds, pipeline, args.names[0], args.force_from, as_json=args.json)
+    if args.action in ("plan", "run"):
+        columns = ("step", "group", "sequence", "status", "why")
+        return _table(args, plan_rows(ds, pipeline, args.force_from), columns, "nothing to compute")
+    actions = {"status": _status, "clean": _clean, "sample": _sample, "accept": _accept, "why": _why}
+    return actions[args.action](args, ds, pipeline)
+
+
+def _status(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
+    frame = pipeline.status(ds, deep=args.deep)
+    rows = _rows(frame)
+    for row in rows:
+        if row["feature"].startswith("(model) "):
+            row.update(_model_facts(ds, row["feature"].removeprefix("(model) "), row["run_id"]))
+        elif row["feature"] == "(callback)":
+            row.update(dict.fromkeys(_COUNTS))
+    return _table(args, rows, list(frame.columns), "no steps")
+
+
+def _model_facts(ds: Dataset, name: str, run_id: str) -> dict[str, Any]:
+    """Return what status tells of a model: it has sequences that it learned from, and no entries."""
+    from gapless.features.pipeline_status import run_count
+    from gapless.features.training.model_run import ModelRun
+
+    folder = ModelRun.of(ds.models_root, name, run_id)
+    known = folder.manifest()
+    finished = known.get("finished_at")
+    return {
+        **dict.fromkeys(_COUNTS),
+        "n_seq": len(known["entries"]) if known else None,
+        "runs": run_count(folder.path.parent),
+        "modified": datetime.fromisoformat(finished).isoformat(timespec="seconds") if finished else "-",
+    }
+
+
+def _clean(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
+    from gapless.cli.feature_origin import readers
+
+    removes = args.yes and not args.dry_run
+    frame = pipeline.clean(ds, dry_run=not removes)
+    rows = _rows(frame)
+    needed = readers(ds) if any(row["status"] == "kept" for row in rows) else {}
+    for row in rows:
+        by = needed.get((row["feature"], row["run_id"]), []) if row["status"] == "kept" else []
+        row["needed_by"] = ", ".join(by)
+    _table(args, rows, [*frame.columns, "needed_by"], "no runs on disk")
+    waiting = [row for row in rows if row["status"] == "would remove"]
+    if waiting:
+        total_mb = sum(row["size_mb"] for row in waiting)
+        output.note(
+            f"{_runs(len(waiting))}, {total_mb:.3g} MB, needed by nobody; --yes removes what is listed so"
         )
+    return 0
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _accept(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
+    name = args.names[1]
+    item = next(item for item in pipeline.survey(ds) if item.step.name == name)
+    changed = sum(state.code_changed for state in item.survey.states) if item.survey is not None else 0
+    if item.survey is not None and not changed:
+        output.say(f"{name}: nothing to accept, its outputs were made by the present source code")
+        return 0
+    if not args.dry_run:
+        pipeline.accept(ds, name)
+    verb = "would accept" if args.dry_run else "accepted"
+    output.say(f"{name}: {verb} {changed} entries as made by the present source code")
+    return 0
+
+
+def _why(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
+    sequence = ds.client.catalog.sequence(args.names[2]).name
+    why = pipeline.why(ds, args.names[1], sequence, deep=args.deep)
+    if args.json:
+        output.say_json({"step": args.names[1], "sequence": sequence, "why": why})
     else:
-        for name, result in results.items():
-            state = "cached" if result.cache_hit else "computed"
-            output.say(f"{name}: {state}  {result.feature} {result.run_id}")
-    for name, keys in failed.items():
-        output.note(f"{name}: {len(keys)} entries failed; `gapless features why` tells each one's error")
-    return AllEntriesFailed.exit_code if failed else 0
+        output.say(why)
+    return 0
 
 
 def _sample(args: argparse.Namespace, ds: Dataset, pipeline: Pipeline) -> int:
+    from gapless.cli.feature_run import computed
     from gapless.features.sampling import sample_frames
 
     if (args.images is None) != (args.out is None):
-        raise UsageError("--images TOPIC and --out DIR go together", found=args.images or args.out)
+        raise UsageError(
+            "--images TOPIC and --out DIR go together", found=args.images or args.out, next_step="give both"
+        )
+    if args.method == "kmeans" and not args.by:
+        raise UsageError("kmeans compares frames by what a step made", next_step="name it with --by STEP")
     by = None
     if args.by:
-        results = pipeline.run(ds, progress=False)
+        results = computed(ds, pipeline) if args.dry_run else pipeline.run(ds, progress=False)
         unknown = [name for name in args.by if name not in results]
         if unknown:
-            raise UsageError("--by names no feature step", found=unknown[0], expected=", ".join(results))
+            raise UsageError(
+                "--by names a step without outputs", found=unknown[0],
+                expected=", ".join(results) or "a feature step that ran",
+                next_step=f"`gapless features run {args.names[0]}`, then name a feature step",
+            )  # fmt: skip
         by = [results[name] for name in args.by]
-    sample = sample_frames(ds, args.n, args.method, by=by, min_gap_s=args.min_gap_s, seed=args.seed)
-    if args.out is not None:
+    sample = sample_frames(
+        ds, args.n, args.method, by=by, min_gap_s=args.min_gap_s, seed=args.seed, record=not args.dry_run
+    )
+    if args.out is not None and args.dry_run:
+        output.note(f"would write {len(sample)} pictures into {args.out}")
+    elif args.out is not None:
         written = sample.write_images(args.out, args.images)
         output.note(f"{len(written)} pictures in {args.out}")
-    return _table(args, sample.table, "no frames")
+    return _table(args, _rows(sample.table), list(sample.table.columns), "no frames")
 
 
-def _table(args: argparse.Namespace, frame: pd.DataFrame, nothing: str) -> int:
-    rows: list[dict[str, Any]] = frame.to_dict(orient="records")  # type: ignore[assignment]
+def _list(args: argparse.Namespace) -> int:
+    from gapless.cli.feature_origin import LIST_COLUMNS, run_rows
+    from gapless.features.dataset import Dataset
+
+    with Dataset(options.existing_store(args)) as ds:
+        rows = run_rows(ds, args.names)
+    return _table(args, rows, LIST_COLUMNS, "no feature has run in this store yet")
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return frame.to_dict(orient="records")  # type: ignore[return-value]
+
+
+def _table(args: argparse.Namespace, rows: list[dict[str, Any]], columns: Sequence[str], nothing: str) -> int:
     if args.json:
         output.say_json({"rows": rows})
         return 0
     if not rows:
         output.note(nothing)
         return 0
-    heads = tuple(str(name).upper() for name in frame.columns)
-    cells = [tuple(_cell(value) for value in row.values()) for row in rows]
+    heads = tuple(name.upper() for name in columns)
+    cells = [tuple(_cell(row[name]) for name in columns) for row in rows]
     for line in output.table(heads, cells, right=frozenset()):
         output.say(line)
     return 0
 
 
 def _cell(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _lineage(args: argparse.Namespace) -> int:
-    from gapless.features.dataset import Dataset
-    from gapless.features.result import Result
-
-    if not args.names:
-        raise UsageError("lineage needs FEATURE", next_step="`gapless features lineage FEATURE [RUN]`")
-    with Dataset(options.existing_store(args)) as ds:
-        wanted: Result[str] = Result(
-            feature=args.names[0], run_id=args.names[1] if len(args.names) > 1 else None
-        )
-        storage, run_id = ds.resolve(wanted)
-        if args.openlineage:
-            output.say_json(ds.registry.open_lineage(storage, run_id))
-            return 0
-        tree = ds.registry.lineage(storage, run_id, deep=True)
-    if args.json:
-        output.say_json(tree)
-    else:
-        for line in _tree_lines(tree, ""):
-            output.say(line)
-    return 0
-
-
-def _tree_lines(node: dict[str, Any], indent: str) -> list[str]:
-    lines = [f"{indent}{node['feature']} {node['run_id']}"]
-    lines += [
-        f"{indent}  sequence {source['sequence']}  {source.get('content_digest') or ''}".rstrip()
-        for source in node.get("sequences", [])
-    ]
-    for upstream in node.get("upstream", []):
-        lines += _tree_lines(upstream, indent + "  ")
-    return lines
-
-
-def _list(args: argparse.Namespace) -> int:
-    from gapless.features.dataset import Dataset
-
-    with Dataset(options.existing_store(args)) as ds:
-        registry = ds.registry
-        names = args.names or registry.list_features()
-        rows = [
-            {"feature": name, **{key: row[key] for key in ("run_id", "version", "started_at", "finished_at")},
-             "entries": registry.entry_count(name, row["run_id"])}
-            for name in names
-            for row in registry.list_runs(name).to_dict(orient="records")
-        ]  # fmt: skip
-    import pandas as pd
-
-    columns = ["feature", "run_id", "version", "started_at", "finished_at", "entries"]
-    return _table(args, pd.DataFrame(rows, columns=columns), "no feature has run in this store yet")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

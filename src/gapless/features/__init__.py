@@ -15,6 +15,7 @@ _PLACES = {
     "dataset": ("Dataset",),
     "entry": ("EntryKey", "EntryRecord"),
     "feature": ("Feature", "InputStream"),
+    "feature_warning": ("FeatureWarning",),
     "identity": ("RunOptions",),
     "inputs": ("InputRequire", "Inputs", "InputsLike", "TopicInput", "TrackInput"),
     "kit": ("FittedFeature", "TableFeature"),
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from gapless.features.entry import EntryRecord as EntryRecord
     from gapless.features.feature import Feature as Feature
     from gapless.features.feature import InputStream as InputStream
+    from gapless.features.feature_warning import FeatureWarning as FeatureWarning
     from gapless.features.identity import RunOptions as RunOptions
     from gapless.features.inputs import InputRequire as InputRequire
     from gapless.features.inputs import Inputs as Inputs

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from gapless.catalog.state_database import StateDatabase, look
+from gapless.features.writable import check_writable
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS accepted_code (feature TEXT NOT NULL, run_id TEXT NOT NULL,"
@@ -15,6 +16,7 @@ _TABLE = (
 
 def accept_code(root: Path, storage: str, run_id: str, digests: set[str]) -> None:
     """Make it durable that outputs made by an older source are as good as those of a newer one: ``"older>newer"``."""
+    check_writable(root)
     with StateDatabase(root) as database:
         database.ensure(_TABLE)
         with database.transaction():

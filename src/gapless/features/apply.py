@@ -26,7 +26,7 @@ from gapless.features.entry_writer import write_table
 from gapless.features.feature import Feature
 from gapless.features.frame import EntryFrame, EntryPlan, read_frame
 from gapless.features.identity import RunOptions
-from gapless.features.output import finished_table, own_times
+from gapless.features.output import finished_table, own_times, recorded_units
 from gapless.features.survey import entry_digest
 
 if TYPE_CHECKING:
@@ -164,9 +164,7 @@ def _compute(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord
     if not frame.core_rows:
         return _record(task, entry, "empty", timebase=frame.timebase)
     output = feature.apply(as_frame(frame.table, frame_type(feature)))
-    table = finished_table(
-        output, frame, columns, getattr(feature, "units", None) or {}, task.name, entry.plan.key
-    )
+    table = finished_table(output, frame, columns, _units(feature, frame), task.name, entry.plan.key)
     if not table.num_rows:
         return _record(task, entry, "empty", timebase=frame.timebase)
     written = write_table(task.folder, entry.plan.key, table)
@@ -177,6 +175,13 @@ def _compute(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord
         timebase=task.topic if own_times(table, frame) else frame.timebase,
         **{name: getattr(written, name) for name in written.__slots__},
     )
+
+
+def _units(feature: Any, frame: EntryFrame) -> dict[str, str]:
+    """Return the units that a feature declares, or derives from those of its input."""
+    derive = getattr(feature, "derived_units", None)
+    derived = {} if derive is None else derive(recorded_units(frame.table))
+    return {**derived, **(getattr(feature, "units", None) or {})}
 
 
 def frame_type(feature: Any) -> str:

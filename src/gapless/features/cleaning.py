@@ -42,13 +42,14 @@ class _Run:
 def clean_runs(ds: Dataset, surveys: Sequence[StepSurvey], *, dry_run: bool) -> pd.DataFrame:
     """Return the table of :meth:`Pipeline.clean`, and remove what it says unless it is a dry run.
 
-    A step that cannot be named might expect any run: then nothing is removed at all.
+    A step that cannot be named, or names a topic that is not there, might expect any run: then nothing is
+    removed at all.
     """
     import pandas as pd
 
     named = [item for item in surveys if item.bound is not None]
     expected = {item.bound.pair for item in named if item.bound is not None}
-    unnamed = any(item.error is not None for item in surveys)
+    unnamed = any(item.error is not None or _mistaken(item) for item in surveys)
     runs = list(_runs(ds, named))
     orphans = {run.pair for run in runs} - expected
     orphans = _unread(ds, orphans)
@@ -65,6 +66,10 @@ def clean_runs(ds: Dataset, surveys: Sequence[StepSurvey], *, dry_run: bool) -> 
             row[3] = "removed"
         rows.append(row)
     return pd.DataFrame(rows, columns=CLEAN_COLUMNS)
+
+
+def _mistaken(item: StepSurvey) -> bool:
+    return item.survey is not None and item.survey.absent is not None
 
 
 def _runs(ds: Dataset, named: Sequence[StepSurvey]) -> Iterable[_Run]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gapless.client.client import Client, connect
+from gapless.client.client import Client, connect, local_path
 from gapless.errors import ArgumentRefused, ArtifactMissing, NotFound, UsageError
 from gapless.features.apply import DatasetAddress, as_frame
 from gapless.features.artifact import ArtifactSpec
@@ -21,7 +21,7 @@ from gapless.features.labels_source import FeatureLabelsSource
 from gapless.features.registry import FeatureRegistry
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder
-from gapless.features.scope import Scope, existing_entries, read_scope
+from gapless.features.scope import Scope, existing_entries, existing_topics, read_scope
 from gapless.features.table_source import TableSource, record_source
 
 
@@ -30,6 +30,7 @@ class Dataset:
 
     ``columns`` are the names of meta columns, ``topic`` is what ``"tracks"`` means, ``where`` a query
     expression or a list of them. ``store`` is a folder, a ``file://`` URL or a client, which stays yours.
+    Raises NotFound for a folder that holds no store.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Dataset:
         where: Any = None,
     ) -> None:
         self._owned = not isinstance(store, Client)
-        self.client: Client = store if isinstance(store, Client) else connect(store)
+        self.client: Client = store if isinstance(store, Client) else _connected(store)
         self.columns = columns or Columns()
         self.topic = topic
         self.where: tuple[Any, ...] = (
@@ -118,6 +119,11 @@ class Dataset:
         """Return group and sequence of every sealed and completed sequence of the store, whatever its topics."""
         self.client.catalog.reconcile(quick=True)
         return existing_entries(self.client.catalog.database)
+
+    def topics(self) -> list[str]:
+        """Return the topics that sealed and completed sequences of the store have, in order."""
+        self.client.catalog.reconcile(quick=True)
+        return existing_topics(self.client.catalog.database)
 
     def entries(self) -> list[EntryKey]:
         """Return group and sequence of every sequence in the data set."""
@@ -262,6 +268,17 @@ class Dataset:
                 source = record_source(storage, f"features/{storage}@{run_id}", folder, record)
                 plan = EntryPlan(key, (InputSource(source),))
                 yield key, as_frame(read_frame(plan, self.columns, RunOptions()).table, frame_type)
+
+
+def _connected(store: str | os.PathLike[str]) -> Client:
+    """Return a client of a store that is there: one with nothing in it has nothing to compute."""
+    root = local_path(store)
+    if not (root / "gapless.json").exists() and not (root / "sequences").is_dir():
+        raise NotFound(
+            "there is no store in the folder", found=str(root),
+            next_step="name the folder of a store; gapless.connect(folder) makes one, `gapless demo` fills one",
+        )  # fmt: skip
+    return connect(store)
 
 
 def checked_dataset(ds: Any) -> Dataset:

@@ -36,7 +36,8 @@ class Feature(Protocol):
 
     The engine also reads, where they are there: ``frame_type`` ("pandas", "polars" or "arrow"),
     ``input_columns`` (the data columns to read), ``units`` (of output columns), ``cancel_token``,
-    ``progress_callback`` and the method ``bind_dataset(ds)``.
+    ``progress_callback`` and the methods ``bind_dataset(ds)`` and ``derived_units(units)``, which gives the units
+    of output columns from those of the input's.
     """
 
     @property

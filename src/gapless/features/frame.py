@@ -148,8 +148,7 @@ def _check_wanted(wanted: Sequence[str], offered: Sequence[Sequence[str]], colum
     missing = [name for name in wanted if name not in known]
     if missing:
         raise NotFound(
-            "no input has a column that the feature asks for",
-            field=missing[0],
+            f"no input has the column {missing[0]!r} that the feature asks for",
             expected=", ".join(sorted(known)),
             next_step="name columns of the inputs in input_columns",
         )

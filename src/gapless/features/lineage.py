@@ -10,8 +10,9 @@ from typing import Any
 
 from gapless.catalog.feature_rows import RunTables
 from gapless.catalog.record_lines import read_object
+from gapless.errors import NotFound
 from gapless.features.entry import GLOBAL_ENTRY
-from gapless.features.trained_models import trained_models
+from gapless.features.trained_models import TrainedModel, find_trained, trained_models
 from gapless.store.layout import Bundle
 
 _NODES = 10_000  # beyond these a run that was told in full is only named
@@ -19,13 +20,23 @@ _CALIBRATION = (
     "calibration.json",
     "recalibration.json",
 )  # the artifacts in which recordings keep their curves
+MODEL_LABEL = "model "  # begins the input of an entry that is the content of a model
 Pair = tuple[str, str]  # (feature, run_id)
 
 
 def lineage_of(
     database: RunTables, root: Path | None, feature: str, run_id: str, *, deep: bool
 ) -> dict[str, Any]:
-    """Return the tree of runs above a run; ``deep`` adds the recordings and the models to its root."""
+    """Return the tree of runs above a run.
+
+    ``deep`` adds the recordings and the models to its root, and to each run the models that it predicts with;
+    NotFound for an unknown run.
+    """
+    if deep and not database.rows(
+        "SELECT 1 FROM feature_runs WHERE feature=? AND run_id=?", (feature, run_id)
+    ):
+        raise NotFound("there is no such feature run", found=f"{feature} {run_id}",
+                       next_step="`gapless features list` lists the runs")  # fmt: skip
     start = (feature, run_id)
     upstream = _edges(database, start, up=True)
     tree = _tree(start, upstream)
@@ -36,7 +47,58 @@ def lineage_of(
         tree["models"] = [
             {"name": m.name, "run_id": m.run_id, "status": m.status} for m in models if m.reads_any(below)
         ]
+        _add_predictors(database, tree, models)
     return tree
+
+
+def lineage_of_model(database: RunTables, root: Path, name: str, run_id: str | None) -> dict[str, Any]:
+    """Return what a training was made from: its runs and the recordings, and the kinds of its labels.
+
+    Without a run id: the newest finished run. Raises NotFound for a model that was never trained.
+    """
+    mine = [m for m in trained_models(root) if m.name == name and run_id in (None, m.run_id)]
+    if not mine:
+        raise NotFound("there is no such model run", found=f"{name} {run_id or ''}".rstrip(),
+                       next_step="`gapless features list` lists models and runs")  # fmt: skip
+    newest = max(mine, key=lambda m: (m.status == "finished", m.finished_at, m.started_at))
+    tree = _model_node(database, newest)
+    tree["sequences"] = [
+        {"sequence": sequence, "group": None, **_UNKNOWN, **known}
+        for sequence, known in sorted({
+            **{key: {} for key in newest.sequences}, **_recordings(database, root, sorted(newest.sequences))
+        }.items())
+    ]  # fmt: skip
+    return tree
+
+
+def _model_node(database: RunTables, model: TrainedModel) -> dict[str, Any]:
+    upstream = [_tree(pair, _edges(database, pair, up=True)) for pair in model.inputs]
+    return {
+        "model": model.name, "run_id": model.run_id, "status": model.status, "labels": list(model.labels),
+        "upstream": upstream,
+    }  # fmt: skip
+
+
+def predictors(database: RunTables, run: Pair, models: Iterable[TrainedModel]) -> list[TrainedModel]:
+    """Return the models that the entries of a run were computed with, as the run's records tell."""
+    rows = database.rows(
+        "SELECT DISTINCT i.key FROM feature_entries AS e, json_each(e.record, '$.inputs') AS i"
+        " WHERE e.feature=? AND e.run_id=? AND substr(i.key, 1, ?)=? ORDER BY 1",
+        (*run, len(MODEL_LABEL), MODEL_LABEL),
+    )
+    found = [find_trained(models, label.removeprefix(MODEL_LABEL)) for (label,) in rows]
+    return [model for model in found if model is not None]
+
+
+def _add_predictors(database: RunTables, tree: dict[str, Any], models: list[TrainedModel]) -> None:
+    """Add to each run of a tree that predicts what it predicts with."""
+    waiting = [tree] if models else []
+    while waiting:
+        node = waiting.pop()
+        found = predictors(database, (node["feature"], node["run_id"]), models)
+        if found:
+            node["predicts_with"] = [_model_node(database, model) for model in found]
+        waiting += node["upstream"]
 
 
 def downstream_of(database: RunTables, run: Pair) -> set[Pair]:

@@ -9,7 +9,9 @@ from typing import Any
 from gapless._version import __version__
 from gapless.catalog.feature_rows import RunTables
 from gapless.features.entry import GLOBAL_ENTRY
+from gapless.features.lineage import predictors
 from gapless.features.run_row import RunRow
+from gapless.features.trained_models import trained_models
 from gapless.model.names import to_component
 
 PRODUCER = f"https://github.com/gapless-dev/gapless/tree/v{__version__}"
@@ -67,7 +69,7 @@ def _run_facet(run: RunRow, counts: dict[str, int]) -> dict[str, Any]:
 
 
 def _inputs(database: RunTables, root: Path | None, run: RunRow) -> list[dict[str, Any]]:
-    """Return the runs that the run read and the recordings that it has entries of."""
+    """Return the runs that the run read, its models, and the recordings that it has entries of."""
     upstream = database.rows(
         "SELECT d.upstream_feature, d.upstream_run_id, r.digest FROM dependencies AS d LEFT JOIN feature_runs AS r"
         " ON r.feature=d.upstream_feature AND r.run_id=d.upstream_run_id WHERE d.feature=? AND d.run_id=?"
@@ -89,6 +91,11 @@ def _inputs(database: RunTables, root: Path | None, run: RunRow) -> list[dict[st
         " ORDER BY 1",
         (run.feature, run.run_id, GLOBAL_ENTRY[1]),
     )
+    models = [] if root is None else predictors(database, (run.feature, run.run_id), trained_models(root))
+    found += [
+        {**_dataset(root, "models", m.name, m.run_id), "facets": {"version": _version(m.run_id)}}
+        for m in models
+    ]
     return found + [
         {
             **_dataset(root, "sequences", sequence),

@@ -168,6 +168,15 @@ def _with_units(table: pa.Table, source: pa.Table, units: Mapping[str, str]) -> 
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields)) if fields else table
 
 
+def recorded_units(table: pa.Table) -> dict[str, str]:
+    """Return the units of the columns that have one."""
+    return {
+        field.name: field.metadata[b"unit"].decode()
+        for field in table.schema
+        if field.metadata and b"unit" in field.metadata
+    }
+
+
 def _sorted(table: pa.Table) -> pa.Table:
     """Return the rows in time order, those of one time as they came; ``timestamp_ns`` is the first column."""
     if SEQ in table.column_names:

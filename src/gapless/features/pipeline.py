@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from gapless.errors import ArgumentRefused, FeatureFailed, GaplessError, NotFound
+from gapless.errors import ArgumentRefused, FeatureFailed, GaplessError, IntegrityError, NotFound
 from gapless.features.accepted_code import accept_code
 from gapless.features.callback_stamp import CallbackStamp
 from gapless.features.dataset import checked_dataset
-from gapless.features.entry import EntryKey
-from gapless.features.progress_bar import progress_bar
 from gapless.features.resolve import BoundRun, RunView, bind_run, survey_run
 from gapless.features.result import Result
-from gapless.features.run import FeatureRun, RunSettings
 from gapless.features.step import CallbackStep, FeatureStep, ModelStep, Step
 from gapless.features.survey import EntryState, Survey
 
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gapless.features.dataset import Dataset
-
-_TRAINING_S = 24 * 3600.0  # another process may be training the same; it is known to be alive
-_SETTINGS = ("parallel_workers", "parallel_mode", "scheduler", "retries", "overwrite", "cancel")
 
 
 @dataclass
@@ -41,6 +35,11 @@ class StepSurvey:
     why: str = ""
     model: Any = None
     label: str = ""  # what the step makes: a storage name, (callback) or a model's name
+
+    @property
+    def cached(self) -> bool:
+        """Whether there is something and all of it is up to date."""
+        return self.complete and (self.survey is None or bool(self.survey.states))
 
 
 class Pipeline:
@@ -152,16 +151,28 @@ class Pipeline:
                 item.survey.wait_for(untrained[0])
             item.complete, item.why = item.survey.complete, item.survey.why
         elif isinstance(item.step, ModelStep):
-            from gapless.features.training.train import model_status
-
-            status = model_status(view.ds, item.model, item.run_id) if not waits else "pending"
-            item.complete = status == "finished"
-            item.why = f"waits for {', '.join(waits)}" if waits else "" if item.complete else status
+            if waits:
+                item.why = f"waits for {', '.join(waits)}"
+            else:
+                self._look_at_model(view.ds, item, item.step)
         else:
             assert isinstance(item.step, CallbackStep)
             stamp = self._stamp(view.ds, item.step, done)
             item.complete = not waits and stamp.valid()
             item.why = f"waits for {', '.join(waits)}" if waits else "" if item.complete else stamp.why()
+
+    def _look_at_model(self, ds: Dataset, item: StepSurvey, step: ModelStep) -> None:
+        from gapless.features.training.train import model_status, model_why
+
+        status = model_status(ds, item.model, item.run_id)
+        item.complete = status == "finished"
+        if status == "pending":
+            try:
+                item.why = model_why(ds, item.model, step.config) or "not trained yet"
+            except IntegrityError as error:  # of an earlier training, which keeps this one from nothing
+                item.why = f"not trained yet; {error.message}: {error.found}"
+        elif not item.complete:
+            item.why = status
 
     def _stamp(self, ds: Dataset, step: CallbackStep, done: Mapping[str, StepSurvey]) -> CallbackStamp:
         pairs = [(name, done[name]) for name in step.depends_on]
@@ -211,7 +222,7 @@ class Pipeline:
         for item in self.survey(ds):
             if item.bound is None:
                 continue
-            if item.complete:
+            if item.cached:
                 self.results[item.step.name] = Result(feature=item.label, run_id=item.run_id)
             else:
                 print(f"{item.step.name}: not loaded: {item.why}", file=sys.stderr)
@@ -237,94 +248,20 @@ class Pipeline:
         ``force_from``: this step and all that read it, directly or not, are computed again. Callbacks run
         every time unless they say otherwise; what one raises ends the run. ``progress``: bars on stderr,
         None where it is a terminal.
+
+        A step that fails stops those that depend on it, and no other; what the first one raised is raised
+        at the end. A FeatureWarning tells of outputs that other source code made, and of a step without entries.
         """
+        from gapless.features.pipeline_run import PipelineRun
+
         ds = checked_dataset(ds)
         forced = self._descendants(force_from) if force_from is not None else set()
         self.results = {}
-        fresh = {item.step.name: item for item in self.survey(ds)}
-        changed: set[str] = set()
-        predicted = {
-            item.bound.pair: list(item.bound.keys) for item in fresh.values() if item.bound is not None
-        }
-        models: dict[str, str] = {}
-        for name, step in self.steps.items():
-            known = fresh[name]
-            again = name in forced or bool(changed & set(self._reads(known)))
-            if isinstance(step, FeatureStep):
-                if known.complete and not again:
-                    self._end(ds, known)
-                    self.results[name] = Result(feature=known.label, run_id=known.run_id, cache_hit=True)
-                    continue
-                result = self._run_feature(
-                    ds, step, models, predicted, force=name in forced, progress=progress
-                )
-                self.results[name] = result
-                if not result.cache_hit:
-                    changed.add(name)
-            elif isinstance(step, ModelStep):
-                models[name] = self._train(ds, step, overwrite=name in forced)
-                if not known.complete or again:
-                    changed.add(name)
-            elif not (step.cacheable and known.complete and not again):
-                step.fn(ds, dict(self.results))
-                self._keep_stamp(ds, step)
-                fresh = {item.step.name: item for item in self.survey(ds)}  # it may have recorded or labelled
+        PipelineRun(self, ds, forced, progress).run()
         return self.results
 
-    def _reads(self, item: StepSurvey) -> Iterator[str]:
-        """Yield the steps whose outputs a step uses: those it names, and those its parameters refer to."""
-        yield from item.step.upstream
-        if item.bound is None:
-            return
-        pairs = set(item.bound.pins.values())
-        for name, result in self.results.items():
-            if (result.feature, result.run_id) in pairs:
-                yield name
-
-    def _run_feature(
-        self,
-        ds: Dataset,
-        step: FeatureStep,
-        models: Mapping[str, str],
-        predicted: dict[tuple[str, str], list[EntryKey]],
-        *,
-        force: bool,
-        progress: bool | None,
-    ) -> Result[str]:
-        view = RunView(ds)
-        view.latest = {result.feature: result.run_id for result in self.results.values() if result.run_id}
-        view.predicted = predicted
-        feature = step.feature(self.results, models)
-        policy = step.run_kwargs.get("code", "warn")
-        bound = bind_run(view, feature, step.options, policy=policy, **step.scope)
-        given = {name: step.run_kwargs[name] for name in _SETTINGS if name in step.run_kwargs}
-        with progress_bar(step.name, progress) as report:
-            settings = RunSettings(
-                True if force else given.get("overwrite", False),
-                given.get("parallel_workers"),
-                given.get("parallel_mode", "thread"),
-                given.get("scheduler"),
-                given.get("cancel"),
-                given.get("retries", 0),
-                report,
-            )
-            settings.check()
-            return FeatureRun(view, bound, settings).run()
-
-    def _end(self, ds: Dataset, item: StepSurvey) -> None:
-        """Finish a run whose last process died when it had all entries but had not said so."""
-        assert item.bound is not None
-        assert item.survey is not None
-        FeatureRun(RunView(ds), item.bound, RunSettings()).end(item.survey)
-
-    def _train(self, ds: Dataset, step: ModelStep, *, overwrite: bool) -> str:
-        from gapless.features.training.train import train_model
-
-        model = step.model(self.results)
-        run_id = train_model(ds, model, step.config, overwrite, wait_s=_TRAINING_S)
-        return f"{model.name}@{run_id}"
-
-    def _keep_stamp(self, ds: Dataset, step: CallbackStep) -> None:
+    def keep_stamp(self, ds: Dataset, step: CallbackStep) -> None:
+        """Remember what a callback that need not run every time has seen."""
         if step.cacheable:
             done = {item.step.name: item for item in self.survey(ds)}
             self._stamp(ds, step, done).keep()

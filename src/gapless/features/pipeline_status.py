@@ -40,7 +40,7 @@ def status_row(ds: Dataset, item: StepSurvey) -> dict[str, Any]:
         "step": item.step.name,
         "feature": item.label or "-",
         "run_id": item.run_id or "-",
-        "cached": item.complete,
+        "cached": item.cached,
         "modified": "-",
         "why": item.why,
     }
@@ -56,7 +56,7 @@ def status_row(ds: Dataset, item: StepSurvey) -> dict[str, Any]:
         row["n_seq"] = len(item.survey.states)
         row["runs"] = run_count(ds.features_root / to_component(item.label))
         row["modified"] = modified(item.bound.folder)
-        row["cached"] = _cached(item.complete, counts, bool(item.survey.state_why))
+        row["cached"] = _cached(item.cached, counts, bool(item.survey.state_why))
         changed = sum(state.code_changed for state in item.survey.states)
         if changed:
             told = f"source code changed since {changed} entries were computed: accept it, or force the step"
@@ -64,8 +64,8 @@ def status_row(ds: Dataset, item: StepSurvey) -> dict[str, Any]:
     return row
 
 
-def _cached(complete: bool, counts: dict[str, int], state_stale: bool) -> bool | str:
-    if complete:
+def _cached(cached: bool, counts: dict[str, int], state_stale: bool) -> bool | str:
+    if cached:
         return True
     if counts["stale"] or state_stale:
         return "stale"
@@ -84,6 +84,8 @@ def plan_table(surveys: Sequence[StepSurvey]) -> pd.DataFrame:
                     (item.step.name, "", "", "error" if item.error else "runs", item.why or "runs every time")
                 )
             continue
+        if not item.survey.states:
+            rows.append((item.step.name, "", "", "no entries", item.why))
         rows += [
             (item.step.name, state.key[0], state.key[1], state.status, state.why)
             for state in item.survey.states

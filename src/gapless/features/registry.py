@@ -29,7 +29,7 @@ from gapless.catalog.feature_rows import (
 from gapless.catalog.hand_journal import record_by_hand
 from gapless.catalog.record_lines import read_object
 from gapless.catalog.sqlite import Database
-from gapless.errors import ArgumentRefused, IntegrityError, StateError
+from gapless.errors import ArgumentRefused, IntegrityError, NotFound, StateError
 from gapless.features import claims
 from gapless.features.entry import EntryKey, EntryRecord
 from gapless.features.registry_file import open_tables
@@ -402,11 +402,24 @@ class FeatureRegistry:
 
         A run that many read stands under each of them; one that would contain itself has ``"cycle": True``
         and one that was told in full elsewhere in a very large tree ``"repeated": True``. ``deep`` adds to
-        the root ``"sequences"`` with group, content digest and calibration, and ``"models"`` trained on it.
+        the root ``"sequences"`` with group, content digest and calibration, and ``"models"`` trained on it, and
+        to a run that predicts ``"predicts_with"``: its models as :meth:`model_lineage` gives them, and raises
+        NotFound for an unknown run.
         """
         from gapless.features.lineage import lineage_of
 
         return lineage_of(self._database, self.root, feature, run_id, deep=deep)
+
+    def model_lineage(self, name: str, run_id: str | None = None) -> dict[str, Any]:
+        """Return what a training was made from: ``{"model", "run_id", "status", "labels", "upstream", "sequences"}``.
+
+        Without a run id: the newest finished one. Raises NotFound for a model that was never trained.
+        """
+        from gapless.features.lineage import lineage_of_model
+
+        if self.root is None:
+            raise NotFound("a registry outside of a store knows no models", found=name)
+        return lineage_of_model(self._database, self.root, name, run_id)
 
     def impact(self, sequence: str) -> list[dict[str, Any]]:
         """Return what a change of a sequence touches: entries of runs, and models, each with a reason.

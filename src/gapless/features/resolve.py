@@ -28,7 +28,7 @@ from gapless.features.inputs import TopicInput
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder, tree_digest
-from gapless.features.scope import Scope
+from gapless.features.scope import Scope, absent_topic
 from gapless.features.survey import InputRows, Survey, result_rows, survey_entries
 from gapless.store.parquet import sha256_file
 
@@ -54,6 +54,7 @@ class RunView:
     _scopes: dict[tuple[str, ...], Scope] = field(default_factory=dict)
     _accepted: dict[Pair, frozenset[str]] | None = None
     _existing: list[EntryKey] | None = None
+    _topics: list[str] | None = None
 
     def preload(self, pairs: Iterable[Pair]) -> None:
         """Read the records of runs, all by one statement."""
@@ -79,6 +80,12 @@ class RunView:
         if self._existing is None:
             self._existing = self.ds.existing()
         return self._existing
+
+    def topics(self) -> list[str]:
+        """Return the topics that sealed and completed sequences of the store have."""
+        if self._topics is None:
+            self._topics = self.ds.topics()
+        return self._topics
 
     def accepted(self, pair: Pair) -> frozenset[str]:
         """Return the digests of source code that a person said are equivalent for a run."""
@@ -192,6 +199,8 @@ def survey_run(view: RunView, bound: BoundRun) -> Survey:
         deep=view.deep,
     )
     found.blocked = blocked
+    if not bound.keys:
+        found.absent = _absent_topic(view, bound.feature)
     view.surveys[bound.pair] = found
     return found
 
@@ -230,6 +239,12 @@ def _entries(
         offered.append(view.existing())
     common = set(offered[0]).intersection(*offered[1:])
     return tuple(key for key in sorted(common) if key != GLOBAL_ENTRY)
+
+
+def _absent_topic(view: RunView, feature: Feature) -> NotFound | None:
+    """Return the error for a topic that no sequence of the store has; None if all are there, or none is yet."""
+    wanted = [name for item in feature.inputs.root if (name := _topic_of(view, item)) is not None]
+    return absent_topic(wanted, view.topics())
 
 
 def _topic_of(view: RunView, item: Any) -> str | None:

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 import uuid
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -23,9 +22,11 @@ from gapless.errors import (
     IntegrityError,
 )
 from gapless.features.apply import ApplyChunk, ApplyTask, EntryTask, apply_chunk, bind
+from gapless.features.damage import distrust_damaged
 from gapless.features.dataset import checked_dataset
 from gapless.features.entry import EntryKey, EntryRecord
 from gapless.features.executor import MODES, run_chunks
+from gapless.features.feature_warning import say
 from gapless.features.fitting import ensure_state
 from gapless.features.identity import RunOptions
 from gapless.features.owner import Owner
@@ -34,6 +35,7 @@ from gapless.features.result import Result
 from gapless.features.run_folder import tree_digest
 from gapless.features.survey import EntryState, Survey, entry_digest
 from gapless.features.worker_pool import packed
+from gapless.features.writable import check_writable
 from gapless.store.platform import PLATFORM
 
 if TYPE_CHECKING:
@@ -148,30 +150,51 @@ class FeatureRun:
     def run(self) -> Result[str]:
         """Compute what is to be computed and return the result."""
         survey = survey_run(self.view, self.bound)
+        if survey.absent is not None:
+            raise survey.absent
+        if not survey.states:
+            say(f"{self.bound.identity.feature}: {survey.why}, so nothing was computed")
+            return self._result(survey, cached=False)
         if survey.blocked:
             raise FeatureFailed(f"{self.bound.identity.feature} cannot run: it {survey.blocked}",
                                 next_step="run the step that it waits for")  # fmt: skip
-        self._say_changed_code(survey)
         if not self.settings.overwrite and survey.complete:
-            self.end(survey)
-            return self._result(survey, cached=True)
+            return self.serve(survey)
+        self._say_changed_code(survey)
         self._begin()
-        with Owner(self.ds.root) as owner:
-            self._compute(owner)
+        try:
+            with Owner(self.ds.root) as owner:
+                self._compute(owner)
+        except IntegrityError:
+            self._distrust()
+            raise
+        if any(record.error_type == IntegrityError.__name__ for record in self.attempted.values()):
+            self._distrust()
         self._sweep()
         return self._ended()
 
+    def serve(self, survey: Survey) -> Result[str]:
+        """Return the result of a run that has everything, and say where other source code made it."""
+        self._say_changed_code(survey)
+        self.end(survey)
+        return self._result(survey, cached=True)
+
+    def _distrust(self) -> None:
+        """Look for the outputs of other runs that could not be read as they were written."""
+        distrust_damaged(self.ds, dict.fromkeys(self.bound.identity.upstream))
+
     def _begin(self) -> None:
+        check_writable(self.bound.folder.path)
         self.bound.folder.begin(self.bound.identity, self.bound.code)
         self.ds.registry.begin_run(self.bound.identity, code_digest=self.bound.code)
 
     def _say_changed_code(self, survey: Survey) -> None:
         changed = sum(state.code_changed for state in survey.states)
         if changed and not self.settings.overwrite:
-            warnings.warn(
+            say(
                 f"{self.bound.identity.feature}: {changed} outputs were made by other source code than the present"
-                " one and are served; accept it, run with overwrite=True, or use code='rerun'",
-                stacklevel=5,
+                " one and are served; accept them (`gapless features accept PIPELINE STEP`), compute them again"
+                " (--force-from STEP, overwrite=True), or use code='rerun'"
             )
 
     # -- computing -----------------------------------------------------------------------------
@@ -239,9 +262,7 @@ class FeatureRun:
         if workers < 2 and self.settings.mode != "dask":
             return None
         if workers > 1 and not self.bound.feature.parallelizable:
-            warnings.warn(
-                f"{self.bound.identity.feature} is not parallelizable and runs serially", stacklevel=6
-            )
+            say(f"{self.bound.identity.feature} is not parallelizable and runs serially")
             return None
         return self.settings.mode
 

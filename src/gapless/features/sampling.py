@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gapless.errors import ArgumentRefused, NotFound
+from gapless.features.apply import bind, frames
 from gapless.features.arrays import read_arrays, write_arrays
 from gapless.features.entry import EntryKey
 from gapless.features.feature import InputStream
+from gapless.features.identity import RunOptions
 from gapless.features.inputs import Inputs as AnyInputs
 from gapless.features.inputs import TopicInput, TrackInput
 from gapless.features.kit import FittedFeature
 from gapless.features.params import Params as AnyParams
+from gapless.features.resolve import RunView, bind_run, survey_run
 from gapless.features.result import Result
 from gapless.store.declaration import TIME
 
@@ -215,11 +218,13 @@ def sample_frames(
     seed: int = 0,
     groups: Iterable[str] | None = None,
     sequences: Iterable[str] | None = None,
+    record: bool = True,
 ) -> FrameSample:
     """Choose ``n`` frames of a data set; see :class:`SampledFrames` for the methods.
 
     ``by``: the features that ``kmeans`` compares frames by. The choice is cached: the same question about
-    the same data gives the same frames without computing. Raises NotFound for a data set without frames.
+    the same data gives the same frames without computing. ``record=False`` chooses without keeping
+    anything. Raises NotFound for a data set without frames.
     """
     import pandas as pd
 
@@ -231,11 +236,32 @@ def sample_frames(
     feature = SampledFrames(
         SampledFrames.Inputs(items), {"n": n, "method": method, "min_gap_s": min_gap_s, "seed": seed}
     )
-    result = ds.run_feature(feature, groups=groups, sequences=sequences)
-    found = [df for _, df in ds.results(result)]
+    if record:
+        result = ds.run_feature(feature, groups=groups, sequences=sequences)
+        found = [df for _, df in ds.results(result)]
+    else:
+        result, found = _unrecorded(ds, feature, groups, sequences)
     if not found:
         raise NotFound(
             "the data set has no frames to choose from", next_step="record sequences with the topic"
         )
     columns = [ds.columns.group_col, ds.columns.seq_col, ds.columns.frame_col, ds.columns.time_col, TIME]
     return FrameSample(ds, result, pd.concat(found, ignore_index=True)[columns])
+
+
+def _unrecorded(
+    ds: Dataset, feature: SampledFrames, groups: Iterable[str] | None, sequences: Iterable[str] | None
+) -> tuple[Result[str], list[pd.DataFrame]]:
+    """Return what the run would be called, and the chosen frames of each entry; nothing is written."""
+    view = RunView(ds)
+    bound = bind_run(view, feature, RunOptions(), groups=groups, sequences=sequences)
+    survey = survey_run(view, bound)
+    if survey.absent is not None:
+        raise survey.absent
+    plans = [state.plan for state in survey.states if state.plan is not None]
+    bind(feature, ds)
+    stream = InputStream(lambda: frames(plans, feature, ds.columns, bound.options), len(plans))
+    feature.fit(stream)
+    names = ds.columns.group_col, ds.columns.seq_col
+    found = [feature.apply(df).assign(**dict(zip(names, key, strict=True))) for key, df in stream()]
+    return Result(feature=bound.identity.storage, run_id=bound.identity.run_id), found

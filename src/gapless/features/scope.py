@@ -140,6 +140,27 @@ def existing_entries(database: Database) -> list[EntryKey]:
     return [(group, name) for group, name in rows]
 
 
+def existing_topics(database: Database) -> list[str]:
+    """Return the names of the topics that people recorded in sealed and completed sequences, in order."""
+    rows = database.rows(
+        "SELECT DISTINCT t.name FROM topic t JOIN sequence s ON t.sequence_id=s.id"
+        " WHERE s.state='sealed' AND s.outcome='completed' AND s.problem IS NULL"
+        " AND substr(t.name, 1, 1) <> '_' ORDER BY 1"  # those are what gapless says about its own work
+    )
+    return [name for (name,) in rows]
+
+
+def absent_topic(wanted: Iterable[str], there: Sequence[str]) -> NotFound | None:
+    """Return the error for the first topic that is not among those there are; None if all are, or none is yet."""
+    missing = [name for name in wanted if name not in there] if there else []
+    if not missing:
+        return None
+    return NotFound(
+        f"no sealed, completed sequence has the topic {missing[0]!r}", expected=", ".join(there),
+        next_step="name a topic that is there: `gapless ls` and `gapless tree NAME` tell them",
+    )  # fmt: skip
+
+
 def _seal_times(stamp: str) -> list[int]:
     """Return when the manifests of a bundle were written: of the base, then of its layers by their number.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gapless.errors import NotFound
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
 from gapless.features.frame import EntryPlan, InputSource
 from gapless.features.identity import RunIdentity
@@ -68,6 +69,7 @@ class Survey:
     code: str | None = None
     state_code: str | None = None  # the source that the state was learned by
     blocked: str = ""  # why the run cannot begin at all
+    absent: NotFound | None = None  # why there is no entry, if that is a mistake
 
     def counts(self) -> dict[str, int]:
         """Return how many entries have each status."""
@@ -87,12 +89,21 @@ class Survey:
 
     @property
     def complete(self) -> bool:
-        """Whether every entry in scope is recorded and up to date."""
-        return not self.blocked and not self.state_why and all(state.done for state in self.states)
+        """Whether nothing is left to compute: every entry in scope is recorded and up to date."""
+        return (
+            not self.blocked
+            and not self.state_why
+            and self.absent is None
+            and all(state.done for state in self.states)
+        )
 
     @property
     def why(self) -> str:
         """The reasons in one line, the most frequent first."""
+        if self.absent is not None:
+            return f"{self.absent.message}; there are: {self.absent.expected}"
+        if not self.states:
+            return "no sequence of the data set is in scope"
         if self.blocked:
             return self.blocked
         reasons = Counter(state.why for state in self.states if state.why)
@@ -257,7 +268,7 @@ def _entry(
     elif record.status == "failed":
         state.status, state.why = "failed", f"{record.error_type}: {record.error_message}"
     else:
-        damage = _damage(folder.path, record, deep)
+        damage = damage_of(folder.path, record, deep=deep)
         state.status, state.why = ("stale", damage) if damage else (record.status, "")
     return state
 
@@ -283,7 +294,7 @@ def _spelled(label: str, then: Mapping[str, str], now: Mapping[str, str]) -> str
     )
 
 
-def _damage(folder: Path, record: EntryRecord, deep: bool) -> str:
+def damage_of(folder: Path, record: EntryRecord, *, deep: bool) -> str:
     """Return what is wrong with an entry's file, "" if it is as it was written."""
     if not record.file:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,20 @@ Pair = tuple[str, str]  # (feature, run_id)
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """One training: ``inputs`` are the feature runs that it read, ``sequences`` the entries that it read of them."""
+    """One training: ``inputs`` are the feature runs that it read, ``sequences`` the entries that it read of them.
+
+    ``labels`` are what its labels are called: their kind, or the feature that they are a column of.
+    """
 
     name: str
     run_id: str
     status: str
     inputs: tuple[Pair, ...]
     sequences: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
+    version: str = ""
+    started_at: str = ""
+    finished_at: str = ""
 
     def reads_any(self, runs: Collection[Pair]) -> bool:
         """Tell whether the model learned from one of the runs."""
@@ -37,8 +44,18 @@ def _read(path: Path) -> TrainedModel:
     try:
         document = read_object(path)
         inputs = tuple((str(item[0]), str(item[1])) for item in document.get("inputs", ()))
+        labels = tuple(
+            str(source.get("feature") or source["kind"]) for source, _ in document.get("labels", ())
+        )
         sequences = frozenset(str(item[1]) for item in document.get("entries", ()))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise IntegrityError("the manifest of a model cannot be read", found=f"{path}: {error}") from error
     name, run_id = from_component(path.parent.parent.name), from_component(path.parent.name)
-    return TrainedModel(name, run_id, str(document.get("status", "")), inputs, sequences)
+    facts = {what: str(document.get(what, "")) for what in ("version", "started_at", "finished_at")}
+    return TrainedModel(name, run_id, str(document.get("status", "")), inputs, sequences, labels, **facts)
+
+
+def find_trained(models: Iterable[TrainedModel], reference: str) -> TrainedModel | None:
+    """Return the model that ``name@run_id``, or a run id alone, means; None if it is not there."""
+    name, mark, run_id = reference.rpartition("@")
+    return next((m for m in models if m.run_id == run_id and (not mark or m.name == name)), None)

@@ -25,6 +25,10 @@ from gapless.store.selection import Selection, Times, batches_of
 from gapless.store.statistics import STATS_KEY
 
 _TAIL_BYTES = 8  # length of the footer, then PAR1
+_DERIVED_ADVICE = (
+    "`gapless features status PIPELINE --deep` names what is damaged,"
+    " and `gapless features run PIPELINE --force-from STEP` computes it again"
+)
 
 
 @dataclass(frozen=True)
@@ -204,4 +208,7 @@ class Part:
             raise self._damage("a file cannot be read", str(error), "a sealed Parquet part") from error
 
     def _damage(self, message: str, found: object, expected: object) -> IntegrityError:
-        return IntegrityError(f"{message}: {self.path}", topic=self.topic, found=found, expected=expected)
+        return IntegrityError(
+            f"{message}: {self.path}", topic=self.topic, found=found, expected=expected,
+            next_step=_DERIVED_ADVICE if self.topic.startswith("features/") else None,
+        )  # fmt: skip

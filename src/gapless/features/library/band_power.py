@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from gapless.errors import ArgumentRefused
 from gapless.features.kit import TableFeature
 from gapless.features.library.spectral_windows import Spectra, SpectralParams, spectra
 from gapless.features.library.track import data_columns, meta_columns
+from gapless.features.library.unit import squared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +55,14 @@ class BandPower(TableFeature):
     def input_columns(self) -> tuple[str, ...] | None:
         """The data columns to read, None all."""
         return self.params.columns
+
+    def derived_units(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """Return the squared units of the columns; a relative power has none."""
+        if self.params.relative:
+            return {}
+        return {
+            f"{name}_{band}": squared(unit) for name, unit in recorded.items() for band in self.params.bands
+        }
 
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the powers, one row for each window."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,10 @@ class ColumnFeature(TableFeature):
     @abstractmethod
     def output_names(self, names: Sequence[str]) -> list[str]:
         """Return what the computed columns are called."""
+
+    def derived_units(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """Return the units of the computed columns: those of the columns that they are computed from."""
+        return {called: unit for name, unit in recorded.items() for called in self.output_names([name])}
 
     @abstractmethod
     def computed(self, piece: Piece) -> NDArray[np.float64]:

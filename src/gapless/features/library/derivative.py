@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gapless.errors import ArgumentRefused
 from gapless.features.library.angle import unwrapped
 from gapless.features.library.column_feature import ColumnFeature, ColumnParams, Piece
+from gapless.features.library.unit import rate
 
 
 def rate_of_change(time_s: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,6 +62,10 @@ class Derivative(ColumnFeature):
         if unknown:
             raise ArgumentRefused("angles are among the columns", found=unknown, expected=", ".join(names))
         return [f"{name}_per_s" for name in names]
+
+    def derived_units(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """Return the units of the columns per second."""
+        return {f"{name}_per_s": rate(unit) for name, unit in recorded.items()}
 
     def computed(self, piece: Piece) -> NDArray[np.float64]:
         """Return the derivatives of a piece."""

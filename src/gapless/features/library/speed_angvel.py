@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from gapless.features.kit import TableFeature
 from gapless.features.library.angle import AngleUnit, in_radians, unwrapped
 from gapless.features.library.derivative import rate_of_change
 from gapless.features.library.track import Positive, meta_columns, number_column, tracks_of
+from gapless.features.library.unit import rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +54,12 @@ class SpeedAngvel(TableFeature):
     @property
     def _by_orientation(self) -> bool:
         return bool(self.params.heading == "orientation")
+
+    def derived_units(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """Return the unit of the speed where both positions have one and the same."""
+        both = {recorded.get(name) for name in (self.columns.x_col, self.columns.y_col)}
+        unit = both.pop()
+        return {"speed": rate(unit)} if unit is not None and not both else {}
 
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the meta columns, speed and angvel."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from gapless.features.kit import TableFeature
 from gapless.features.library.spectral_windows import SpectralParams, spectra
 from gapless.features.library.track import data_columns, meta_columns
+from gapless.features.library.unit import density
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,10 @@ class WelchSpectrum(TableFeature):
     def input_columns(self) -> tuple[str, ...] | None:
         """The data columns to read, None all."""
         return self.params.columns
+
+    def derived_units(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """Return the squared units per Hz of the columns."""
+        return {f"{name}_psd": density(unit) for name, unit in recorded.items()}
 
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the spectra, one row for each window and frequency."""

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from gapless.features.entry import GLOBAL_ENTRY, EntryKey
 from gapless.features.labels import label_digests, labels_missing
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.result import Result
+from gapless.features.scope import absent_topic
 from gapless.features.training.input_rows import InputRows, PinnedItem, input_rows, pinned_item
 from gapless.features.training.split import Split, SplitSpec
 
@@ -51,6 +52,9 @@ class TrainingPlan:
     labels: tuple[tuple[dict[str, Any], str], ...]
     split: SplitSpec | None
     sides: Split
+    label_entries: tuple[dict[EntryKey, str], ...] = field(
+        default=(), compare=False
+    )  # the digests in each of them
 
     @property
     def train(self) -> tuple[EntryKey, ...]:
@@ -131,7 +135,8 @@ def plan_training(ds: Dataset, model: Any, config: Config = None, *, ahead: bool
     """Return what a training would be made from; ``ahead``: also where no input has been computed yet.
 
     Raises ArgumentRefused for a configuration, model or split that means nothing, IdentityRefused for values
-    that have no canonical form, LabelsMissing when no entry has the labels.
+    that have no canonical form, NotFound for a topic that is not there, LabelsMissing when no entry has the
+    labels.
     """
     settings = read_config(config)
     name, version = _named(model)
@@ -142,15 +147,21 @@ def plan_training(ds: Dataset, model: Any, config: Config = None, *, ahead: bool
     sources = [_pinned(ds, source) for source in _label_sources(model, settings)]
     entries = _entries(ds, rows, sources)
     if rows and not entries and not ahead:
+        absent = absent_topic([item.name for item in rows if item.run is None], ds.topics())
+        if absent is not None:
+            raise absent
         raise FeatureFailed(
-            "no entry has all inputs of the model", found=[str(item.item) for item in rows],
+            "no entry has all inputs of the model", found=[item.name for item in rows],
             next_step="run the features that it reads, over the same sequences",
         )  # fmt: skip
     spec = _split_spec(model, settings, seed)
     sides = spec.divide(list(entries)) if spec is not None and entries else Split(tuple(entries), ())
-    labels = tuple((source.model_dump(), labels_digest(ds, source, list(entries))) for source in sources)
+    each = tuple(label_digests(ds, source, list(entries)) for source in sources)
+    labels = tuple(
+        (source.model_dump(), _labels_digest(found)) for source, found in zip(sources, each, strict=True)
+    )
     return TrainingPlan(
-        name, version, settings, seed, tuple(item.item for item in rows), entries, labels, spec, sides
+        name, version, settings, seed, tuple(item.item for item in rows), entries, labels, spec, sides, each
     )
 
 
@@ -248,7 +259,10 @@ def entry_digest(rows: Sequence[InputRows], key: EntryKey) -> str:
 
 def labels_digest(ds: Dataset, source: LabelsSource[Any], keys: Sequence[EntryKey]) -> str:
     """Return what identifies the labels of the entries, as they are now."""
-    found = label_digests(ds, source, keys)
+    return _labels_digest(label_digests(ds, source, keys))
+
+
+def _labels_digest(found: Mapping[EntryKey, str]) -> str:
     return _digest([[*key, found[key]] for key in sorted(found)])
 
 

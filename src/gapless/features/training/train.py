@@ -11,13 +11,16 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gapless._version import __version__
-from gapless.errors import GaplessError, ModelFailed, RunCancelled
+from gapless.errors import GaplessError, IntegrityError, ModelFailed, RunCancelled
+from gapless.features.damage import distrust_damaged
 from gapless.features.dataset import checked_dataset
 from gapless.features.run_folder import now_text
+from gapless.features.training.difference import training_difference
 from gapless.features.training.input_rows import InputRows, input_rows
 from gapless.features.training.model_run import FORMAT, ModelRun, Status
 from gapless.features.training.plan import Config, TrainingPlan, plan_training
 from gapless.features.training.progress import CompositeProgressCallback, NullProgressCallback
+from gapless.features.writable import check_writable
 
 if TYPE_CHECKING:
     from gapless.features.dataset import Dataset
@@ -53,6 +56,7 @@ def train_model(
     ds = checked_dataset(ds)
     plan = plan_training(ds, model, config)
     run, run_id = _run_of(ds, plan)
+    check_writable(run.path)
     with run.owned(wait_s, cancel):
         if overwrite or run.status() != "finished":
             _train(ds, model, plan, run, run_id, progress_callback, cancel)
@@ -66,6 +70,11 @@ def model_identity(ds: Dataset, model: Any, config: Config = None) -> tuple[str,
     """
     plan = plan_training(ds, model, config, ahead=True)
     return _run_of(ds, plan)[1], plan.digest, plan.document
+
+
+def model_why(ds: Dataset, model: Any, config: Config = None) -> str:
+    """Return what changed since the newest finished training of a model, "" if it was never trained."""
+    return training_difference(ds.models_root, plan_training(ds, model, config, ahead=True))
 
 
 def model_status(ds: Dataset, model: Any, run_id: str) -> Status:
@@ -106,6 +115,8 @@ def _train(
         run.finish(facts, plan.config, _plain(metrics or {}), "\n".join(map(str, told.errors)))
     except BaseException as error:
         run.fail(facts, "".join(traceback.format_exception(error)))
+        if isinstance(error, IntegrityError):
+            distrust_damaged(ds, [(feature, upstream) for feature, upstream, _ in facts["inputs"]])
         if isinstance(error, RunCancelled | ModelFailed) or not isinstance(error, Exception):
             raise
         message = error.message if isinstance(error, GaplessError) else str(error)
@@ -168,6 +179,9 @@ def _facts(ds: Dataset, model: Any, plan: TrainingPlan, run_id: str) -> dict[str
         "entries": [[*key, digest] for key, digest in plan.entries.items()],
         "left_out": _left_out(plan, rows),
         "labels": [[source, digest] for source, digest in plan.labels],
+        "label_entries": [
+            [[*key, digest] for key, digest in sorted(found.items())] for found in plan.label_entries
+        ],
         "split": {
             **(plan.split.document() if plan.split else {}),
             "train": [list(key) for key in plan.train],
