@@ -22,7 +22,6 @@ class _Sealing:
         self.episode = episode
         self.found: Ended | BaseException | None = None
         self.done = threading.Event()
-        self.told = False
 
 
 class Closer:
@@ -31,6 +30,7 @@ class Closer:
     def __init__(self) -> None:
         self._sealings: deque[_Sealing] = deque()  # given and not told of, oldest first
         self._thread: threading.Thread | None = None
+        self._one = threading.Lock()  # a Ctrl-C while a thread starts leaves two of them
 
     def give(self, episode: Episode) -> None:
         """Seal a closed episode soon."""
@@ -50,10 +50,8 @@ class Closer:
                 self._work()
             if not sealing.done.is_set():
                 return
-            if not sealing.told:
-                sealing.told = True
-                assert sealing.found is not None
-                take(sealing.episode, sealing.found)
+            assert sealing.found is not None
+            take(sealing.episode, sealing.found)
             self._sealings.popleft()
 
     def stop(self) -> None:
@@ -73,9 +71,12 @@ class Closer:
             self._thread = thread
 
     def _run(self) -> None:
-        while (sealing := next((s for s in list(self._sealings) if not s.done.is_set()), None)) is not None:
-            sealing.found = _sealed(sealing.episode)
-            sealing.done.set()
+        with self._one:
+            while (
+                sealing := next((s for s in list(self._sealings) if not s.done.is_set()), None)
+            ) is not None:
+                sealing.found = _sealed(sealing.episode)
+                sealing.done.set()
 
 
 def _sealed(episode: Episode) -> Ended | BaseException:

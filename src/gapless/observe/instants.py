@@ -89,8 +89,9 @@ class Instants:
             return
         self._settle()
         going_on = self._step is not None and self._paused is None
-        skipped = max(0, index(context.step) - (self._step or 0) - 1) if going_on else 0
-        self._step = index(context.step)
+        step = _number_of(context.step)
+        skipped = max(0, step - (self._step or 0) - 1) if going_on else 0
+        self._step = step
         self._data_read = self._video_read = False
         self._take_time(context)
         assert self._episode is not None
@@ -296,3 +297,10 @@ class Instants:
             assert self._episode is not None
             self._episode.gap(self._paused, self._paused_ns, end_ns, rows=None, pictures=None)
             self._paused = None
+
+
+def _number_of(step: object) -> int:
+    try:
+        return index(step)  # type: ignore[arg-type] # refused here
+    except TypeError as error:
+        raise UsageError("a step has a number", field="step", found=repr(step), expected="int") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - pandas, imported late by pyarrow, cannot import it at exit
+import logging
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +37,8 @@ from gapless.store.episode_rows import FrameFlag
 if TYPE_CHECKING:
     from gapless.client.client import Client
     from gapless.client.sequence_writer import SequenceWriter
+
+_LOG = logging.getLogger("gapless.observe")
 
 
 class Observer:
@@ -537,8 +541,13 @@ class Observer:
 def _end_at_exit(reference: weakref.ref[Observer]) -> None:
     """Keep the open episode of a program that ends without ending its session."""
     observer = reference()
-    if observer is not None and observer.state is not DataState.IDLE:
-        observer._interrupt(SystemExit("the program ended without end_session()"))
+    if observer is None or observer.state is DataState.IDLE:
+        return
+    episode = observer.episode
+    ended = SystemExit("the program ended without end_session()")
+    observer._interrupt(ended)
+    for note in getattr(ended, "__notes__", ()):  # nobody else will ever read them
+        _LOG.error("episode %s: %s; `gapless recover` seals what reached the disk", episode, note)
 
 
 def _as_refusal(error: BaseException) -> GaplessError:

@@ -121,6 +121,8 @@ def seed_of(seed: Any) -> int | None:
     if seed is None:
         return None
     try:
+        if isinstance(seed, bool):
+            raise TypeError("a truth is no seed")
         return operator.index(seed)
     except TypeError as error:
         raise UsageError(

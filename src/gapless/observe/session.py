@@ -42,6 +42,7 @@ class Session:
     used: bool = False  # an episode has begun
     report_error: Exception | None = None  # what the code that reports raised last
     _next: int = 0
+    _told: set[str] = field(default_factory=set)  # sequences that were counted and reported
 
     def __post_init__(self) -> None:
         check_sequence_name(self.name)
@@ -123,7 +124,10 @@ class Session:
 
     def tell(self, ended: Ended) -> None:
         """Count an episode that has ended, and report it."""
+        if ended.sequence in self._told:  # a Ctrl-C came before it could be forgotten
+            return
         self.ended += ended.outcome == Outcome.COMPLETED
+        self._told.add(ended.sequence)
         if self.reports is not None:
             self._report(self.reports.submit, ended.execution_metadata())
 
