@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.exchange.lerobot import foreign
+from tests.exchange.lerobot.episodes import Take, record
 from tests.exchange.lerobot.reading import read
 
 import gapless
+from gapless.exchange.lerobot.export_dataset import export_lerobot
 from gapless.exchange.lerobot.import_dataset import import_dataset
 from gapless.exchange.lerobot.verify import verify_dataset
 
@@ -100,3 +102,22 @@ def test_what_the_real_writer_wrote_is_imported(tmp_path: Path, codec: str) -> N
             for camera in ("front", "wrist"):
                 stored = np.array([pixels for _, pixels in sequence.topic(camera).frames()])
                 assert np.array_equal(stored, shown[f"pictures_{episode}_observation.images.{camera}"])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("layout", "fps"),
+    [("episodes", None), ("compact", None), ("compact", 15)],
+    ids=["files", "one", "encoded"],
+)
+def test_what_is_exported_the_real_loader_reads(tmp_path: Path, layout: str, fps: int | None) -> None:
+    """Packets that were copied, or pictures encoded again for another rate; an episode is added afterwards."""
+    cameras = {"front": "mp4", "wrist": "mp4"}
+    with gapless.connect(str(tmp_path / "store")) as client:
+        for episode, rows in enumerate((21, 15)):
+            record(client, "pick", episode, Take(rows=range(rows), cameras=cameras))
+        export_lerobot(client, "pick", tmp_path / "set", layout=layout, fps=fps)
+        record(client, "pick", 2, Take(rows=range(1), cameras=cameras, tasks={0: "another task"}))
+        report = export_lerobot(client, "pick", tmp_path / "set", layout=layout, fps=fps)
+    assert (report.episodes, report.rows) == (3, 37 if fps is None else 20)
+    compare(tmp_path, tmp_path / "set", read(tmp_path / "set"))

@@ -36,12 +36,14 @@ class Importer:
 class Exporter:
     """A format that sequences become.
 
-    ``run(sequence, path, topics, columns, start_ns, end_ns, **options)`` returns an ExportReport.
+    ``run(sequence, path, topics, columns, start_ns, end_ns, **options)`` returns an ExportReport. A format with
+    ``joins`` makes one dataset of several sequences: ``run(client, references, path, **options)``.
     """
 
     format: str
     suffixes: tuple[str, ...]
     run: Callable[..., Any]
+    joins: bool = False
 
 
 def _later(module: str, name: str) -> Callable[..., Any]:
@@ -72,6 +74,7 @@ IMPORTERS = (
 EXPORTERS = (
     Exporter("csv", (".csv",), _later("csv_export", "export_csv")),
     Exporter("parquet", (".parquet", ".pq"), _later("parquet_export", "export_parquet")),
+    Exporter("lerobot", (), _later("lerobot.export_dataset", "export_lerobot"), joins=True),
 )
 
 

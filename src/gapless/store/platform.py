@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gapless.errors import SequenceOwned
 
@@ -242,7 +243,7 @@ def _exchange(one: bytes, other: bytes) -> int:
     """Swap two entries by the C library's rename; return 0, or the number of the error."""
     import ctypes  # here, since hardly any program needs it
 
-    library = None if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
+    library: Any = None if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
     if hasattr(library, "renameat2"):
         done = library.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, ctypes.c_uint(_EXCHANGE))
     elif hasattr(library, "renamex_np"):
