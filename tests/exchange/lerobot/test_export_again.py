@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -286,6 +287,24 @@ def test_where_names_cannot_be_swapped_the_next_export_repairs(tmp_path: Path) -
     with ExportPlace(place, WithoutExchange()):
         assert (place / "which").read_text() == "new"
     assert {p.name for p in tmp_path.iterdir()} == {"set", ".set.partial"}
+
+
+def test_where_files_cannot_have_two_names_they_are_copied(
+    tmp_path: Path, client: gapless.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dataset that was there keeps its own files, and is never written to."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links here", str(source), None, str(target))
+
+    record(client, "pick", 0, take())
+    export_lerobot(client, "pick", tmp_path / "set")
+    before = digests(tmp_path / "set", "data")
+    record(client, "pick", 1, take())
+    monkeypatch.setattr(os, "link", refuse)
+    export_lerobot(client, "pick", tmp_path / "set")
+    assert before.items() < digests(tmp_path / "set", "data").items()
+    assert verify_dataset(tmp_path / "set", deep=True) == []
 
 
 def test_two_exports_to_one_place_do_not_mix(tmp_path: Path, client: gapless.Client) -> None:

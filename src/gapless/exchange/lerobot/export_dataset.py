@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.errors import ExportRefused, FormatUnknown, NameTaken, NotFound
 from gapless.exchange.lerobot.dataset import INFO, MANIFEST, LeRobotDatasetFiles
-from gapless.exchange.lerobot.export_meta import FORMAT, task_texts, write_meta
+from gapless.exchange.lerobot.export_entries import Entries
+from gapless.exchange.lerobot.export_meta import FORMAT, write_meta
 from gapless.exchange.lerobot.export_options import ExportOptions
 from gapless.exchange.lerobot.export_piece import Piece, Position
 from gapless.exchange.lerobot.export_place import ExportPlace
 from gapless.exchange.lerobot.export_rows import EpisodeRows, read_rows
 from gapless.exchange.lerobot.export_selection import LeftOut, choose, success_of
-from gapless.exchange.lerobot.export_shape import CHUNK_FILES, DATA_FILE_MB, VIDEO_FILE_MB, DatasetShape
+from gapless.exchange.lerobot.export_shape import DATA_FILE_MB, VIDEO_FILE_MB, DatasetShape
 from gapless.exchange.lerobot.export_source import read_source
 from gapless.store.align import Rate
 from gapless.store.parquet import sha256_file
@@ -142,7 +143,7 @@ class _Export:
         self._references = references
         self._report = report
         self._known = _known_manifest(place.path)
-        self._entries: list[dict[str, Any]] = list(self._known["episodes"]) if self._known else []
+        self._entries = Entries(self._known["episodes"] if self._known else [])
         self._shape: DatasetShape
         if self._known:
             _check_options(self._known["options"], options)
@@ -151,19 +152,19 @@ class _Export:
     def run(self, chosen: Sequence[str]) -> DatasetReport:
         fresh = self._fresh(chosen)
         if fresh:
-            known = (self._entries[0]["sequence"], self._shape) if self._known else None
+            known = (self._entries.listed[0]["sequence"], self._shape) if self._known else None
             shape = common_shape(self._client, fresh, self._options, known)
             assert shape is not None
             self._shape = shape
             plan = {
                 "options": self._options.words(),
-                "kept": [_identity(entry) for entry in self._entries],
+                "kept": [_identity(entry) for entry in self._entries.listed],
                 "fresh": [self._identified(name) for name in fresh],
             }
             for record in self._place.begin(plan):
-                self._entries += record["episodes"]
+                self._entries.extend(record["episodes"])
             self._write_pieces(fresh)
-        if not self._entries:
+        if not len(self._entries):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self._report.left_out[:3])
             raise ExportRefused(
                 "there is no episode to export",
@@ -171,19 +172,15 @@ class _Export:
                 next_step="record some, or name other outcomes (--include-interrupted)",
             )
         self._check_relabel()
-        if fresh and self._added:
+        if self._entries.added:
             self._finish()
         else:
             self._place.clear()
         return self._told()
 
-    @property
-    def _added(self) -> list[dict[str, Any]]:
-        return self._entries[len(self._known["episodes"]) if self._known else 0 :]
-
     def _fresh(self, chosen: Sequence[str]) -> list[str]:
         """Return what the dataset does not have yet; raises ExportRefused for an episode that changed."""
-        known = {entry["sequence"]: entry for entry in self._entries}
+        known = {entry["sequence"]: entry for entry in self._entries.listed}
         for name in chosen:
             if name in known and _identity(known[name]) != self._identified(name):
                 raise ExportRefused(
@@ -198,22 +195,20 @@ class _Export:
     # -- episodes ------------------------------------------------------------------------------
 
     def _write_pieces(self, fresh: Sequence[str]) -> None:
-        there = {entry["sequence"] for entry in self._entries}
+        there = self._entries.sequences
         waiting = self._readable(name for name in fresh if name not in there)
         for first in waiting:
-            number = 1 + max((chunk * CHUNK_FILES + file for chunk, file in self._files()), default=-1)
-            begun = len(self._entries)
+            number = self._entries.next_piece
+            written: list[dict[str, Any]] = []
             with Piece(self._place.dataset, number, self._shape) as piece:
                 for sequence, rows in itertools.chain([first], waiting):
-                    self._entries.append(self._write(piece, sequence, rows))
+                    written.append(self._write(piece, len(self._entries) + len(written), sequence, rows))
                     if self._options.layout == "episodes" or _is_full(piece):
                         break
             names = (piece.data_name, *piece.video_names.values())
             files = {name: sha256_file(self._place.dataset / name) for name in names}
-            for entry in self._entries[begun:]:
-                entry["files"] = files
-            record = self._place.record(number, {"episodes": self._entries[begun:]})
-            self._entries[begun:] = record["episodes"]
+            record = self._place.record(number, {"episodes": [entry | {"files": files} for entry in written]})
+            self._entries.extend(record["episodes"])
 
     def _readable(self, names: Iterable[str]) -> Iterator[tuple[SequenceHandler, EpisodeRows]]:
         """Yield the sequences that have rows, and note the others."""
@@ -225,28 +220,21 @@ class _Export:
             else:
                 self._report.left_out.append(LeftOut(name, "its topics have no row in common"))
 
-    def _write(self, piece: Piece, sequence: SequenceHandler, rows: EpisodeRows) -> dict[str, Any]:
+    def _write(
+        self, piece: Piece, number: int, sequence: SequenceHandler, rows: EpisodeRows
+    ) -> dict[str, Any]:
         relabelled = [self._options.relabel.get(task, task) for task in rows.tasks]
-        tasks = list(dict.fromkeys(relabelled))
-        known = task_texts([*self._entries, {"tasks": tasks}])
-        position = Position(
-            len(self._entries),
-            sum(entry["rows"] for entry in self._entries),
-            [known.index(task) for task in relabelled],
-        )
+        position = Position(number, self._entries.rows + piece.rows, self._entries.number_tasks(relabelled))
         told = sequence.metadata.get("episode")
         return {
             **self._identified(sequence.name),
             "outcome": sequence.outcome,
             "success": success_of(sequence),
             "robot_type": told.get("robot_type") if isinstance(told, dict) else None,
-            "tasks": tasks,
+            "tasks": list(dict.fromkeys(relabelled)),
             "recorded_tasks": list(rows.tasks),
             **piece.add(sequence, rows, position),
         }
-
-    def _files(self) -> list[tuple[int, int]]:
-        return [tuple(entry["file"]) for entry in self._entries]
 
     def _identified(self, name: str) -> dict[str, Any]:
         """Return what an episode is known by: name, digest, and those of the layers that are read with it."""
@@ -261,7 +249,7 @@ class _Export:
     # -- the end -------------------------------------------------------------------------------
 
     def _check_relabel(self) -> None:
-        had = {task for entry in self._entries for task in entry["recorded_tasks"]}
+        had = {task for entry in self._entries.listed for task in entry["recorded_tasks"]}
         unknown = next((task for task in self._options.relabel if task not in had), None)
         if unknown is not None:
             raise ExportRefused(
@@ -282,11 +270,11 @@ class _Export:
         self._place.publish()
 
     def _told(self) -> DatasetReport:
-        added = self._added
+        added = self._entries.added
         return replace(
             self._report,
             episodes=len(self._entries),
-            rows=sum(entry["rows"] for entry in self._entries),
+            rows=self._entries.rows,
             added=[entry["sequence"] for entry in added],
             **{
                 name: sum(entry[name] for entry in added)

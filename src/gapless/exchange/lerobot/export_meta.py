@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from gapless._version import __version__
 from gapless.exchange.lerobot.dataset import INFO, MANIFEST, STATS, TASK_TEXT, TASKS
+from gapless.exchange.lerobot.export_entries import Entries
 from gapless.exchange.lerobot.export_shape import (
     CHUNK_FILES,
     DATA_FILE_MB,
@@ -27,8 +28,8 @@ from gapless.exchange.lerobot.export_stats import (
     dataset_stats,
     number_columns,
     picture_stats,
-    summary_of,
 )
+from gapless.model.picture_summary import PictureSummary
 from gapless.store.parquet import sha256_file
 from gapless.store.platform import PLATFORM
 
@@ -36,48 +37,39 @@ EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 COUNTS = "meta/gapless_pictures.parquet"
 FORMAT = 1  # of meta/gapless.json
 VERSION = "v3.0"
-_ONLY_LISTED = ("stats", "counts")  # what the episode list has of an entry, and the manifest need not repeat
 
 
 def write_meta(
-    root: Path,
-    entries: Sequence[dict[str, Any]],
-    shape: DatasetShape,
-    words: Mapping[str, Any],
-    before: Path | None,
+    root: Path, entries: Entries, shape: DatasetShape, words: Mapping[str, Any], before: Path | None
 ) -> None:
-    """Write all files in ``meta/``; ``entries``: all episodes in order, those of ``before`` first.
+    """Write all files in ``meta/``; ``words`` are those of the manifest beside episodes and files.
 
-    ``words`` are those of the manifest beside episodes and files, ``before`` is the dataset that was added
-    to. When ``info.json`` is there, everything is there.
+    ``before`` is the dataset that the entries were added to. When ``info.json`` is there, everything is there.
     """
-    tasks = task_texts(entries)
-    _write_parquet(root / TASKS, tasks_table(tasks))
+    _write_parquet(root / TASKS, tasks_table(list(entries.tasks)))
     _write_parquet(root / EPISODES, _episode_list(entries, shape, before))
-    summaries = counted(pq.read_table(before / COUNTS)) if before is not None else {}
-    for entry in entries:
-        for key, counts in entry.get("counts", {}).items():
-            if key in summaries:
-                summaries[key].counts += summary_of(counts).counts
-            else:
-                summaries[key] = summary_of(counts)
-    _write_parquet(root / COUNTS, counts_table(summaries))
-    rows = sum(entry["rows"] for entry in entries)
-    stats = dataset_stats(root, data_files(entries), shape.schema)
-    stats |= {key: picture_stats(summary, rows) for key, summary in summaries.items()}
+    pictures = _pictures(entries, before)
+    _write_parquet(root / COUNTS, counts_table(pictures))
+    stats = dataset_stats(root, data_files(entries.listed), shape.schema)
+    stats |= {key: picture_stats(summary, entries.rows) for key, summary in pictures.items()}
     _write(root / STATS, _json(stats))
-    info = _json(_info(entries, shape, len(tasks), rows))
     files = {name: sha256_file(root / name) for name in (EPISODES, COUNTS, STATS, TASKS)}
-    listed = [{k: v for k, v in entry.items() if k not in _ONLY_LISTED} for entry in entries]
+    listed = [{k: v for k, v in entry.items() if k != "stats"} for entry in entries.listed]
     versions = {name: importlib.metadata.version(name) for name in ("av", "pyarrow")} if shape.cameras else {}
     manifest = {"format": FORMAT, **words, "shape": shape.words(), "episodes": listed, "files": files}
     _write(root / MANIFEST, _json(manifest | {"versions": {"gapless": __version__, **versions}}))
-    _write(root / INFO, info)
+    _write(root / INFO, _json(_info(entries, shape)))
 
 
-def task_texts(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the tasks in the order in which episodes first have them."""
-    return list(dict.fromkeys(task for entry in entries for task in entry["tasks"]))
+def _pictures(entries: Entries, before: Path | None) -> dict[str, PictureSummary]:
+    """Return the pictures of all episodes, in the order in which cameras were first counted."""
+    summaries = {} if before is None else counted(pq.read_table(before / COUNTS))
+    for key, summary in entries.pictures.items():
+        if key in summaries:
+            summaries[key].counts += summary.counts
+        else:
+            summaries[key] = summary
+    return summaries
 
 
 def tasks_table(texts: Sequence[str]) -> pa.Table:
@@ -102,13 +94,13 @@ def data_files(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     return [DATA_PATH.format(chunk_index=chunk, file_index=file) for chunk, file in places]
 
 
-def _episode_list(entries: Sequence[dict[str, Any]], shape: DatasetShape, before: Path | None) -> pa.Table:
+def _episode_list(entries: Entries, shape: DatasetShape, before: Path | None) -> pa.Table:
     """Return one row for each episode; rows of episodes that were there before are copied."""
     schema = _list_schema(shape)
     kept = schema.empty_table() if before is None else pq.read_table(before / EPISODES)
     rows = []
-    first = sum(entry["rows"] for entry in entries[: kept.num_rows])
-    for number, entry in enumerate(entries[kept.num_rows :], kept.num_rows):
+    first = sum(entry["rows"] for entry in entries.listed[: entries.kept])
+    for number, entry in enumerate(entries.added, entries.kept):
         rows.append(_listed(number, first, entry, shape.fps))
         first += entry["rows"]
     return pa.concat_tables([kept, pa.Table.from_pylist(rows, schema)])
@@ -156,14 +148,14 @@ def _list_schema(shape: DatasetShape) -> pa.Schema:
     return pa.schema(list(fields.items()))
 
 
-def _info(entries: Sequence[Mapping[str, Any]], shape: DatasetShape, tasks: int, rows: int) -> dict[str, Any]:
-    robots = {entry["robot_type"] for entry in entries}
+def _info(entries: Entries, shape: DatasetShape) -> dict[str, Any]:
+    robots = {entry["robot_type"] for entry in entries.listed}
     return {
         "codebase_version": VERSION,
         "robot_type": robots.pop() if len(robots) == 1 else None,
         "total_episodes": len(entries),
-        "total_frames": rows,
-        "total_tasks": tasks,
+        "total_frames": entries.rows,
+        "total_tasks": len(entries.tasks),
         "chunks_size": CHUNK_FILES,
         "data_files_size_in_mb": DATA_FILE_MB,
         "video_files_size_in_mb": VIDEO_FILE_MB,
