@@ -15,7 +15,7 @@ import numpy as np
 import torch  # type: ignore[import-not-found]
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # type: ignore[import-not-found]
 
-_BESIDE = 8
+_BESIDE = 3
 _ALIKE = 0.0003  # of 0..1: while nothing moves, one picture is as near as the next
 MAX_MEAN_ERROR = 0.004  # of 0..1: other releases of FFmpeg turn YUV into RGB with other rounding
 
@@ -30,8 +30,8 @@ class Expected:
         self.lengths = [len(self.arrays[f"state_{e}"]) for e in range(self.episodes)]
 
     def pictures(self, episode: int, camera: str) -> Any:
-        """Return an episode's pictures, 0..1 float32."""
-        return self.arrays[f"pictures_{episode}_{camera}"].astype(np.float32) / 255
+        """Return an episode's pictures, uint8."""
+        return self.arrays[f"pictures_{episode}_{camera}"]
 
 
 def compare_item(item: dict[str, Any], expected: Expected, episode: int, row: int, fps: int) -> int:
@@ -52,7 +52,8 @@ def compare_item(item: dict[str, Any], expected: Expected, episode: int, row: in
 def compare_picture(found: Any, pictures: Any, row: int) -> None:
     """Compare a picture with its own, and see that none beside it in the episode is nearer."""
     first = max(0, row - _BESIDE)
-    errors = np.abs(pictures[first : row + _BESIDE + 1] - found).mean((1, 2, 3))
+    beside = pictures[first : row + _BESIDE + 1].astype(np.float32) / 255
+    errors = np.abs(beside - found).mean((1, 2, 3))
     own = errors[row - first]
     assert own < MAX_MEAN_ERROR, f"picture {row} differs by {own:.4f}"
     nearest = first + int(errors.argmin())
