@@ -158,7 +158,7 @@ def _tell_problems(problems: Sequence[ConfigProblem]) -> None:
 
 
 def _tell_trials(rig: Rig, trials: list[Trial]) -> None:
-    devices, channels = _count(len(trials), "device"), _count(len(rig.channels), "channel")
+    devices, channels = output.counted(len(trials), "device"), output.counted(len(rig.channels), "channel")
     output.say(f"{rig.name}: {devices}, {channels}; the file has no error")
     for trial in trials:
         state = output.styled("no answer", "red") if trial.problem else output.styled("answers", "green")
@@ -166,7 +166,3 @@ def _tell_trials(rig: Rig, trials: list[Trial]) -> None:
         for words in (trial.problem, trial.about, trial.first_record):
             if words:
                 output.say(f"    {words}")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' if number != 1 else ''}"

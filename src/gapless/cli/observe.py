@@ -243,7 +243,7 @@ def _tell(args: argparse.Namespace, root: Path, session: str, progress: Progress
         output.say(line)
     total = sum(episode["rows"] for episode in known)
     judged = "" if progress is None or not _judged(progress) else f", {_judged(progress)}"
-    output.say(f"{session}: {len(known)} episodes, {total:,} rows{judged}")
+    output.say(f"{session}: {output.counted(len(known), 'episode')}, {output.counted(total, 'row')}{judged}")
 
 
 def _described(root: Path, episode: dict[str, Any]) -> dict[str, Any]:

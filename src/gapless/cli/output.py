@@ -52,6 +52,11 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: int, word: str) -> str:
+    """Return a number with its word: ``1 row``, ``1,500 rows``."""
+    return f"{count(number)} {word}{'s' if number != 1 else ''}"
+
+
 def say_json(value: Any) -> None:
     """Print a value as JSON to stdout; NaN and infinities, which JSON lacks, become text."""
     print(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode(sys.stdout), allow_nan=False))

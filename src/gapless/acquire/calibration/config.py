@@ -5,6 +5,7 @@ Numbers must be finite. A curve that cannot be built is refused when the file is
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
@@ -27,9 +28,9 @@ class _CurveConfig(Strict):
     unit: str | None = None
     certificate: str = ""
 
+    @abstractmethod
     def curve(self) -> Curve:
         """Return the compiled curve; raises RigRefused."""
-        raise NotImplementedError
 
 
 class IdentityConfig(_CurveConfig):

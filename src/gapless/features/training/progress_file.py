@@ -13,6 +13,7 @@ import json
 import os
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -41,7 +42,7 @@ _FIELDS = ("number", "timestamp", "step_type", "step_index", "step_total", "metr
 _BUSY_S = 20.0
 
 
-class _EventWriter:
+class _EventWriter(ABC):
     """Turns the calls of a training into events; subclasses keep them."""
 
     def on_epoch_end(self, epoch: int, total_epochs: int, metrics: Mapping[str, float]) -> None:
@@ -56,10 +57,11 @@ class _EventWriter:
         """Append the beginning of a phase."""
         self._append("phase", 0, 0, {"phase": phase}, message)
 
+    @abstractmethod
     def _append(
         self, step_type: str, step_index: int, step_total: int, metrics: Mapping[str, object], message: str
     ) -> None:
-        raise NotImplementedError
+        """Keep one event."""
 
 
 class SQLiteProgressCallback(_EventWriter):
