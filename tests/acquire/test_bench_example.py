@@ -27,7 +27,7 @@ def test_the_bench_ramps_holds_and_is_whole(tmp_path: Path) -> None:
         [
             sys.executable, str(RIGS / "bench_counterparts.py"), "--log", str(log), "--",
             sys.executable, "-m", "gapless.cli.main", "record", str(RIGS / "bench.toml"),
-            "--method", str(RIGS / "ramp.toml"), "--for", "30s", "--name", "x", "--store", str(store), "--json",
+            "--method", str(RIGS / "ramp.toml"), "--for", "90s", "--name", "x", "--store", str(store), "--json",
         ],
         capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip

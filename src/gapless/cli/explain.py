@@ -66,7 +66,7 @@ def explanations() -> dict[str, Explanation]:
 def _error_classes(kind: type[GaplessError]) -> Iterator[type[GaplessError]]:
     yield kind
     for child in kind.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__.startswith(f"{errors.__name__}."):
             yield from _error_classes(child)
 
 

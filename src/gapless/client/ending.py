@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from gapless.errors import MetadataRefused
 from gapless.model.ledger import Ledger
+from gapless.model.metadata import check_metadata
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.deadline import within
@@ -50,3 +53,19 @@ def keep_pending(bundle: Bundle, writer: BundleWriter, text: str, *, told: bool,
         str(writer.header["name"]),
         lambda: journal.write_pending(bundle, words, writer.platform),
     )
+
+
+def learned_metadata(
+    sequence: str, known: Mapping[str, Any], learned: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the closing words that add metadata to what is known since the beginning, which never changes."""
+    checked = check_metadata(learned, sequence=sequence)
+    again = sorted(checked.keys() & known.keys())
+    if again:
+        raise MetadataRefused(
+            "metadata given at creation is not changed at the end",
+            sequence=sequence,
+            field=again[0],
+            next_step="give it at the end under another key",
+        )
+    return {"metadata": checked} if checked else {}

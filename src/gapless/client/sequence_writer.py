@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import pyarrow as pa
 
 from gapless.client.artifact import Artifacts
-from gapless.client.ending import describe, keep_pending, tombstone
+from gapless.client.ending import describe, keep_pending, learned_metadata, tombstone
 from gapless.client.logged import check_unit, logged_schema, logged_values
 from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
 from gapless.client.quarantine import Quarantined
@@ -163,16 +163,19 @@ class SequenceWriter:
             self._close(Outcome.ABORTED, describe(error))
             self._seal()
 
-    def end(self, outcome: Outcome, cause: str | None = None) -> None:
+    def end(
+        self, outcome: Outcome, cause: str | None = None, *, metadata: Mapping[str, Any] | None = None
+    ) -> None:
         """Seal the sequence now with this outcome; leaving the block afterwards does nothing more.
 
-        For a recorder that knows how its run ended. Raises as leaving the block does; what was recorded
-        then stays recoverable.
+        For a recorder that knows how its run ended. ``metadata``: what only the end could tell, under keys that
+        were not given at creation. Raises as leaving the block does; what was recorded then stays recoverable.
         """
+        learned = learned_metadata(self.name, self._header["metadata"], metadata)
         self._check_active()
         unencoded = self._encoders.close(self._durability.deadline_s)
         try:
-            self._close(outcome, cause)
+            self._close(outcome, cause, learned)
             self._seal()
         finally:
             self._ended = True
@@ -199,8 +202,8 @@ class SequenceWriter:
             writer.release()
         self._client._discard(self._bundle, words)
 
-    def _close(self, outcome: Outcome, cause: str | None) -> None:
-        self._writer_or_raise().close({"outcome": str(outcome), "cause": cause})
+    def _close(self, outcome: Outcome, cause: str | None, learned: dict[str, Any] | None = None) -> None:
+        self._writer_or_raise().close({"outcome": str(outcome), "cause": cause} | (learned or {}))
 
     def _seal(self) -> None:
         writer = self._writer_or_raise()
@@ -575,15 +578,8 @@ class SequenceWriter:
         return None if self._bundle is None else self._bundle.path
 
     def __repr__(self) -> str:
-        state = (
-            "sealed"
-            if self._manifest
-            else "ended"
-            if self._ended
-            else "open"
-            if self._running
-            else "not entered"
-        )
+        running = "open" if self._running else "not entered"
+        state = "sealed" if self._manifest else "ended" if self._ended else running
         return f"<SequenceWriter {self.name!r}: {state}, {len(self._topics)} topics>"
 
 

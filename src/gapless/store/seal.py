@@ -183,7 +183,7 @@ def _manifest(
     content = {
         "name": header["name"],
         "group": header["group"],
-        "metadata": header["metadata"],
+        "metadata": (closing or {}).get("metadata", {}) | header["metadata"],
         "base": header["base"],
         "topics": entries,
         "artifacts": artifacts,

@@ -326,7 +326,9 @@ class TestFaults:
                 return await device.read()
 
             after = with_device(LineDevice("a", over_serial(simulator, "alicat")), use)
-        assert after[0] == 0.03  # frame 1 was the probe's, frame 2 came too late
+            replies = [float(reply.split()[1]) for reply in simulator.replies("A")]
+        assert after[0] == replies[-1]
+        assert after[0] not in replies[:-1]  # the probe's, and the one that came too late
 
     def test_what_was_said_unasked_is_thrown_away(self, tmp_path: Path) -> None:
         """A line that came before the question is not its answer."""
