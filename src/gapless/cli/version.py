@@ -13,7 +13,9 @@ from gapless._version import __version__
 from gapless.cli import options, output
 
 LIBRARIES = ("numpy", "pyarrow", "msgspec", "psutil", "pydantic", "crc32c", "rich", "typing-extensions")
-OPTIONAL_LIBRARIES = ("pandas", "polars", "scikit-learn", "skops", "distributed", "av", "pint", "duckdb")
+OPTIONAL_LIBRARIES = (
+    "pandas", "polars", "scikit-learn", "skops", "distributed", "av", "pint", "duckdb", "bluesky", "tiled",
+)  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

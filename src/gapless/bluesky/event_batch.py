@@ -1,0 +1,69 @@
+"""Events of one descriptor as columns, whether they came one by one or as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_ABSENT = object()  # a cell of a key that the event does not have
+
+
+@dataclass(slots=True)
+class EventBatch:
+    """Uids, seq_nums, times and one column for each data key; ``ABSENT`` where an event lacks the key."""
+
+    uids: list[str]
+    seq_nums: list[int]
+    times: list[float]
+    data: dict[str, list[Any]]
+    stamps: dict[str, list[Any]]
+
+    ABSENT = _ABSENT
+
+    @classmethod
+    def of_events(cls, events: Sequence[Mapping[str, Any]]) -> EventBatch:
+        """Return single events as one batch."""
+        return cls(
+            [event["uid"] for event in events],
+            [int(event["seq_num"]) for event in events],
+            [event["time"] for event in events],
+            _columns([event["data"] for event in events]),
+            _columns([event["timestamps"] for event in events]),
+        )
+
+    @classmethod
+    def of_page(cls, page: Mapping[str, Any]) -> EventBatch:
+        """Return an event_page as a batch; its columns are not copied."""
+        return cls(
+            list(page["uid"]),
+            [int(number) for number in page["seq_num"]],
+            list(page["time"]),
+            {key: list(values) for key, values in page["data"].items()},
+            {key: list(values) for key, values in page["timestamps"].items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def take(self, places: Sequence[int]) -> EventBatch:
+        """Return the events at these places."""
+
+        def pick(values: list[Any]) -> list[Any]:
+            return [values[place] for place in places]
+
+        return EventBatch(
+            pick(self.uids),
+            pick(self.seq_nums),
+            pick(self.times),
+            {key: pick(values) for key, values in self.data.items()},
+            {key: pick(values) for key, values in self.stamps.items()},
+        )
+
+
+def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    keys = rows[0].keys()
+    if len(rows) == 1 or all(row.keys() == keys for row in rows):
+        return {key: [row[key] for row in rows] for key in keys}
+    names = dict.fromkeys(key for row in rows for key in row)
+    return {key: [row.get(key, _ABSENT) for row in rows] for key in names}

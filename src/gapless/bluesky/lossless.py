@@ -1,0 +1,214 @@
+"""One document as one line of JSON text that gives back exactly what it was made from.
+
+A plain JSON document is encoded as plain JSON. What JSON cannot say becomes an object that names its kind
+under the key ``__gapless__``::
+
+    {"__gapless__": "ndarray", "dtype": "<f8", "shape": [2, 3], "data": "<base64, row-major>"}
+    {"__gapless__": "scalar", "dtype": "<i4", "data": "<base64>"}        a numpy scalar
+    {"__gapless__": "float", "value": "nan" | "inf" | "-inf"}
+    {"__gapless__": "int", "value": "<decimal text>"}                     beyond 64 bits
+    {"__gapless__": "bytes", "data": "<base64>"}
+    {"__gapless__": "tuple" | "set", "items": [...]}
+    {"__gapless__": "complex", "real": …, "imag": …}
+    {"__gapless__": "datetime" | "date", "value": "<ISO 8601>"}
+    {"__gapless__": "timedelta", "microseconds": …}
+    {"__gapless__": "dict", "items": [[key, value], …]}                   keys that are no text, or the marker itself
+    {"__gapless__": "object", "type": "<class>", "text": "<repr>"}        anything else, as far as text tells it
+
+The line is ``{"name": name, "doc": doc}``, as the writers of JSON lines around Bluesky leave it.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from gapless.bluesky.document import Document
+from gapless.errors import DocumentRefused
+
+_MARK: Final = "__gapless__"
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+
+
+def dumps(name: str, doc: Mapping[str, Any]) -> bytes:
+    """Return the line of one document, newline included: ASCII, and no other newline in it."""
+    return (encode({"name": name, "doc": doc}) + "\n").encode("ascii")
+
+
+def loads(line: bytes | str) -> tuple[str, Document]:
+    """Return name and document of one line; raises DocumentRefused for a line that is not whole.
+
+    Also takes ``["name", {…}]`` and a line of a JSON array, that is one with a comma behind it.
+    """
+    try:
+        text = line.decode("utf-8") if isinstance(line, bytes) else line
+        found = decode(text.strip().removesuffix(","))
+    except (ValueError, RecursionError) as error:
+        raise DocumentRefused("the line is no JSON document", found=str(error)) from error
+    if isinstance(found, dict):
+        name, doc = found.get("name"), found.get("doc")
+    elif isinstance(found, list) and len(found) == 2:
+        name, doc = found
+    else:
+        name = doc = None
+    if not isinstance(name, str) or not isinstance(doc, dict):
+        raise DocumentRefused("the line holds no document", expected='{"name": …, "doc": {…}}')
+    return name, doc
+
+
+def encode(value: Any) -> str:
+    """Return any value of a document as JSON text in ASCII; :func:`decode` gives the value back."""
+    return json.dumps(_encoded(value), allow_nan=False, separators=(",", ":"))
+
+
+def decode(text: str) -> Any:
+    """Return the value that the text was made from; raises ValueError for text that is no such JSON."""
+    return json.loads(text, object_hook=_decoded)
+
+
+def _encoded(value: Any) -> Any:
+    kind = value.__class__
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {_MARK: "float", "value": repr(value)}
+    if kind is int:
+        return value if _INT64_MIN <= value <= _INT64_MAX else {_MARK: "int", "value": str(value)}
+    if isinstance(value, Mapping):
+        return _encoded_mapping(value)
+    if isinstance(value, list):
+        return [_encoded(item) for item in value]
+    if isinstance(value, tuple):
+        return {_MARK: "tuple", "items": [_encoded(item) for item in value]}
+    if isinstance(value, np.ndarray):
+        return _encoded_array(value)
+    if isinstance(value, np.generic):
+        return _encoded_scalar(value)
+    return _encoded_other(value)
+
+
+def _encoded_mapping(values: Mapping[Any, Any]) -> Any:
+    if _MARK in values or any(key.__class__ is not str for key in values):
+        return {_MARK: "dict", "items": [[_encoded(key), _encoded(item)] for key, item in values.items()]}
+    return {key: _encoded(item) for key, item in values.items()}
+
+
+def _encoded_array(values: np.ndarray[Any, Any]) -> Any:
+    words: dict[str, Any] = {_MARK: "ndarray", "shape": list(values.shape)}
+    if values.dtype.hasobject:
+        return words | {"dtype": "object", "items": [_encoded(item) for item in values.reshape(-1).tolist()]}
+    return words | {"dtype": _dtype_words(values.dtype), "data": _base64(values.tobytes())}
+
+
+def _encoded_scalar(value: np.generic) -> Any:
+    if value.dtype.hasobject:
+        return _encoded_object(value)
+    return {_MARK: "scalar", "dtype": _dtype_words(value.dtype), "data": _base64(value.tobytes())}
+
+
+def _encoded_other(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {_MARK: "bytes", "data": _base64(bytes(value))}
+    if isinstance(value, set | frozenset):
+        return {_MARK: "set", "items": [_encoded(item) for item in value]}
+    if isinstance(value, complex):
+        return {_MARK: "complex", "real": _encoded(value.real), "imag": _encoded(value.imag)}
+    if isinstance(value, datetime.datetime):
+        return {_MARK: "datetime", "value": value.isoformat()}
+    if isinstance(value, datetime.date):
+        return {_MARK: "date", "value": value.isoformat()}
+    if isinstance(value, datetime.timedelta):
+        return {_MARK: "timedelta", "microseconds": value // datetime.timedelta(microseconds=1)}
+    return _encoded_plain(value)
+
+
+def _encoded_plain(value: Any) -> Any:
+    """Encode a subclass of text or a number, such as an enum's member, as what it is a subclass of."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return _encoded(int(value))
+    if isinstance(value, float):
+        return _encoded(float(value))
+    return _encoded_object(value)
+
+
+def _encoded_object(value: Any) -> Any:
+    return {_MARK: "object", "type": type(value).__qualname__, "text": repr(value)}
+
+
+def _dtype_words(dtype: np.dtype[Any]) -> Any:
+    return np.lib.format.dtype_to_descr(dtype)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+# -- back -----------------------------------------------------------------------------------------
+
+
+def _decoded(words: dict[str, Any]) -> Any:
+    """Return what an object of JSON stands for; its values were decoded before."""
+    kind = words.get(_MARK)
+    if kind is None:
+        return words
+    decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
+    if decoder is None:  # not written by encode(): a foreign document that happens to use the key
+        return words
+    try:
+        return decoder(words)
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"no value of kind {kind!r}: {error!r}") from error
+
+
+def _decoded_array(words: dict[str, Any]) -> np.ndarray[Any, Any]:
+    shape = tuple(words["shape"])
+    if words["dtype"] == "object":
+        flat = np.empty(len(words["items"]), dtype=object)
+        for place, item in enumerate(words["items"]):
+            flat[place] = item
+        return flat.reshape(shape)
+    data = bytearray(base64.b64decode(words["data"], validate=True))  # a bytearray, so that it can be written to
+    return np.ndarray(shape, dtype=_dtype_of(words["dtype"]), buffer=data)
+
+
+def _decoded_scalar(words: dict[str, Any]) -> Any:
+    data = base64.b64decode(words["data"], validate=True)
+    return np.ndarray((), dtype=_dtype_of(words["dtype"]), buffer=data)[()]
+
+
+def _dtype_of(words: Any) -> np.dtype[Any]:
+    return np.lib.format.descr_to_dtype(_tupled(words) if isinstance(words, list) else words)
+
+
+def _tupled(words: list[Any]) -> list[Any]:
+    """Return a structured dtype's description as numpy wants it: a list of tuples."""
+    fields = []
+    for field in words:
+        name, kind, *shape = field
+        fields.append((name, _tupled(kind) if isinstance(kind, list) else kind, *map(tuple, shape)))
+    return fields
+
+
+_DECODERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+    "ndarray": _decoded_array,
+    "scalar": _decoded_scalar,
+    "float": lambda words: float(words["value"]),
+    "int": lambda words: int(words["value"]),
+    "bytes": lambda words: base64.b64decode(words["data"], validate=True),
+    "tuple": lambda words: tuple(words["items"]),
+    "set": lambda words: set(words["items"]),
+    "complex": lambda words: complex(words["real"], words["imag"]),
+    "datetime": lambda words: datetime.datetime.fromisoformat(words["value"]),
+    "date": lambda words: datetime.date.fromisoformat(words["value"]),
+    "timedelta": lambda words: datetime.timedelta(microseconds=words["microseconds"]),
+    "dict": lambda words: dict(words["items"]),
+    "object": lambda words: words["text"],
+}

@@ -1,0 +1,50 @@
+"""What became of the documents of one run, in numbers; kept in the sequence's metadata."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """The counts of one stream.
+
+    ``events`` were handed over; ``rows`` were written; ``duplicates`` had come before and were not written
+    again; ``superseded`` rows were replaced by a later event of the same seq_num; ``reordered`` came after a
+    greater seq_num; ``missing`` seq_nums never came; ``violations`` are cells that are not as declared.
+    """
+
+    events: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    superseded: int = 0
+    reordered: int = 0
+    missing: int = 0
+    external_rows: int = 0
+    external_duplicates: int = 0
+    violations: int = 0
+
+
+@dataclass(slots=True)
+class RunReport:
+    """The counts of one run. ``documents`` by name as they came from the normalizer."""
+
+    documents: Counter[str] = field(default_factory=Counter)
+    streams: dict[str, StreamReport] = field(default_factory=dict)
+    rules: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    parked: int = 0
+    quarantined: int = 0
+
+    def stream(self, name: str) -> StreamReport:
+        """Return the counts of a stream."""
+        return self.streams.setdefault(name, StreamReport())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as the sequence's metadata keeps it."""
+        words = asdict(self)
+        words["documents"] = dict(self.documents)
+        return words

@@ -1,0 +1,183 @@
+"""Which values a data key takes, and how they become cells: told by the descriptor, never by the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gapless.bluesky.lossless import encode
+
+_EXACT_INT = 2**53  # every smaller integer is a float64
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a value is no cell of its column: ``type``, ``shape`` or ``range``."""
+
+    kind: str
+
+
+Cell = Any
+_TYPE, _SHAPE, _RANGE = Refusal("type"), Refusal("shape"), Refusal("range")
+
+
+@dataclass(frozen=True, slots=True)
+class ValueKind:
+    """What a data key's values are.
+
+    ``plain``: Python types of which a whole column goes to Arrow at once. ``accept(value)`` returns the
+    cell of one value, or a :class:`Refusal`. ``words`` names what is expected.
+    """
+
+    type: pa.DataType
+    plain: frozenset[type]
+    accept: Callable[[Any], Cell | Refusal]
+    words: str
+    is_array: bool = False
+
+
+def kind_of(data_key: Mapping[str, Any]) -> ValueKind:
+    """Return the kind of a data key: by ``dtype_numpy``, else by ``dtype``; what neither tells is kept as JSON."""
+    dtype, exact = data_key.get("dtype"), data_key.get("dtype_numpy")
+    if exact is not None and not isinstance(exact, str):
+        return _json("structured values as JSON")  # a list of named parts
+    element = _element(exact)
+    if dtype == "array" or (dtype is None and data_key.get("shape")):
+        return _array(element, data_key.get("shape"))
+    wide = element is not None and element.kind == "u" and element.itemsize == 8
+    scalar = _UNSIGNED if wide else _SCALARS.get(element.kind) if element is not None else None
+    by_dtype = _BY_DTYPE.get(str(dtype))
+    if scalar is not None and by_dtype is not None and dtype != "string":
+        return scalar
+    return by_dtype or scalar or _json("any value as JSON")
+
+
+def _element(exact: str | None) -> np.dtype[Any] | None:
+    """Return the numpy type of one element; None where it is not told or numpy does not know it."""
+    if not exact:
+        return None
+    try:
+        return np.dtype(exact)
+    except TypeError:
+        return None
+
+
+def _number(value: Any) -> Cell | Refusal:
+    if value is None or isinstance(value, float | np.floating):
+        return None if value is None else float(value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return _number(value.item())
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return float(value) if abs(int(value)) <= _EXACT_INT else _RANGE
+    return _TYPE
+
+
+def _integer(value: Any) -> Cell | Refusal:
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return _integer(value.item())
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value) if -(2**63) <= value < 2**63 else _RANGE
+    return _TYPE
+
+
+def _unsigned(value: Any) -> Cell | Refusal:
+    cell = _integer(value) if not isinstance(value, int | np.integer) else value
+    if isinstance(cell, int | np.integer) and not isinstance(cell, bool):
+        return int(cell) if 0 <= cell < 2**64 else _RANGE
+    return _TYPE if isinstance(cell, bool) else cell
+
+
+def _boolean(value: Any) -> Cell | Refusal:
+    if value is None or isinstance(value, bool | np.bool_):
+        return None if value is None else bool(value)
+    return _TYPE
+
+
+def _string(value: Any) -> Cell | Refusal:
+    if value is None or isinstance(value, str):
+        return value if value is None or _is_text(value) else _RANGE
+    return _TYPE
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether UTF-8 can hold the text: a lone surrogate it cannot."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+_NONE = type(None)
+_NUMBER = ValueKind(pa.float64(), frozenset([float, int, np.float64, np.float32, _NONE]), _number, "a number")
+_INTEGER = ValueKind(
+    pa.int64(), frozenset([int, np.int64, np.int32, _NONE]), _integer, "an integer of 64 bits"
+)
+_UNSIGNED = ValueKind(
+    pa.uint64(), frozenset([int, np.uint64, _NONE]), _unsigned, "an integer from 0 to 2**64 - 1"
+)
+_BOOLEAN = ValueKind(pa.bool_(), frozenset([bool, np.bool_, _NONE]), _boolean, "true or false")
+_STRING = ValueKind(pa.string(), frozenset([str, _NONE]), _string, "text")
+_SCALARS = {"f": _NUMBER, "i": _INTEGER, "u": _INTEGER, "b": _BOOLEAN, "U": _STRING, "S": _STRING}
+_BY_DTYPE = {"number": _NUMBER, "integer": _INTEGER, "boolean": _BOOLEAN, "string": _STRING}
+
+
+def _json(words: str) -> ValueKind:
+    return ValueKind(
+        pa.string(), frozenset([_NONE]), lambda value: None if value is None else encode(value), words
+    )
+
+
+def _array(element: np.dtype[Any] | None, shape: Any) -> ValueKind:
+    """Return the kind of an array: a flat list of its elements, row by row, in the descriptor's type."""
+    known = element if element is not None else np.dtype("<f8")
+    if known.kind in "US":
+        inner, known = pa.string(), np.dtype("U")
+    elif known.kind in "iufb":
+        inner = pa.from_numpy_dtype(known.newbyteorder("="))
+    else:
+        return _json("an array as JSON")
+    sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
+    words = f"an array of {known.str} with shape {list(sizes)}"
+    return ValueKind(
+        pa.list_(inner), frozenset([_NONE]), lambda value: _flat(value, known, sizes), words, is_array=True
+    )
+
+
+def _flat(value: Any, element: np.dtype[Any], sizes: tuple[Any, ...]) -> Cell | Refusal:
+    if value is None:
+        return None
+    if not isinstance(value, np.ndarray | list | tuple):
+        return _TYPE
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return _SHAPE
+    if array.dtype != element and array.size:
+        cast = _exactly(array, element)
+        if cast is None:
+            return _TYPE
+        array = cast
+    if sizes and not _fits(array.shape, sizes):
+        return _SHAPE
+    return np.ascontiguousarray(array, element).reshape(-1)
+
+
+def _exactly(array: np.ndarray[Any, Any], element: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+    """Return the array in the declared type if every element is the same there."""
+    families = {"i": "iu", "u": "iu", "f": "iuf", "b": "b", "U": "U"}
+    if array.dtype.kind not in families[element.kind]:
+        return None
+    with np.errstate(all="ignore"):
+        cast = array.astype(element)
+    same = np.array_equal(cast, array, equal_nan=element.kind == "f" and array.dtype.kind == "f")
+    return cast if same or element.kind == "U" else None
+
+
+def _fits(found: tuple[int, ...], sizes: tuple[Any, ...]) -> bool:
+    """Tell whether a shape is the declared one; None and 0 stand for any length."""
+    return len(found) == len(sizes) and all(
+        want in (None, 0) or int(want) == have for have, want in zip(found, sizes, strict=True)
+    )

@@ -1,0 +1,40 @@
+"""What an event held that its descriptor did not announce; the raw value is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gapless.bluesky.lossless import encode
+
+_SHOWN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One cell that is not as declared. ``kind``: missing, extra, type, shape, range, timestamp or time.
+
+    ``value`` is the raw value as lossless JSON; of an extra key ``{"value": …, "timestamp": …}``; None
+    where there is none.
+    """
+
+    timestamp_ns: int
+    stream: str
+    uid: str
+    seq_num: int
+    key: str
+    kind: str
+    expected: str
+    found: str
+    value: str | None
+
+
+def describe(value: Any) -> str:
+    """Return a value's type and the beginning of its text."""
+    text = repr(value)
+    return f"{type(value).__name__}: {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
+
+
+def raw(value: Any) -> str:
+    """Return the lossless text of a raw value."""
+    return encode(value)
