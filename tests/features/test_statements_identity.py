@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from enum import Enum
@@ -14,7 +15,10 @@ from types import ModuleType
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from tests.catalog.bundle_files import TopicSpec, write_bundle
 from tests.features.toy_features import Centre, Double, Plus, Rank
 from tests.features.tracks import record_tracks, tree, values
 
@@ -294,35 +298,66 @@ def test_s30_looking_changes_no_parameter_and_no_file(ds: Dataset) -> None:
     assert tree(ds.root) == after
 
 
-def test_s30_looking_reads_the_catalog_and_no_parquet(
+def test_s30_looking_is_one_statement_and_reads_no_parquet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a number of statements that does not grow with the entries."""
-    record_tracks(tmp_path / "store", 200, rows=2, groups=2)
-    for name in ("sequences", "discarded"):  # long ago: a folder that changes just now is looked at twice
-        os.utime(tmp_path / "store" / name, (10**9, 10**9))
-    with Dataset(tmp_path / "store") as ds:
-        pipeline = Pipeline().add(FeatureStep("d", Double)).add(FeatureStep("p", Plus, None, ["d"]))
-        one = {"sequences": ["s000"]}
-        small = Pipeline(one).add(FeatureStep("d", Double)).add(FeatureStep("p", Plus, None, ["d"]))
+    """However many entries and steps there are; the first look of a process takes a fixed number."""
+    store = tmp_path / "store"
+    for number in range(1_000):
+        rows = [{"timestamp_ns": number * 10**9 + row, "x": float(row)} for row in range(2)]
+        topics = {"tracks": TopicSpec({"x": pa.float64()}, [rows])}
+        write_bundle(store, f"s{number:03d}", topics, group=f"g{number % 2}")
+    said = traced(monkeypatch)
+    pipeline, small = (
+        Pipeline(scope)
+        .add(FeatureStep("d", Double))
+        .add(FeatureStep("p", Plus, None, ["d"]))
+        .add(FeatureStep("r", Rank))
+        for scope in ({}, {"sequences": ["s000"]})
+    )
+    with Dataset(store) as ds:
         small.run(ds)
-        few = statements(ds, small)
         pipeline.run(ds)
-        opened: list[Any] = []
-        import pyarrow.parquet as pq
-
-        for name in ("ParquetFile", "read_metadata", "read_table"):
-            monkeypatch.setattr(pq, name, lambda *args, **_: opened.append(args))
-        many = statements(ds, pipeline)
+    for _ in range(2):  # the first look remembers the folders
+        long_ago(store)
+        with Dataset(store) as ds:
+            few = statements(ds, small, said)
+    opened: list[Any] = []
+    for name in ("ParquetFile", "read_metadata", "read_table"):
+        monkeypatch.setattr(pq, name, lambda *args, **_: opened.append(args))
+    with Dataset(store) as ds:
+        assert len(statements(ds, pipeline, said)) == len(few)  # 1,000 entries take as many as one
+        for again in range(3):
+            [only] = statements(ds, pipeline, said)
+            assert "feature_entries" in only, again
         table = pipeline.status(ds)
-        assert (list(table["cached"]), list(table["ok"])) == ([True, True], [200, 200])
+    assert (list(table["cached"]), list(table["ok"])) == ([True] * 3, [1_000] * 3)
     assert not opened
-    assert many == few  # 200 entries take as many statements as one
 
 
-def statements(ds: Dataset, pipeline: Pipeline) -> int:
-    """Return how many SQL statements a status takes when nothing else happens to the catalog."""
+def long_ago(store: Path) -> None:
+    """Let what a look goes by have changed long ago: what changes just now is looked at again."""
+    for name in ("sequences", "discarded", "catalog.db", "catalog.db-wal"):
+        if (store / name).exists():
+            os.utime(store / name, (10**9, 10**9))
+
+
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets every statement which any SQLite connection of the process runs."""
+    said: list[str] = []
+    connect = sqlite3.connect
+
+    def listening(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **kwargs)
+        connection.set_trace_callback(said.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", listening)
+    return said
+
+
+def statements(ds: Dataset, pipeline: Pipeline, said: list[str]) -> list[str]:
+    """Return the SQL statements of a status, without the settings of a connection that it opens."""
+    said.clear()
     pipeline.status(ds)
-    before = ds.registry.statements + ds.client.catalog.statements
-    pipeline.status(ds)
-    return ds.registry.statements + ds.client.catalog.statements - before
+    return [sql for sql in said if not sql.startswith("PRAGMA")]

@@ -198,7 +198,8 @@ FIRST = [
     ("registry:FeatureRegistry.begin_run", "after", 1),
     ("apply:write_table", "before", 3),
     ("apply:write_table", "after", 3),
-    ("entry_writer:parquet.file_digests", "before", 2),
+    ("entry_writer:_write", "before", 2),
+    ("entry_writer:_write", "after", 2),
     ("run_folder:RunFolder.append", "before", 2),
     ("run_folder:RunFolder.append", "after", 2),
     ("registry:FeatureRegistry.save_records", "after", 5),
@@ -211,6 +212,7 @@ FIRST = [
 AGAIN = [  # while everything is computed a second time
     ("run_folder:RunFolder.reopen", "after", 1),
     ("entry_writer:parquet.open_writer", "after", 2),
+    ("entry_writer:_write", "after", 2),
     ("apply:write_table", "after", 2),
     ("registry:FeatureRegistry.save_records", "after", 7),
     ("run_folder:shutil.rmtree", "before", 1),

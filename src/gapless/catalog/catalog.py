@@ -16,6 +16,7 @@ from gapless.catalog.annotations import Annotation
 from gapless.catalog.bundle_facts import bundle_state, owner_alive, read_bundle
 from gapless.catalog.content_index import complete_statistics
 from gapless.catalog.feature_folders import feature_runs_read, read_feature_runs
+from gapless.catalog.look import Look, store_stamps
 from gapless.catalog.reconcile import Changes, forget, reconcile, upsert
 from gapless.catalog.schema import FEATURE_TABLES
 from gapless.catalog.sqlite import Database, Row
@@ -90,6 +91,7 @@ class Catalog:
     def __init__(self, store_root: Path) -> None:
         self.root = Path(store_root)
         self.sequences_path = self.root / "sequences"
+        self._look: Look | None = None
         self._database = Database(
             self.root / "catalog.db", refill=self.reconcile, opened=self._know_feature_runs
         )
@@ -119,6 +121,20 @@ class Catalog:
     def reconcile(self, *, quick: bool = False) -> Changes:
         """Make the catalog agree with the folders; ``quick`` trusts sealed bundles that are known."""
         return reconcile(self._database, self.root, quick=quick)
+
+    def look(self) -> Look:
+        """Make the catalog agree with the folders, as a quick reconciling does, and return how both stand.
+
+        The same object comes again for as long as neither changes: what was read from the catalog after it was
+        returned is then what would be read now, and finding that out takes no SQL.
+        """
+        if self._look is None or not self._look.holds():
+            stamps = store_stamps(
+                self.root
+            )  # before anything is read: what changes meanwhile is seen next time
+            unsealed = self.reconcile(quick=True).unsealed
+            self._look = Look(self.root, (None,) if self._database.in_memory else stamps, unsealed)
+        return self._look
 
     def upsert(
         self, bundle_path: Path, stats: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]] | None = None

@@ -58,8 +58,11 @@ class RunTables(Protocol):
         """Make what runs inside happen as a whole or not at all."""
 
 
-def entry_row(feature: str, run_id: str, place: str, record: dict[str, Any]) -> Row:
-    """Return the parameters of ``UPSERT_ENTRY`` for a record whose file lies in the folder ``place``."""
+def entry_row(feature: str, run_id: str, place: str, record: dict[str, Any], text: str | None = None) -> Row:
+    """Return the parameters of ``UPSERT_ENTRY`` for a record whose file lies in the folder ``place``.
+
+    ``text`` is the record as canonical JSON, where it is known already.
+    """
     file = record.get("file", "")
     return (
         feature,
@@ -70,6 +73,6 @@ def entry_row(feature: str, run_id: str, place: str, record: dict[str, Any]) -> 
         record.get("n_rows", 0),
         record["status"],
         record["key"],
-        canonical_json(record),
+        canonical_json(record) if text is None else text,
         record.get("recorded_ns", 0),
     )

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gapless.catalog.bundle_facts import BundleFacts, bundle_stamp, read_bundle
 from gapless.catalog.content_index import add_topic
 from gapless.catalog.derived_index import index_again
+from gapless.catalog.look import directory_stamp
 from gapless.catalog.metadata_index import add_metadata, remove_metadata
 from gapless.catalog.sqlite import Database
 from gapless.model.names import name_of
 
 _BATCH = 500  # bundles per transaction: other processes wait no longer than that
-_SETTLED_NS = 2_000_000_000  # a directory changed later than this may change again within its own tick
 Stats = Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How many bundles a look at the folders found new or changed, and gone."""
+    """How many bundles a look at the folders found new or changed, and gone; the stamps of the unsealed ones."""
 
     read: int = 0
     gone: int = 0
+    unsealed: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def reconcile(database: Database, root: Path, *, quick: bool = False) -> Changes:
@@ -37,10 +37,13 @@ def reconcile(database: Database, root: Path, *, quick: bool = False) -> Changes
     ``sequences/``. A look reads no data: statistics are taken from the footers by the first query that
     needs them.
     """
-    _reconcile_discarded(database, root / "discarded")
+    seen: dict[str, str] = dict(
+        database.rows("SELECT key, value FROM seen WHERE key IN ('discarded', 'sequences')")
+    )
+    _reconcile_discarded(database, root / "discarded", seen.get("discarded"))
     sequences = root / "sequences"
-    signature = _directory_stamp(sequences)
-    unchanged = quick and signature is not None and _seen(database, "sequences") == signature
+    signature = directory_stamp(sequences)
+    unchanged = quick and signature is not None and seen.get("sequences") == signature
     only = " WHERE state<>'sealed'" if unchanged else ""
     known: dict[str, str] = dict(database.rows(f"SELECT component, stamp FROM sequence{only}"))
     names = set(known) if unchanged else _names(sequences)
@@ -55,8 +58,9 @@ def reconcile(database: Database, root: Path, *, quick: bool = False) -> Changes
                 if bundle_stamp(sequences / component) is None:  # else it came back meanwhile
                     forget(database, component)
     # A name without files yet is a recording about to begin: look at the names again next time.
-    _remember(database, "sequences", None if None in stamps.values() else signature)
-    return Changes(read, len(gone))
+    _remember(database, "sequences", seen.get("sequences"), None if None in stamps.values() else signature)
+    unsealed = {n: s for n, s in stamps.items() if s is None or not s.startswith("sealed;")}
+    return Changes(read, len(gone), unsealed)
 
 
 def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -> None:
@@ -139,10 +143,10 @@ def _names(sequences: Path) -> set[str]:
         return set()
 
 
-def _reconcile_discarded(database: Database, folder: Path) -> None:
+def _reconcile_discarded(database: Database, folder: Path, seen: str | None) -> None:
     """Tombstones never change, so a look compares names only."""
-    signature = _directory_stamp(folder)
-    if signature is not None and _seen(database, "discarded") == signature:
+    signature = directory_stamp(folder)
+    if signature is not None and seen == signature:
         return
     try:
         files = {name for name in os.listdir(folder) if name.endswith(".json")}
@@ -159,7 +163,7 @@ def _reconcile_discarded(database: Database, folder: Path) -> None:
                 if (text := _json_text(folder / name)) is not None
             ],
         )
-    _remember(database, "discarded", signature)
+    _remember(database, "discarded", seen, signature)
 
 
 def _json_text(path: Path) -> str | None:
@@ -172,25 +176,9 @@ def _json_text(path: Path) -> str | None:
     return text
 
 
-def _directory_stamp(path: Path) -> str | None:
-    """Return the state of a directory's list of names; None when it may still be changing unseen."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return "-"
-    if time.time_ns() - status.st_mtime_ns < _SETTLED_NS:
-        return None
-    return f"{status.st_mtime_ns}:{status.st_ino}"
-
-
-def _seen(database: Database, key: str) -> str | None:
-    rows = database.rows("SELECT value FROM seen WHERE key=?", (key,))
-    return str(rows[0][0]) if rows else None
-
-
-def _remember(database: Database, key: str, value: str | None) -> None:
+def _remember(database: Database, key: str, seen: str | None, value: str | None) -> None:
     if value is None:
-        if _seen(database, key) is not None:
+        if seen is not None:
             database.rows("DELETE FROM seen WHERE key=?", (key,))
-    elif _seen(database, key) != value:
+    elif seen != value:
         database.rows("INSERT OR REPLACE INTO seen (key, value) VALUES (?, ?)", (key, value))

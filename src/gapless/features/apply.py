@@ -145,32 +145,33 @@ def compute_entry(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryR
     began = time.monotonic()
     for attempt in range(task.retries + 1):
         try:
-            record = _compute(feature, task, entry)
+            record = _compute(feature, task, entry, began)
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; it becomes the record
-            record = _failed(task, entry, error)
+            record = _failed(task, entry, began, error)
             if attempt < task.retries:
                 continue
         break
-    return _timed(record, time.monotonic() - began)
+    return record
 
 
-def _compute(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryRecord:
+def _compute(feature: Feature, task: ApplyTask, entry: EntryTask, began: float) -> EntryRecord:
     if entry.plan.key == GLOBAL_ENTRY:
-        return _record(task, entry, "ok")
+        return _record(task, entry, began, "ok")
     columns = task.dataset.columns
     frame = read_frame(entry.plan, columns, task.options, getattr(feature, "input_columns", None))
     if not frame.core_rows:
-        return _record(task, entry, "empty", timebase=frame.timebase)
+        return _record(task, entry, began, "empty", timebase=frame.timebase)
     output = feature.apply(as_frame(frame.table, frame_type(feature)))
     table = finished_table(output, frame, columns, _units(feature, frame), task.name, entry.plan.key)
     if not table.num_rows:
-        return _record(task, entry, "empty", timebase=frame.timebase)
+        return _record(task, entry, began, "empty", timebase=frame.timebase)
     written = write_table(task.folder, entry.plan.key, table)
     return _record(
         task,
         entry,
+        began,
         "ok",
         timebase=task.topic if own_times(table, frame) else frame.timebase,
         **{name: getattr(written, name) for name in written.__slots__},
@@ -216,7 +217,7 @@ def frames(
             yield plan.key, as_frame(frame.table, kind)
 
 
-def _record(task: ApplyTask, entry: EntryTask, status: Any, **facts: Any) -> EntryRecord:
+def _record(task: ApplyTask, entry: EntryTask, began: float, status: Any, **facts: Any) -> EntryRecord:
     group, sequence = entry.plan.key
     return EntryRecord(
         group,
@@ -227,21 +228,19 @@ def _record(task: ApplyTask, entry: EntryTask, status: Any, **facts: Any) -> Ent
         code=task.code,
         stamps=entry.stamps,
         recorded_ns=time.time_ns(),
+        elapsed_s=round(time.monotonic() - began, 6),
         **facts,
     )
 
 
-def _failed(task: ApplyTask, entry: EntryTask, error: BaseException) -> EntryRecord:
+def _failed(task: ApplyTask, entry: EntryTask, began: float, error: BaseException) -> EntryRecord:
     message = error.message if isinstance(error, GaplessError) else str(error)
     return _record(
         task,
         entry,
+        began,
         "failed",
         error_type=type(error).__name__,
         error_message=message,
         error_traceback="".join(traceback.format_exception(error)),
     )
-
-
-def _timed(record: EntryRecord, elapsed_s: float) -> EntryRecord:
-    return replace(record, elapsed_s=round(elapsed_s, 6))

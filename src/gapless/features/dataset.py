@@ -12,6 +12,7 @@ from gapless.client.client import Client, connect, local_path
 from gapless.errors import ArgumentRefused, ArtifactMissing, NotFound, UsageError
 from gapless.features.apply import DatasetAddress, as_frame
 from gapless.features.artifact import ArtifactSpec
+from gapless.features.catalog_reads import CatalogReads
 from gapless.features.columns import Columns
 from gapless.features.entry import EntryKey, EntryRecord
 from gapless.features.frame import EntryPlan, InputSource, read_frame
@@ -21,7 +22,7 @@ from gapless.features.labels_source import FeatureLabelsSource
 from gapless.features.registry import FeatureRegistry
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder
-from gapless.features.scope import Scope, existing_entries, existing_topics, read_scope
+from gapless.features.scope import Scope
 from gapless.features.table_source import TableSource, record_source
 
 
@@ -48,6 +49,7 @@ class Dataset:
             () if where is None else tuple(where) if isinstance(where, list | tuple) else (where,)
         )
         self._registry: FeatureRegistry | None = None
+        self._reads: CatalogReads | None = None
 
     def __repr__(self) -> str:
         return f"<Dataset {self.root} topic={self.topic!r}>"
@@ -62,6 +64,7 @@ class Dataset:
 
     def close(self) -> None:
         """Close the registry, and the client if the data set opened it."""
+        self._reads = None
         if self._registry is not None:
             self._registry.close()
             self._registry = None
@@ -108,22 +111,27 @@ class Dataset:
 
         Raises ArgumentRefused for an empty list of names, NotFound for a name that does not belong to it.
         """
-        needed = [self.topic] if topics is None else list(topics)
-        self.client.catalog.reconcile(quick=True)
-        only = {item.name for item in self.client.query(*self.where)} if self.where else None
-        found = read_scope(self.client.catalog.database, self.root / "sequences", needed, only)
-        whole = {key: entry for key, entry in found.entries.items() if set(needed) <= set(entry.topics)}
-        return Scope(whole).narrowed(groups, sequences)
+        scope = self.reads().scope(frozenset([self.topic] if topics is None else topics))
+        return scope if groups is None and sequences is None else scope.narrowed(groups, sequences)
 
     def existing(self) -> list[EntryKey]:
         """Return group and sequence of every sealed and completed sequence of the store, whatever its topics."""
-        self.client.catalog.reconcile(quick=True)
-        return existing_entries(self.client.catalog.database)
+        return list(self.reads().existing)
 
     def topics(self) -> list[str]:
         """Return the topics that sealed and completed sequences of the store have, in order."""
-        self.client.catalog.reconcile(quick=True)
-        return existing_topics(self.client.catalog.database)
+        return list(self.reads().topics)
+
+    def reads(self) -> CatalogReads:
+        """Return what is read from the catalog now: the same for as long as neither it nor a folder changes.
+
+        With a query, whose answer depends on more than the catalog, everything is read anew.
+        """
+        look = self.client.catalog.look()
+        kept = self._reads
+        if kept is None or kept.look is not look or self.where:
+            kept = self._reads = CatalogReads(look, self.client, self.where)
+        return kept
 
     def entries(self) -> list[EntryKey]:
         """Return group and sequence of every sequence in the data set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from gapless.features.entry import EntryKey
+from gapless.features.entry_statistics import table_statistics
 from gapless.model.names import to_component
 from gapless.store import parquet
 from gapless.store.declaration import TIME
 from gapless.store.layout import ROW_GROUP_ROWS
 from gapless.store.platform import PLATFORM
-from gapless.store.pyramid import reductions
-from gapless.store.statistics import STATS_KEY, PartStatistics, encode
+from gapless.store.statistics import STATS_KEY, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +47,22 @@ def write_table(folder: Path, key: EntryKey, table: pa.Table) -> WrittenTable:
 
     A reader sees the file before or the file after, never a part of it.
     """
-    path = folder / entry_file(key)
-    partial = folder / f".{path.name}.{uuid.uuid4().hex}.partial"
+    name = entry_file(key)
+    partial = f"{folder}/.{name}.{uuid.uuid4().hex}.partial"
+    data, stats = _encoded(table)
     try:
-        stats = _write(partial, table)
-        digests = parquet.file_digests(partial)
-        PLATFORM.sync_file(partial)
-        mtime_ns = os.stat(partial).st_mtime_ns
-        PLATFORM.replace(partial, path)
+        mtime_ns = _write(partial, data)
+        PLATFORM.replace(Path(partial), folder / name)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        Path(partial).unlink(missing_ok=True)
         raise
     times = table.column(TIME) if TIME in table.column_names and table.num_rows else None
     return WrittenTable(
-        path.name,
+        name,
         table.num_rows,
-        digests["bytes"],
-        digests["sha256"],
-        digests["footer_sha256"],
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+        _footer_digest(data),
         None if times is None else times[0].as_py(),
         None if times is None else times[-1].as_py(),
         mtime_ns,
@@ -72,16 +71,29 @@ def write_table(folder: Path, key: EntryKey, table: pa.Table) -> WrittenTable:
     )
 
 
-def _write(path: Path, table: pa.Table) -> dict[str, Any]:
-    statistics = PartStatistics(table.schema)
-    writer = parquet.open_writer(path, table.schema)
-    try:
+def _encoded(table: pa.Table) -> tuple[memoryview, dict[str, Any]]:
+    """Return the bytes of the file and the statistics in its footer; smaller than the table, which is in memory."""
+    stats = table_statistics(table)
+    sink = pa.BufferOutputStream()
+    with parquet.open_writer(sink, table.schema) as writer:
         for start in range(0, table.num_rows, ROW_GROUP_ROWS):
             group = table.slice(start, ROW_GROUP_ROWS)
-            statistics.add(group, reductions(group, table.schema))
             writer.write_table(group, row_group_size=group.num_rows)
-        stats = statistics.to_json()
         writer.add_key_value_metadata({STATS_KEY.decode(): encode(stats)})
+    return memoryview(sink.getvalue()).cast("B"), stats
+
+
+def _write(path: str, data: memoryview) -> int:
+    """Write and sync a new file; return the time that it then has."""
+    fd = PLATFORM.create(Path(path))
+    try:
+        PLATFORM.write(fd, [data])
+        PLATFORM.data_sync(fd)
+        return os.fstat(fd).st_mtime_ns
     finally:
-        writer.close()
-    return stats
+        PLATFORM.close(fd)
+
+
+def _footer_digest(data: memoryview) -> str:
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    return hashlib.sha256(data[-length:]).hexdigest()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from gapless.errors import MixedTimebaseError, NotFound, OverlapRefused, UsageError
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 _NS = 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class InputSource:
+class InputSource(Struct, frozen=True):
     """One input of an entry: where its rows lie and how they come onto the first input's times."""
 
     source: TableSource
@@ -38,8 +38,7 @@ class InputSource:
     columns: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPlan:
+class EntryPlan(Struct, frozen=True):
     """All that a worker needs to read the frame of one entry."""
 
     key: EntryKey

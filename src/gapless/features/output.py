@@ -54,7 +54,7 @@ def finished_table(
     """
     table = as_arrow(output, name)
     source = frame.table
-    if table.num_rows == source.num_rows and not {TIME, columns.frame_col} & set(table.column_names):
+    if table.num_rows == source.num_rows and not {TIME, columns.frame_col}.intersection(table.column_names):
         _check_order(output, name)
     if frame.core is not None:
         if table.num_rows != source.num_rows:
@@ -142,10 +142,10 @@ def _timed_by_frame(table: pa.Table, source: pa.Table, columns: Columns, name: s
 
 def _without_constants(table: pa.Table, columns: Columns, key: EntryKey) -> pa.Table:
     """Leave out group and sequence where they say only which entry it is: a reader adds them again."""
-    for name, value in ((columns.group_col, key[0]), (columns.seq_col, key[1])):
-        if name in table.column_names and _is_only(table.column(name), value):
-            table = table.drop_columns([name])
-    return table
+    names = table.column_names
+    told = ((columns.group_col, key[0]), (columns.seq_col, key[1]))
+    constant = [name for name, value in told if name in names and _is_only(table.column(name), value)]
+    return table.drop_columns(constant) if constant else table
 
 
 def _is_only(column: pa.ChunkedArray, value: str) -> bool:
@@ -158,14 +158,19 @@ def _is_only(column: pa.ChunkedArray, value: str) -> bool:
 def _with_units(table: pa.Table, source: pa.Table, units: Mapping[str, str]) -> pa.Table:
     """Return the table with the units of equally named input columns, and those the feature declares."""
     fields = []
+    changed = False
+    known = frozenset(source.column_names)
     for field in table.schema:
-        metadata = dict(field.metadata or {})
-        if not metadata and field.name in source.column_names:
+        told = field.metadata or {}
+        metadata = dict(told)
+        if not metadata and field.name in known:
             metadata = dict(source.schema.field(field.name).metadata or {})
         if field.name in units:
             metadata[b"unit"] = units[field.name].encode()
-        fields.append(field.with_metadata(metadata) if metadata else field)
-    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields)) if fields else table
+        fields.append(field.with_metadata(metadata) if metadata != told else field)
+        changed |= metadata != told
+    changed |= table.schema.metadata is not None
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields)) if changed else table
 
 
 def recorded_units(table: pa.Table) -> dict[str, str]:
@@ -179,9 +184,10 @@ def recorded_units(table: pa.Table) -> dict[str, str]:
 
 def _sorted(table: pa.Table) -> pa.Table:
     """Return the rows in time order, those of one time as they came; ``timestamp_ns`` is the first column."""
-    if SEQ in table.column_names:
+    names = table.column_names
+    if SEQ in names:
         raise FeatureFailed(f"a column may not be called {SEQ}", found=SEQ, next_step="rename the column")
-    if TIME not in table.column_names:
+    if TIME not in names:
         return table
     column = table.column(TIME)
     if column.null_count:
@@ -197,7 +203,7 @@ def _sorted(table: pa.Table) -> pa.Table:
         )  # fmt: skip
     elif not pa.types.is_int64(column.type):
         column = column.cast(pa.int64())
-    place = table.column_names.index(TIME)
+    place = names.index(TIME)
     table = table.remove_column(place).add_column(0, pa.field(TIME, pa.int64(), nullable=False), column)
     times = table.column(TIME).to_numpy()
     if bool((times[1:] < times[:-1]).any()):

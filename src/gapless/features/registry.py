@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -31,7 +31,7 @@ from gapless.catalog.record_lines import read_object
 from gapless.catalog.sqlite import Database
 from gapless.errors import ArgumentRefused, IntegrityError, NotFound, StateError
 from gapless.features import claims
-from gapless.features.entry import EntryKey, EntryRecord
+from gapless.features.entry import EntryKey, EntryRecord, KnownEntry
 from gapless.features.registry_file import open_tables
 from gapless.features.run_row import RunRow, identity_row, now_text
 from gapless.model.names import to_component
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from gapless.features.identity import RunIdentity
 
 Pair = tuple[str, str]  # (feature, run_id)
+_KEPT_ROWS = 20_000  # of some 1.5 kB each: more are decoded again every time
+Known = TypeVar("Known", bound=KnownEntry)
 _NEWEST = "ORDER BY finished_at='', started_at DESC, run_id DESC"
 _ENTRY_COLUMNS = ("feature", "run_id", "group", "sequence", "abs_path", "n_rows", "status")
 
@@ -54,6 +56,7 @@ class FeatureRegistry:
 
     def __init__(self, path: str | Path) -> None:
         self._database, self.root = open_tables(Path(path))
+        self._last_known: tuple[list[Pair], list[Row], dict[Pair, dict[EntryKey, KnownEntry]]] = ([], [], {})
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +173,8 @@ class FeatureRegistry:
         place = "" if folder is None or self.root is None else folder.relative_to(self.root).as_posix()
         with self._database.transaction():
             self._database.many(
-                UPSERT_ENTRY, [entry_row(feature, run_id, place, record.to_json()) for record in records]
+                UPSERT_ENTRY,
+                [entry_row(feature, run_id, place, record.to_json(), record.text()) for record in records],
             )
             if owner is not None:
                 self._release(feature, run_id, [record.entry_key for record in records], owner)
@@ -361,31 +365,32 @@ class FeatureRegistry:
 
     def entry_records(self, runs: Sequence[Pair]) -> dict[Pair, dict[EntryKey, EntryRecord]]:
         """Return what is recorded of the entries of each run, by one statement however many there are."""
-        found: dict[Pair, dict[EntryKey, EntryRecord]] = {pair: {} for pair in runs}
-        if not found:
-            return found
-        asked = msgspec.json.encode(list(found)).decode()
-        rows = self._database.rows(
-            "SELECT e.feature, e.run_id, e.record FROM json_each(?) AS pair CROSS JOIN feature_entries AS e"
-            " ON e.feature=json_extract(pair.value, '$[0]') AND e.run_id=json_extract(pair.value, '$[1]')",
-            (asked,),
-        )
-        for feature, run_id, text in rows:
-            record = _decoder().decode(text)
-            found[feature, run_id][record.entry_key] = record
-        return found
+        return _decoded(runs, self._entry_rows(runs), _whole_decoder())
+
+    def known_entries(self, runs: Sequence[Pair]) -> dict[Pair, dict[EntryKey, KnownEntry]]:
+        """Return of each entry what :meth:`entry_records` does, without its columns and statistics.
+
+        While the registry says what it said the last time the same objects come again: they must not be altered.
+        """
+        rows = self._entry_rows(runs)
+        asked, said, known = self._last_known
+        if asked != runs or said != rows:
+            known = _decoded(runs, rows, _known_decoder())
+            self._last_known = (list(runs), rows, known) if len(rows) <= _KEPT_ROWS else ([], [], {})
+        return known
 
     def recorded_since(
         self, feature: str, run_id: str, keys: Sequence[EntryKey], since_ns: int
     ) -> dict[EntryKey, EntryRecord]:
         """Return the records of these entries that were made at ``since_ns`` (since 1970) or later."""
-        wanted = set(keys)
         rows = self._database.rows(
-            "SELECT record FROM feature_entries WHERE feature=? AND run_id=? AND recorded_ns>=?",
-            (feature, run_id, since_ns),
+            "SELECT e.record FROM json_each(?) AS key CROSS JOIN feature_entries AS e ON e.feature=? AND e.run_id=?"
+            " AND e.group_=json_extract(key.value, '$[0]') AND e.sequence=json_extract(key.value, '$[1]')"
+            " AND e.recorded_ns>=?",
+            (msgspec.json.encode(keys).decode(), feature, run_id, since_ns),
         )
-        records = [_decoder().decode(text) for (text,) in rows]
-        return {record.entry_key: record for record in records if record.entry_key in wanted}
+        records = [_whole_decoder().decode(text) for (text,) in rows]
+        return {record.entry_key: record for record in records}
 
     def get_dependencies(self, feature: str, run_id: str) -> list[Pair]:
         """Return the runs that a run has read, in order."""
@@ -437,6 +442,16 @@ class FeatureRegistry:
         return run_event(self._database, self.root, self._known(feature, run_id))
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _entry_rows(self, runs: Sequence[Pair]) -> list[Row]:
+        """Return storage, run id and record of each entry of the runs."""
+        if not runs:
+            return []
+        return self._database.rows(
+            "SELECT e.feature, e.run_id, e.record FROM json_each(?) AS pair CROSS JOIN feature_entries AS e"
+            " ON e.feature=json_extract(pair.value, '$[0]') AND e.run_id=json_extract(pair.value, '$[1]')",
+            (msgspec.json.encode(list(dict.fromkeys(runs))).decode(),),
+        )
 
     def _by_hand(self, kind: str, rows: Sequence[Row]) -> None:
         record_by_hand(self._database, self.root, kind, rows)
@@ -492,9 +507,24 @@ def open_registry(features_root: str | Path, migrate_csv: bool = True) -> Featur
     return registry
 
 
+def _decoded(
+    runs: Sequence[Pair], rows: Sequence[Row], decoder: msgspec.json.Decoder[Known]
+) -> dict[Pair, dict[EntryKey, Known]]:
+    found: dict[Pair, dict[EntryKey, Known]] = {pair: {} for pair in runs}
+    for feature, run_id, text in rows:
+        record = decoder.decode(text)
+        found[feature, run_id][record.group, record.sequence] = record
+    return found
+
+
 @cache
-def _decoder() -> msgspec.json.Decoder[EntryRecord]:
+def _whole_decoder() -> msgspec.json.Decoder[EntryRecord]:
     return msgspec.json.Decoder(EntryRecord)
+
+
+@cache
+def _known_decoder() -> msgspec.json.Decoder[KnownEntry]:
+    return msgspec.json.Decoder(KnownEntry)
 
 
 __all__ = ["FeatureRegistry", "open_registry"]

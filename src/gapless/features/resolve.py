@@ -7,13 +7,14 @@ once. Nothing here writes, and no feature or parameter is changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from gapless.errors import ArgumentRefused, NotFound
 from gapless.features.accepted_code import accepted_code
 from gapless.features.code_digest import code_digest
-from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
+from gapless.features.entry import GLOBAL_ENTRY, EntryKey, KnownEntry
 from gapless.features.frame import InputSource
 from gapless.features.identity import (
     Reference,
@@ -29,10 +30,12 @@ from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder, tree_digest
 from gapless.features.scope import Scope, absent_topic
+from gapless.features.seen_survey import SeenSurvey
 from gapless.features.survey import InputRows, Survey, result_rows, survey_entries
 from gapless.store.parquet import sha256_file
 
 if TYPE_CHECKING:
+    from gapless.features.catalog_reads import CatalogReads
     from gapless.features.dataset import Dataset
     from gapless.features.feature import Feature
 
@@ -50,42 +53,29 @@ class RunView:
     surveys: dict[Pair, Survey] = field(default_factory=dict)
     predicted: dict[Pair, list[EntryKey]] = field(default_factory=dict)
     latest: dict[str, str] = field(default_factory=dict)  # storage -> run id of the step in this pass
-    _records: dict[Pair, dict[EntryKey, EntryRecord]] = field(default_factory=dict)
-    _scopes: dict[tuple[str, ...], Scope] = field(default_factory=dict)
+    _records: dict[Pair, dict[EntryKey, KnownEntry]] = field(default_factory=dict)
     _accepted: dict[Pair, frozenset[str]] | None = None
-    _existing: list[EntryKey] | None = None
-    _topics: list[str] | None = None
 
     def preload(self, pairs: Iterable[Pair]) -> None:
         """Read the records of runs, all by one statement."""
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._records]
         if missing:
-            found = self.ds.registry.entry_records(missing)
+            found = self.ds.registry.known_entries(missing)
             self._records.update({pair: found.get(pair, {}) for pair in missing})
 
-    def records(self, pair: Pair) -> dict[EntryKey, EntryRecord]:
+    def records(self, pair: Pair) -> dict[EntryKey, KnownEntry]:
         """Return what is recorded of a run."""
         self.preload([pair])
         return self._records[pair]
 
-    def scope(self, topics: Sequence[str]) -> Scope:
+    @cached_property
+    def reads(self) -> CatalogReads:
+        """What the catalog says, the same during the whole pass."""
+        return self.ds.reads()
+
+    def scope(self, topics: Iterable[str]) -> Scope:
         """Return the sequences that have all of the topics."""
-        wanted = tuple(sorted(set(topics)))
-        if wanted not in self._scopes:
-            self._scopes[wanted] = self.ds.scope(topics=list(wanted))
-        return self._scopes[wanted]
-
-    def existing(self) -> list[EntryKey]:
-        """Return every sealed and completed sequence of the store."""
-        if self._existing is None:
-            self._existing = self.ds.existing()
-        return self._existing
-
-    def topics(self) -> list[str]:
-        """Return the topics that sealed and completed sequences of the store have."""
-        if self._topics is None:
-            self._topics = self.ds.topics()
-        return self._topics
+        return self.reads.scope(frozenset(topics))
 
     def accepted(self, pair: Pair) -> frozenset[str]:
         """Return the digests of source code that a person said are equivalent for a run."""
@@ -180,27 +170,41 @@ def bind_run(
 
 
 def survey_run(view: RunView, bound: BoundRun) -> Survey:
-    """Return the state of every entry of a bound run."""
-    rows = [_rows(view, bound, item) for item in bound.feature.inputs.root]
+    """Return the state of every entry of a bound run; its states are shared and must not be altered."""
     shared, own, blocked = _dependencies(view, bound)
-    known = view.records(bound.pair)
-    found = survey_entries(
-        bound.identity,
-        bound.folder,
-        bound.keys,
-        rows,
-        around=bound.around,
-        overlap=bound.options.overlap_frames > 0,
-        shared=shared,
-        own=own,
-        records=known,
-        code=bound.code,
-        accepted=view.accepted(bound.pair),
-        deep=view.deep,
-    )
-    found.blocked = blocked
-    if not bound.keys:
-        found.absent = _absent_topic(view, bound.feature)
+    known, accepted = view.records(bound.pair), view.accepted(bound.pair)
+    made_from = (
+        bound.identity.digest, bound.folder, bound.keys, bound.around, bound.code, accepted, shared, own, blocked,
+        known, [_read_from(view, bound, item) for item in bound.feature.inputs.root],
+        bound.folder.state_document(),
+    )  # fmt: skip
+    seen = None if view.deep else view.reads.seen_surveys.get(bound.pair)
+    if seen is not None and seen.holds(made_from):
+        found = replace(seen.survey)
+    else:
+        found = survey_entries(
+            bound.identity,
+            bound.folder,
+            bound.keys,
+            [_rows(view, bound, item) for item in bound.feature.inputs.root],
+            around=bound.around,
+            overlap=bound.options.overlap_frames > 0,
+            shared=shared,
+            own=own,
+            records=known,
+            code=bound.code,
+            accepted=accepted,
+            deep=view.deep,
+        )
+        found.blocked = blocked
+        if not bound.keys:
+            found.absent = _absent_topic(view, bound.feature)
+        elif (
+            view.reads.look.settled
+            and not view.deep
+            and (kept := SeenSurvey.of(made_from, found)) is not None
+        ):
+            view.reads.seen_surveys[bound.pair] = kept
     view.surveys[bound.pair] = found
     return found
 
@@ -236,7 +240,9 @@ def _entries(
         view.predicted[pair] if pair in view.predicted else sorted(view.records(pair)) for pair in inputs
     ]
     if not topics:
-        offered.append(view.existing())
+        offered.append(view.reads.existing)
+    if topics and len(offered) == 1:  # in order, and recorded sequences alone
+        return tuple(offered[0])
     common = set(offered[0]).intersection(*offered[1:])
     return tuple(key for key in sorted(common) if key != GLOBAL_ENTRY)
 
@@ -244,7 +250,7 @@ def _entries(
 def _absent_topic(view: RunView, feature: Feature) -> NotFound | None:
     """Return the error for a topic that no sequence of the store has; None if all are there, or none is yet."""
     wanted = [name for item in feature.inputs.root if (name := _topic_of(view, item)) is not None]
-    return absent_topic(wanted, view.topics())
+    return absent_topic(wanted, view.reads.topics)
 
 
 def _topic_of(view: RunView, item: Any) -> str | None:
@@ -293,6 +299,17 @@ def _rows(view: RunView, bound: BoundRun, item: Any) -> InputRows:
             for key, source in found.sources.items()
         }  # fmt: skip
     return found
+
+
+def _read_from(view: RunView, bound: BoundRun, item: Any) -> object:
+    """Return what says which rows an input has, and which entries wait for theirs."""
+    topic = _topic_of(view, item)
+    if topic is not None:
+        return view.scope([topic])
+    pair = _pair_of_input(bound, item)
+    known = view.surveys.get(pair)
+    undone = [(s.key, s.status, s.why) for s in known.states if not s.done] if known is not None else None
+    return view.records(pair), view.predicted.get(pair), undone
 
 
 def _pair_of_input(bound: BoundRun, item: Any) -> Pair:

@@ -413,7 +413,7 @@ class FeatureRun:
         bound, registry = self.bound, self.ds.registry
         if not survey.states or (bound.folder.manifest.exists() and registry.run_is_finished(*bound.pair)):
             return
-        recorded = registry.entry_records([bound.pair])[bound.pair]
+        recorded = registry.known_entries([bound.pair])[bound.pair]
         records = {key: recorded[key] for key in bound.around if key in recorded}
         if any(record.status == "failed" for record in records.values()):
             return

@@ -21,7 +21,7 @@ from typing import Any
 from crc32c import crc32c
 
 from gapless.errors import IntegrityError
-from gapless.features.entry import EntryKey, EntryRecord
+from gapless.features.entry import EntryKey, EntryRecord, KnownEntry
 from gapless.features.identity import RunIdentity
 from gapless.model.names import to_component
 from gapless.store.parquet import sha256_file
@@ -115,7 +115,7 @@ class RunFolder:
     def append(self, records: Sequence[EntryRecord]) -> None:
         """Make records durable, and before them the directory entries of the files they name."""
         PLATFORM.sync_directory(self.path)
-        _append_lines(self.entries, [_line(record.to_json()) for record in records])
+        _append_lines(self.entries, [_line_of(record.text()) for record in records])
         failures = [record for record in records if record.status == "failed"]
         if failures:
             _append_lines(self.errors, [_line(_failure(record)) for record in failures])
@@ -174,7 +174,7 @@ class RunFolder:
 
     # -- the end -------------------------------------------------------------------------------
 
-    def finish(self, identity: RunIdentity, records: Mapping[EntryKey, EntryRecord]) -> str:
+    def finish(self, identity: RunIdentity, records: Mapping[EntryKey, KnownEntry]) -> str:
         """Write the manifest and return the time that it gives as the end."""
         finished_at = now_text()
         state = self.state_document()
@@ -266,7 +266,10 @@ def _crc(record: Mapping[str, Any]) -> str:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    text = _canonical(record)
+    return _line_of(_canonical(record))
+
+
+def _line_of(text: str) -> bytes:
     return f'{{"crc":"{crc32c(text.encode()):08x}","record":{text}}}\n'.encode()
 
 

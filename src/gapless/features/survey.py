@@ -14,31 +14,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from gapless.errors import NotFound
-from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
+from gapless.features.entry import GLOBAL_ENTRY, EntryKey, KnownEntry
 from gapless.features.frame import EntryPlan, InputSource
 from gapless.features.identity import RunIdentity
 from gapless.features.run_folder import RunFolder, tree_digest
 from gapless.features.scope import neighbours
-from gapless.features.table_source import record_source
+from gapless.features.table_source import TableSource, record_source
 from gapless.store.parquet import sha256_file
 
 Status = Literal["ok", "empty", "failed", "pending", "stale"]
 DONE = ("ok", "empty")
 STATE_LABEL = "state"
+_ALONE = (None, None)
 
 
-@dataclass(slots=True)
-class EntryState:
+class EntryState(Struct):
     """One entry of a survey. ``plan`` is None when its inputs are not there, ``why`` says what is the matter."""
 
     key: EntryKey
     status: Status
     why: str
-    record: EntryRecord | None
+    record: KnownEntry | None
     plan: EntryPlan | None = None
-    inputs: dict[str, str] = field(default_factory=dict)
-    stamps: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = {}
+    stamps: dict[str, str] = {}
     code_changed: bool = False
 
     @property
@@ -83,9 +86,8 @@ class Survey:
 
     def wait_for(self, step: str) -> None:
         """Make every entry wait for a step whose outcome decides which run this will be."""
-        self.blocked = f"waits for {step}"
-        for state in self.states:
-            state.status, state.why, state.plan = "pending", self.blocked, None
+        self.blocked = why = f"waits for {step}"
+        self.states = [replace(state, status="pending", why=why, plan=None) for state in self.states]
 
     @property
     def complete(self) -> bool:
@@ -115,7 +117,7 @@ class Survey:
 
 def entry_digest(inputs: Mapping[str, str]) -> str:
     """Return the digest of what an entry is computed from: label -> content digest."""
-    text = "\n".join(f"{label}={inputs[label]}" for label in sorted(inputs))  # a digest holds no line end
+    text = "\n".join([f"{label}={inputs[label]}" for label in sorted(inputs)])  # a digest holds no line end
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -129,7 +131,7 @@ def survey_entries(
     overlap: bool,
     shared: Mapping[str, str],
     own: Mapping[str, Mapping[EntryKey, str]],
-    records: Mapping[EntryKey, EntryRecord],
+    records: Mapping[EntryKey, KnownEntry],
     code: str | None,
     accepted: frozenset[str],
     deep: bool,
@@ -145,12 +147,13 @@ def survey_entries(
     waits: dict[EntryKey, str] = {}
     stamps: dict[EntryKey, dict[str, str]] = {}
     for key in keys:
-        plan, why = _plan(key, rows, beside.get(key, (None, None)))
+        plan, why = _plan(key, rows, beside.get(key, _ALONE))
         plans[key], waits[key] = plan, why
         content[key] = {}
         if plan is not None:
-            digests, stamps[key] = _contents(plan, records.get(key), deep)
-            content[key] = {**digests, **shared, **_owned(own, key)}
+            content[key], stamps[key] = _contents(plan, records.get(key), deep)
+            if shared or own:
+                content[key] |= {**shared, **_owned(own, key)}
     state_digest, state_why, state_code = _state(folder, content, shared, deep)
     states = []
     for key in keys:
@@ -160,11 +163,11 @@ def survey_entries(
         state = _entry(key, plans[key], waits[key], inputs, records.get(key), folder, deep)
         state.stamps = stamps.get(key, {})
         states.append(state)
-    for state in states:
-        made_with = {state.record.code, state_code} if state.record is not None and state.done else set()
-        state.code_changed = code is not None and any(
-            f"{then}>{code}" not in accepted for then in made_with - {None, code}
-        )
+        if state.done and code is not None and state.record is not None:
+            made_with = (state.record.code, state_code)
+            state.code_changed = any(
+                then is not None and then != code and f"{then}>{code}" not in accepted for then in made_with
+            )
         if state.done and state_why:
             state.status, state.why = "stale", state_why
     return Survey(identity, folder, states, state_digest, state_why, shared, code, state_code=state_code)
@@ -178,7 +181,9 @@ def _plan(
     for item in rows:
         if key in item.waiting:
             return None, item.waiting[key]
-    inputs = tuple(item.sources[key] for item in rows)
+    inputs = tuple([item.sources[key] for item in rows])
+    if beside is _ALONE:
+        return EntryPlan(key, inputs), ""
     before, after = (_sources_of(rows, other) for other in beside)
     return (
         EntryPlan(
@@ -196,19 +201,27 @@ def _sources_of(rows: Sequence[InputRows], key: EntryKey | None) -> tuple[InputS
 
 
 def _contents(
-    plan: EntryPlan, record: EntryRecord | None, deep: bool
+    plan: EntryPlan, record: KnownEntry | None, deep: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return digest and stamp of each input of an entry, by label."""
     found: dict[str, str] = {}
     stamps: dict[str, str] = {}
     known = record.stamps if record is not None else {}
+    for label, source in labelled_sources(plan):
+        found[label], stamps[label] = source.look(deep=deep, known=known.get(label))
+    return found, stamps
+
+
+def labelled_sources(plan: EntryPlan) -> list[tuple[str, TableSource]]:
+    """Return the inputs of an entry by label; those of the entries before and after it are marked."""
+    found: dict[str, TableSource] = {}
     for mark, sources in (("", plan.inputs), ("<", plan.before), (">", plan.after)):
         for item in sources or ():
             label = f"{mark}{item.source.label}"
             if label in found:  # a second run of one feature
                 label = f"{mark}{item.source.topic}"
-            found[label], stamps[label] = item.source.look(deep=deep, known=known.get(label))
-    return found, stamps
+            found[label] = item.source
+    return list(found.items())
 
 
 def _owned(own: Mapping[str, Mapping[EntryKey, str]], key: EntryKey) -> dict[str, str]:
@@ -251,7 +264,7 @@ def _entry(
     plan: EntryPlan | None,
     waits: str,
     inputs: dict[str, str],
-    record: EntryRecord | None,
+    record: KnownEntry | None,
     folder: RunFolder,
     deep: bool,
 ) -> EntryState:
@@ -294,7 +307,7 @@ def _spelled(label: str, then: Mapping[str, str], now: Mapping[str, str]) -> str
     )
 
 
-def damage_of(folder: Path, record: EntryRecord, *, deep: bool) -> str:
+def damage_of(folder: Path, record: KnownEntry, *, deep: bool) -> str:
     """Return what is wrong with an entry's file, "" if it is as it was written."""
     if not record.file:
         return ""
@@ -315,7 +328,7 @@ def result_rows(
     label: str,
     topic: str,
     folder: Path,
-    records: Mapping[EntryKey, EntryRecord],
+    records: Mapping[EntryKey, KnownEntry],
     waiting: Mapping[EntryKey, str],
 ) -> InputRows:
     """Return the outputs of a run as rows of an input."""

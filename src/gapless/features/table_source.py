@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gapless.errors import IntegrityError, NotFound
-from gapless.features.entry import EntryRecord
+from gapless.features.entry import KnownEntry
 from gapless.store.declaration import SEQ, TIME
 from gapless.store.merge import SortedStream, merge_sorted
 from gapless.store.parquet import sha256_file
@@ -24,6 +25,8 @@ from gapless.store.part_reader import Part
 from gapless.store.selection import Selection
 
 _BATCH_ROWS = 1 << 20
+_SMALL_BYTES = 8 << 20
+_TAIL_BYTES = 8  # length of the footer, then PAR1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,35 @@ class SourceFile:
         """Return the reader of the file."""
         entry = {name: getattr(self, name) for name in ("path", "rows", "bytes", "footer_sha256")}
         return Part.of(Path(self.folder), {**entry, "start_ns": self.start_ns, "end_ns": self.end_ns}, topic)
+
+    def read_small(self) -> pa.Table | None:
+        """Return the rows without ``_seq`` of a small file with times, read in one piece: half of the work.
+
+        The checks are those of :class:`Part`: size, footer, page checksums, number of rows, order. None for a file
+        that is not small, or whose rows :class:`Part` must judge because something about them is not as it should be.
+        """
+        if not 0 < self.bytes <= _SMALL_BYTES or self.start_ns is None or ".." in self.path:
+            return None
+        try:
+            with open(f"{self.folder}/{self.path}", "rb") as file:
+                data = file.read(self.bytes + 1)
+            footer = data[-int.from_bytes(data[-_TAIL_BYTES:-4], "little") - _TAIL_BYTES :]
+            if len(data) != self.bytes or hashlib.sha256(footer).hexdigest() != self.footer_sha256:
+                return None
+            found = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            schema = found.metadata.schema.to_arrow_schema()
+            table = found.read(use_threads=False)
+            table.validate()
+        except (OSError, pa.ArrowException, UnicodeDecodeError):
+            return None
+        names = table.column_names
+        if table.num_rows != self.rows or names[:1] != [TIME] or not schema.equals(table.schema):
+            return None
+        times = table.column(TIME).to_numpy()
+        if not len(times) or bool((times[1:] < times[:-1]).any()):
+            return None
+        table = table.replace_schema_metadata(schema.metadata)
+        return table.drop_columns([SEQ]) if SEQ in names else table
 
     def look(self, *, deep: bool = False, known: str | None = None) -> tuple[str, str]:
         """Return the digest of the file as it is now, and the stamp (size, time, inode) that it has.
@@ -109,6 +141,10 @@ class TableSource:
 
         ``columns`` that the rows do not have raise NotFound; ``timestamp_ns`` always comes where it exists.
         """
+        if columns is None and len(self.files) == 1:
+            table = self.files[0].read_small()
+            if table is not None:
+                return table
         parts = [file.part(self.topic) for file in self.files]
         if not parts:
             return pa.table({TIME: pa.array([], pa.int64())})
@@ -143,8 +179,6 @@ def _batches(parts: Sequence[Part], selection: Selection) -> Iterator[pa.RecordB
 
 def _whole(part: Part, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
     """Return a table without time in the order it was written."""
-    import pyarrow.parquet as pq
-
     missing = sorted(set(columns or ()) - set(schema.names))
     if missing:
         raise NotFound("the table has no such column", field=missing[0], expected=", ".join(schema.names))
@@ -155,7 +189,7 @@ def _whole(part: Part, schema: pa.Schema, columns: Sequence[str] | None) -> pa.T
     return table if columns is None else table.select(list(columns))
 
 
-def record_source(label: str, topic: str, folder: Path, record: EntryRecord) -> TableSource:
+def record_source(label: str, topic: str, folder: Path, record: KnownEntry) -> TableSource:
     """Return the source of a recorded entry of the run in ``folder``."""
     file = SourceFile(
         str(folder),

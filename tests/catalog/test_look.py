@@ -1,0 +1,114 @@
+"""A look that holds: what was read from the catalog is what would be read now, found out without SQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.catalog.bundle_files import write_bundle
+
+import gapless
+from gapless.catalog import Catalog
+from gapless.catalog.look import Look
+
+
+def long_ago(store: Path) -> None:
+    """Let everything that a look goes by have changed long ago."""
+    for path in (store / "sequences", store / "discarded", *store.glob("catalog.db*")):
+        if path.exists():
+            os.utime(path, (10**9, 10**9))
+
+
+def settled(catalog: Catalog) -> Look:
+    """Return a look that holds."""
+    catalog.look()
+    long_ago(catalog.root)
+    catalog.look()  # remembers the folders, so the file changes
+    long_ago(catalog.root)
+    look = catalog.look()
+    assert look.holds()
+    return look
+
+
+def test_a_look_at_what_does_not_change_is_the_same_and_takes_no_sql(store: Path) -> None:
+    """Also where the file is closed in between."""
+    write_bundle(store, "a")
+    catalog = Catalog(store)
+    look = settled(catalog)
+    before = catalog.statements
+    assert catalog.look() is look
+    assert catalog.statements == before
+
+
+def test_a_look_at_what_changed_just_now_does_not_hold(store: Path) -> None:
+    """It may change again within the same tick of the clock."""
+    write_bundle(store, "a")
+    catalog = Catalog(store)
+    assert not catalog.look().holds()
+    assert catalog.look() is not catalog.look()
+
+
+def _add(store: Path) -> None:
+    write_bundle(store, "new")
+
+
+def _remove(store: Path) -> None:
+    shutil.rmtree(store / "sequences" / "a")
+
+
+def _discard(store: Path) -> None:
+    (store / "discarded" / "x.json").write_text("{}")
+
+
+def _write_elsewhere(store: Path) -> None:
+    with Catalog(store) as other:
+        other.forget("a")
+
+
+def _delete_the_file(store: Path) -> None:
+    (store / "catalog.db").unlink()
+
+
+@pytest.mark.parametrize("change", [_add, _remove, _discard, _write_elsewhere, _delete_the_file])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_change_ends_a_look(store: Path, change: Callable[[Path], None], later: bool) -> None:
+    """Whether it was made just now or some time ago."""
+    (store / "discarded").mkdir(exist_ok=True)
+    write_bundle(store, "a")
+    catalog = Catalog(store)
+    look = settled(catalog)
+    change(store)
+    if later:
+        for path in (store / "sequences", store / "discarded", *store.glob("catalog.db*")):
+            os.utime(path, (10**9 + 1, 10**9 + 1))
+    assert not look.holds()
+    assert catalog.look() is not look
+
+
+def test_an_unsealed_sequence_that_is_sealed_ends_a_look(store: Path) -> None:
+    """Though no name in the folder changes, and whoever seals it may not know of a catalog."""
+    catalog = Catalog(store)
+    with gapless.connect(store) as client:
+        with client.sequence_create("live") as sequence:
+            sequence.flush()
+            look = settled(catalog)
+            assert list(look.unsealed) == ["live"]
+            manifest = store / "sequences" / "live" / "manifest.json"
+            manifest.write_text("{}")
+            assert not look.holds()
+            manifest.unlink()
+            assert look.holds()
+        assert not look.holds()
+
+
+def test_a_catalog_in_memory_has_no_look_that_holds(store: Path) -> None:
+    """Nothing on disk tells of its changes."""
+    write_bundle(store, "a")
+    catalog = Catalog(store)
+    settled(catalog)
+    catalog.database.in_memory = True
+    catalog.close()
+    assert catalog.look() is not catalog.look()
