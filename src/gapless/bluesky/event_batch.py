@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from gapless.errors import DocumentRefused
+
+_LIMIT = 2**63
 _ABSENT = object()  # a cell of a key that the event does not have
 
 
 @dataclass(slots=True)
 class EventBatch:
-    """Uids, seq_nums, times and one column for each data key; ``ABSENT`` where an event lacks the key."""
+    """Uids, seq_nums, times and one column for each data key; ``ABSENT`` where an event lacks the key.
+
+    Raises DocumentRefused for a uid that is no text and a seq_num that is no whole number of 64 bits.
+    """
 
     uids: list[str]
     seq_nums: list[int]
@@ -25,8 +33,8 @@ class EventBatch:
     def of_events(cls, events: Sequence[Mapping[str, Any]]) -> EventBatch:
         """Return single events as one batch."""
         return cls(
-            [event["uid"] for event in events],
-            [int(event["seq_num"]) for event in events],
+            _uids([event["uid"] for event in events]),
+            _numbers([event["seq_num"] for event in events]),
             [event["time"] for event in events],
             _columns([event["data"] for event in events]),
             _columns([event["timestamps"] for event in events]),
@@ -36,8 +44,8 @@ class EventBatch:
     def of_page(cls, page: Mapping[str, Any]) -> EventBatch:
         """Return an event_page as a batch; its columns are not copied."""
         return cls(
-            list(page["uid"]),
-            [int(number) for number in page["seq_num"]],
+            _uids(list(page["uid"])),
+            _numbers(list(page["seq_num"])),
             list(page["time"]),
             {key: list(values) for key, values in page["data"].items()},
             {key: list(values) for key, values in page["timestamps"].items()},
@@ -59,6 +67,27 @@ class EventBatch:
             {key: pick(values) for key, values in self.data.items()},
             {key: pick(values) for key, values in self.stamps.items()},
         )
+
+
+def _uids(values: list[Any]) -> list[str]:
+    if set(map(type, values)) - {str}:
+        odd = next(value for value in values if type(value) is not str)
+        raise DocumentRefused("an event's uid is text", field="uid", found=repr(odd))
+    return values
+
+
+def _numbers(values: list[Any]) -> list[int]:
+    if set(map(type, values)) == {int} and min(values) >= -_LIMIT and max(values) < _LIMIT:
+        return values
+    numbers = []
+    for value in values:
+        whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
+        if not whole or isinstance(value, bool) or not -_LIMIT <= value < _LIMIT:
+            raise DocumentRefused(
+                "an event's seq_num is a whole number of 64 bits", field="seq_num", found=repr(value)
+            )
+        numbers.append(int(value))
+    return numbers
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:

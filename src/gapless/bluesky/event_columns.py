@@ -13,6 +13,7 @@ from gapless.bluesky.event_batch import EventBatch
 from gapless.bluesky.stream_schema import KeyColumn, StreamSchema
 from gapless.bluesky.value_kind import Refusal
 from gapless.bluesky.violation import Violation, describe, raw
+from gapless.errors import DocumentRefused
 
 _STAMP_TYPES = frozenset([float, int, np.float64, type(None)])
 
@@ -41,7 +42,7 @@ class EventColumns:
             pa.array(stamps_ns),
             pa.array(batch.seq_nums, pa.int64()),
             pa.array(times),
-            pa.array(batch.uids, pa.string()),
+            _texts(batch.uids),
             pa.array(np.full(len(batch), descriptor, np.int32)),
         ]
         place = _Place(self.stream, batch, stamps_ns)
@@ -145,6 +146,13 @@ class EventColumns:
                 }
                 if words:
                     yield place.violation(n, key, "extra", "no such data key", words)
+
+
+def _texts(uids: list[str]) -> pa.Array:
+    try:
+        return pa.array(uids, pa.string())
+    except UnicodeError as error:  # a lone surrogate, which no store can hold
+        raise DocumentRefused("an event's uid is no text", field="uid", found=str(error)) from error
 
 
 class _Place:

@@ -13,7 +13,8 @@ class StreamReport:
 
     ``events`` were handed over; ``rows`` were written; ``duplicates`` had come before and were not written
     again; ``superseded`` rows were replaced by a later event of the same seq_num; ``reordered`` came after a
-    greater seq_num; ``missing`` seq_nums never came; ``violations`` are cells that are not as declared.
+    greater seq_num; ``missing`` seq_nums never came, ``external_missing`` are those of external keys;
+    ``violations`` are cells that are not as declared.
     """
 
     events: int = 0
@@ -24,6 +25,7 @@ class StreamReport:
     missing: int = 0
     external_rows: int = 0
     external_duplicates: int = 0
+    external_missing: int = 0
     violations: int = 0
 
 

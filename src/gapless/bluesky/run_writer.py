@@ -91,6 +91,7 @@ class RunWriter:
         self._streams: dict[str, StreamWriter] = {}
         self._stream_of: dict[str, StreamWriter] = {}  # by descriptor uid
         self._key_of: dict[str, str] = {}  # by stream_resource uid
+        self._marks: dict[str, int] = {}  # of each descriptor and stream_resource, by uid
         self._stop: Mapping[str, Any] | None = None
         self._topics: dict[str, TopicWriter] = {}
         self._topic_names: set[str] = set()
@@ -119,7 +120,7 @@ class RunWriter:
     # -- documents -----------------------------------------------------------------------------
 
     def _descriptor(self, doc: Mapping[str, Any]) -> None:
-        if doc["uid"] in self._stream_of:
+        if self._is_known(doc):
             return
         stream = self._add_stream(doc)
         self._keep("descriptor", doc, stream.name)
@@ -142,6 +143,7 @@ class RunWriter:
         else:
             stream.add_descriptor(doc)
         self._stream_of[doc["uid"]] = stream
+        self._marks[doc["uid"]] = hash(encode(doc))
         return stream
 
     def _free_topic(self, stream: str) -> str:
@@ -181,6 +183,23 @@ class RunWriter:
                 found=descriptor_uid,
             ) from None
 
+    def unresolved(self, stream: str, uid: str, seq_num: int, key: str, datum_id: str) -> None:
+        """Record that an event refers to a datum that never came, with the datum's id."""
+        text = "a datum" if isinstance(datum_id, str) else "the id of a datum"
+        row = (
+            self.sequence.now_ns(),
+            stream,
+            uid,
+            seq_num,
+            key,
+            "unresolved",
+            text,
+            "nothing",
+            encode(datum_id),
+        )
+        self._violate([Violation(*row)])
+        self.report.stream(stream).violations += 1
+
     def _violate(self, violations: Sequence[Violation]) -> None:
         topic = self._topic(VIOLATIONS, VIOLATIONS_SCHEMA, {})
         times, *columns = map(list, zip(*map(astuple, violations), strict=True))
@@ -189,13 +208,25 @@ class RunWriter:
         )
 
     def _stream_resource(self, doc: Mapping[str, Any]) -> None:
-        if doc["uid"] not in self._key_of:
+        if not self._is_known(doc):
             self.know_resource(doc)
             self._keep("stream_resource", doc, None)
 
     def know_resource(self, doc: Mapping[str, Any]) -> None:
         """Take note of a stream_resource that is recorded already."""
         self._key_of[doc["uid"]] = str(doc["data_key"])
+        self._marks[doc["uid"]] = hash(encode(doc))
+
+    def _is_known(self, doc: Mapping[str, Any]) -> bool:
+        """Tell whether the document came before; another one under its uid is refused."""
+        before = self._marks.setdefault(doc["uid"], mark := hash(encode(doc)))
+        if before != mark:
+            raise DocumentRefused(
+                "another document of this uid has come before",
+                sequence=self.sequence.name,
+                found=str(doc["uid"]),
+            )
+        return doc["uid"] in self._stream_of or doc["uid"] in self._key_of
 
     def stream_datums(self, datums: Sequence[Mapping[str, Any]]) -> None:
         """Record references to external frames of one descriptor, one row each."""
@@ -257,10 +288,8 @@ class RunWriter:
     def seal(self, cause: str | None = None) -> None:
         """Seal the sequence: as the stop document says, without one as interrupted by ``cause``."""
         stop = self._stop
-        counts = stop.get("num_events") if stop is not None else None
         if not self._is_layer:
-            for name, stream in self._streams.items():
-                stream.end(counts.get(name) if isinstance(counts, Mapping) else None)
+            self._end_streams(_counts(stop))
         learned = {"bluesky": json_safe(self.report.to_json())}
         if stop is None:
             outcome = Outcome.COMPLETED if self._is_layer else Outcome.INTERRUPTED
@@ -273,6 +302,15 @@ class RunWriter:
             metadata={"stop": json_safe(stop)} | learned,
         )
 
+    def _end_streams(self, counts: Mapping[str, int]) -> None:
+        for name, stream in self._streams.items():
+            stream.end(counts.get(name))
+        for name in counts.keys() - self._streams.keys():
+            if counts[name]:
+                text = f"the stop document counts {counts[name]} events of a stream that never came"
+                self.report.findings.append({"code": "stream-missing", "stream": name, "message": text})
+                self.sequence.event("warning", "stream-missing", text, source=name, durable=False)
+
     def fail(self, error: BaseException) -> None:
         """Give the run up: what was recorded is kept as pending, with the error as a notification."""
         self.sequence.__exit__(type(error), error, error.__traceback__)
@@ -280,3 +318,15 @@ class RunWriter:
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when every document recorded so far is durable."""
         self.sequence.flush(timeout_s)
+
+
+def _counts(stop: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return how many events of each stream the stop document counts, as far as these are counts."""
+    told = stop.get("num_events") if stop is not None else None
+    if not isinstance(told, Mapping):
+        return {}
+    return {
+        str(name): int(count)
+        for name, count in told.items()
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    }

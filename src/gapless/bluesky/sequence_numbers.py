@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 _NEAR = 1_000_000  # numbers further ahead of the rest are kept apart, not in the array
@@ -20,16 +21,33 @@ class SequenceNumbers:
         self._replaced: set[tuple[int, int]] = set()
         self.greatest = 0
         self.duplicates = self.superseded = self.reordered = 0
+        self._before: tuple[int, ...] = ()
+        self._changed: list[tuple[int, int]] = []  # seq_num and what stood there before the last call
 
     def new_rows(self, seq_nums: Sequence[int], uids: Sequence[str]) -> list[int] | None:
         """Count the events and return the positions of those that are new; None: all of them."""
         count = len(self._last)
+        self._before = (count, self.greatest, self.duplicates, self.superseded, self.reordered)
+        self._changed = []
         if not self._far and seq_nums[0] == count + 1 and _is_run(seq_nums):
             self._last.extend([hash(uid) or 1 for uid in uids])
             self.greatest = max(self.greatest, count + len(seq_nums))
             return None
         kept = [n for n, pair in enumerate(zip(seq_nums, uids, strict=True)) if self._is_new(*pair)]
         return None if len(kept) == len(seq_nums) else kept
+
+    def take_back(self) -> None:
+        """Forget the last call: its events were not written after all."""
+        for seq_num, mark in reversed(self._changed):
+            self._replaced.discard((seq_num, mark))
+            if 0 < seq_num <= len(self._last):
+                self._last[seq_num - 1] = mark
+            elif mark:
+                self._far[seq_num] = mark
+            else:
+                self._far.pop(seq_num, None)
+        count, self.greatest, self.duplicates, self.superseded, self.reordered = self._before
+        del self._last[count:]
 
     def _is_new(self, seq_num: int, uid: str) -> bool:
         mark = hash(uid) or 1
@@ -42,6 +60,7 @@ class SequenceNumbers:
             self._replaced.add((seq_num, before))
         elif seq_num < self.greatest:
             self.reordered += 1
+        self._changed.append((seq_num, before))
         self._put(seq_num, mark)
         self.greatest = max(self.greatest, seq_num)
         return True
@@ -109,6 +128,38 @@ class SeenRanges:
                 high = middle
         found = 2 * low < len(self._last) and self._last[2 * low] == start
         return self._last[2 * low + 1] if found else 0
+
+
+class CoveredNumbers:
+    """Which seq_nums the ranges of one external data key cover: disjoint ranges, half open, rising."""
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+
+    def add(self, start: int, stop: int) -> None:
+        """Take the range from ``start`` up to ``stop``, which is not in it."""
+        if stop <= start:
+            return
+        ranges = self._ranges
+        at = bisect_left(ranges, (start, start))
+        if at and ranges[at - 1][1] >= start:
+            at -= 1
+            start = ranges[at][0]
+        end = at
+        while end < len(ranges) and ranges[end][0] <= stop:
+            stop = max(stop, ranges[end][1])
+            end += 1
+        ranges[at:end] = [(start, stop)]
+
+    def holes(self, end: int) -> Iterator[tuple[int, int]]:
+        """Yield first and last of each run of numbers from 1 to ``end``, or to the greatest, that no range covers."""
+        next_one = 1
+        for start, stop in self._ranges:
+            if start > next_one:
+                yield next_one, start - 1
+            next_one = max(next_one, stop)
+        if next_one <= end:
+            yield next_one, end
 
 
 def _is_run(numbers: Sequence[int]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 from gapless.bluesky.event_batch import EventBatch
 from gapless.bluesky.event_columns import EventColumns
 from gapless.bluesky.run_report import StreamReport
-from gapless.bluesky.sequence_numbers import SeenRanges, SequenceNumbers
+from gapless.bluesky.sequence_numbers import CoveredNumbers, SeenRanges, SequenceNumbers
 from gapless.bluesky.stream_schema import EXTERNAL_SCHEMA, StreamSchema
 from gapless.bluesky.violation import Violation
 from gapless.errors import DocumentRefused
@@ -50,6 +51,7 @@ class StreamWriter:
         self._ordinals = {str(descriptor["uid"]): 0}
         self._numbers = SequenceNumbers()
         self._seen: dict[tuple[str, str], SeenRanges] = {}
+        self._covered: dict[str, CoveredNumbers] = {}
 
     def add_descriptor(self, descriptor: Mapping[str, Any]) -> int:
         """Take a later descriptor, a changed configuration; return its ordinal."""
@@ -66,26 +68,27 @@ class StreamWriter:
     def write(self, descriptor_uid: str, batch: EventBatch, now_ns: int) -> list[Violation]:
         """Write the events that have not come before; return what in them is not as declared."""
         topic = self.topic
-        report = self._report
-        report.events += len(batch)
         new = self._numbers.new_rows(batch.seq_nums, batch.uids)
+        events = len(batch)
         if new is not None:
             batch = batch.take(new)
-        if not len(batch):
-            return []
-        rows, violations = self._check.build(batch, self._ordinals[descriptor_uid], now_ns)
-        topic.push_batch(rows)
-        report.rows += len(batch)
-        report.violations += len(violations)
+        violations: list[Violation] = []
+        if len(batch):
+            try:
+                rows, violations = self._check.build(batch, self._ordinals[descriptor_uid], now_ns)
+                topic.push_batch(rows)
+            except BaseException:  # none of them is written: they may come again one by one
+                self._numbers.take_back()
+                raise
+        self._report.events += events
+        self._report.rows += len(batch)
+        self._report.violations += len(violations)
         return violations
 
     def write_external(self, datums: Sequence[Mapping[str, Any]], keys: Sequence[str], now_ns: int) -> None:
         """Write references, one row each; ``keys`` are the data keys of their resources."""
-        rows = [
-            row
-            for datum, key in zip(datums, keys, strict=True)
-            if self._is_new(row := self._external_row(datum, key))
-        ]
+        told = [self._external_row(datum, key) for datum, key in zip(datums, keys, strict=True)]
+        rows = [row for row in told if self._is_new(row)]
         self._report.external_duplicates += len(datums) - len(rows)
         if not rows:
             return
@@ -94,12 +97,15 @@ class StreamWriter:
         columns = dict(zip(_EXTERNAL_NAMES, map(list, zip(*rows, strict=True)), strict=True))
         self._external.push_columns(np.full(len(rows), now_ns, np.int64), columns)
         self._report.external_rows += len(rows)
+        for _, _, key, _, _, start, stop, _ in rows:
+            self._covered.setdefault(key, CoveredNumbers()).add(start, stop)
 
     def _external_row(self, datum: Mapping[str, Any], key: str) -> tuple[Any, ...]:
         indices, seq_nums = datum["indices"], datum["seq_nums"]
         try:
-            numbers = [int(part[end]) for part in (indices, seq_nums) for end in ("start", "stop")]
-        except (KeyError, TypeError, ValueError) as error:
+            numbers = [part[end].__index__() for part in (indices, seq_nums) for end in ("start", "stop")]
+            struct.pack("<4q", *numbers)  # 64 bits each
+        except (KeyError, TypeError, AttributeError, struct.error) as error:
             raise DocumentRefused(
                 "a stream_datum's indices and seq_nums are ranges",
                 topic=self.name,
@@ -118,15 +124,26 @@ class StreamWriter:
         report, numbers = self._report, self._numbers
         report.duplicates, report.superseded = numbers.duplicates, numbers.superseded
         report.reordered = numbers.reordered
-        if numbers.greatest == 0 and (report.external_rows or not num_events):
-            return
-        rest = 0
-        for place, (first, last) in enumerate(numbers.holes(num_events or 0)):
-            count = last - first + 1
-            report.missing += count
-            if place < _MAX_HOLES:
-                self.topic.gap(count, f"events {first} to {last} never came", durable=False)
-            else:
-                rest += count
-        if rest:
-            self.topic.gap(rest, f"events never came; {_MAX_HOLES} more gaps before this one", durable=False)
+        count = num_events or 0
+        if numbers.greatest or (count and not self._covered):
+            holes = _few(numbers.holes(count))
+            report.missing += sum(missing for missing, _ in holes)
+            for missing, words in holes:
+                self.topic.gap(missing, f"events {words} never came", durable=False)
+        for key, covered in self._covered.items():
+            assert self._external is not None
+            holes = _few(covered.holes(count))
+            report.external_missing += sum(missing for missing, _ in holes)
+            for _, words in holes:  # how many rows they would have been nobody can tell
+                self._external.gap(None, f"{key}: frames of events {words} never came", durable=False)
+
+
+def _few(holes: Iterator[tuple[int, int]]) -> list[tuple[int, str]]:
+    """Return how many numbers each hole has, and which; beyond some holes, one row for all the rest."""
+    told, rest, more = [], 0, 0
+    for place, (first, last) in enumerate(holes):
+        if place < _MAX_HOLES:
+            told.append((last - first + 1, f"{first} to {last}"))
+        else:
+            rest, more = rest + last - first + 1, more + 1
+    return [*told, (rest, f"in {more} more places")] if more else told

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gapless.bluesky.array_elements import exact_elements
 from gapless.bluesky.lossless import encode
 
 _EXACT_INT = 2**53  # every smaller integer is a float64
@@ -67,8 +68,10 @@ def _element(exact: str | None) -> np.dtype[Any] | None:
 
 
 def _number(value: Any) -> Cell | Refusal:
-    if value is None or isinstance(value, float | np.floating):
-        return None if value is None else float(value)
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, np.floating):
+        return float(value) if float(value) == value or value != value else _RANGE
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return _number(value.item())
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -133,51 +136,37 @@ def _json(words: str) -> ValueKind:
 def _array(element: np.dtype[Any] | None, shape: Any) -> ValueKind:
     """Return the kind of an array: a flat list of its elements, row by row, in the descriptor's type."""
     known = element if element is not None else np.dtype("<f8")
-    if known.kind in "US":
-        inner, known = pa.string(), np.dtype("U")
-    elif known.kind in "iufb":
-        inner = pa.from_numpy_dtype(known.newbyteorder("="))
-    else:
+    if known.kind not in "iufbUS":
         return _json("an array as JSON")
     sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
-    words = f"an array of {known.str} with shape {list(sizes)}"
+    if sum(not size for size in sizes) > 1:
+        return _json("an array whose shape only its values tell, as JSON")
+    text = known.kind in "US"
+    inner = pa.string() if text else pa.from_numpy_dtype(known.newbyteorder("="))
+    words = f"an array of {'text' if text else known.str} with shape {list(sizes)}"
     return ValueKind(
-        pa.list_(inner), frozenset([_NONE]), lambda value: _flat(value, known, sizes), words, is_array=True
+        pa.list_(inner), frozenset([_NONE]), lambda value: cell_of(value, known, sizes), words, is_array=True
     )
 
 
-def _flat(value: Any, element: np.dtype[Any], sizes: tuple[Any, ...]) -> Cell | Refusal:
+def cell_of(value: Any, element: np.dtype[Any], sizes: tuple[Any, ...]) -> Cell | Refusal:
+    """Return the flat elements of an array; with the declared shape they give the array back."""
     if value is None:
         return None
-    if not isinstance(value, np.ndarray | list | tuple):
-        return _TYPE
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of different lengths
-        return _SHAPE
-    if array.dtype != element and array.size:
-        cast = _exactly(array, element)
-        if cast is None:
-            return _TYPE
-        array = cast
-    if sizes and not _fits(array.shape, sizes):
-        return _SHAPE
-    return np.ascontiguousarray(array, element).reshape(-1)
+    found = exact_elements(value, element)
+    if isinstance(found, str):
+        return Refusal(found)
+    return found.reshape(-1) if _gives_back(found.shape, sizes) else _SHAPE
 
 
-def _exactly(array: np.ndarray[Any, Any], element: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
-    """Return the array in the declared type if every element is the same there."""
-    families = {"i": "iu", "u": "iu", "f": "iuf", "b": "b", "U": "U"}
-    if array.dtype.kind not in families[element.kind]:
-        return None
-    with np.errstate(all="ignore"):
-        cast = array.astype(element)
-    same = np.array_equal(cast, array, equal_nan=element.kind == "f" and array.dtype.kind == "f")
-    return cast if same or element.kind == "U" else None
+def _gives_back(found: tuple[int, ...], sizes: tuple[Any, ...]) -> bool:
+    """Tell whether the shape is the declared one, so that the number of elements gives it back.
 
-
-def _fits(found: tuple[int, ...], sizes: tuple[Any, ...]) -> bool:
-    """Tell whether a shape is the declared one; None and 0 stand for any length."""
+    None and 0 stand for any length, of one axis; without a declared shape an array has one axis.
+    """
+    if not sizes:
+        return len(found) == 1
+    open_axes = [n for n, size in enumerate(sizes) if size in (None, 0)]
     return len(found) == len(sizes) and all(
-        want in (None, 0) or int(want) == have for have, want in zip(found, sizes, strict=True)
+        n in open_axes or int(size) == found[n] for n, size in enumerate(sizes)
     )

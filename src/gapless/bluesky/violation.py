@@ -12,7 +12,8 @@ _SHOWN = 120
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One cell that is not as declared. ``kind``: missing, extra, type, shape, range, timestamp or time.
+    """One cell that is not as declared. ``kind``: missing, extra, type, shape, range, timestamp, time or
+    unresolved (external, and its datum never came: the value is the datum's id).
 
     ``value`` is the raw value as lossless JSON; of an extra key ``{"value": …, "timestamp": …}``; None
     where there is none.

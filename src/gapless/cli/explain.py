@@ -26,6 +26,7 @@ FINDING_MODULES = (
     ("gapless.cli.findings", "gapless doctor"),
     ("gapless.acquire.problem", _RIG),
     ("gapless.exchange.lerobot.findings", "gapless verify"),
+    ("gapless.bluesky.external.check", "gapless verify"),
 )
 
 

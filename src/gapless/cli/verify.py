@@ -3,9 +3,12 @@
 Ends with exit code 4 when bytes differ or cannot be read (findings of severity error), with 1 when there
 are warnings alone: no recorder (V014), damage met when it was sealed (V015), a file too many (V006).
 
-Without REF, examines every sealed sequence of the store. --deep reads every row as well. REF may be the
-folder of a LeRobot dataset: its rows, videos, tasks and statistics are compared with each other and, where
-gapless exported it, with the digests of the export; --deep decodes every picture and computes the statistics.
+Without REF, examines every sealed sequence of the store. --deep reads every row as well. The files that a
+Bluesky run points to must exist and hold what the run says; --deep opens each of them.
+
+REF may be the folder of a LeRobot dataset: its rows, videos, tasks and statistics are compared with each
+other and, where gapless exported it, with the digests of the export; --deep decodes every picture and
+computes the statistics.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from gapless.cli import options, output
 
 if TYPE_CHECKING:
     from gapless.catalog.catalog import SequenceRow
+    from gapless.store.verify import Finding
 
 EXIT_WARNINGS = 1
 EXIT_INTEGRITY = 4
@@ -36,8 +40,6 @@ def run(args: argparse.Namespace) -> int:
     """Print the findings per sequence, or of a dataset."""
     if args.ref is not None and (Path(args.ref) / "meta" / "info.json").is_file():
         return _dataset(args)
-    from gapless.store.verify import verify
-
     _, rows = chosen(args)
     status = output.StatusLine()
     results: list[dict[str, Any]] = []
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             skipped.append(row.name)
             continue
         status.show(f"verify {number}/{len(rows)} {row.name}")
-        findings = [finding.to_json() for finding in verify(row.path, deep=args.deep)]
+        findings = [finding.to_json() for finding in _examine(row.path, deep=args.deep)]
         results.append({"name": row.name, "ok": not findings, "findings": findings})
     status.clear()
     bad = any(not result["ok"] for result in results)
@@ -56,6 +58,18 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(results, skipped)
     return _exit_code(results)
+
+
+def _examine(path: Path, *, deep: bool) -> list[Finding]:
+    """Examine a sequence, and the files that it only points to if it is sound itself."""
+    from gapless.bluesky.stored_run import check_external
+    from gapless.store.reader import open_bundle
+    from gapless.store.verify import verify
+
+    found = verify(path, deep=deep)
+    if any(finding.severity == "error" for finding in found):
+        return found
+    return [*found, *check_external(open_bundle(path), deep=deep)]
 
 
 def _dataset(args: argparse.Namespace) -> int:

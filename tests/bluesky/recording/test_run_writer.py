@@ -287,3 +287,144 @@ def test_the_metadata_is_json_and_the_document_is_lossless(client: Client) -> No
     kept = decode(handler.topic("bluesky/documents").to_arrow().column("document")[0].as_py())
     assert kept["big"] == 2**70
     assert np.array_equal(kept["grid"], start["grid"])
+
+
+@pytest.mark.parametrize(
+    "odd", [{"uid": 7}, {"uid": "\ud800"}, {"seq_num": "2"}, {"seq_num": 2.5}, {"seq_num": 2**70}]
+)
+def test_an_odd_event_takes_no_other_with_it(client: Client, odd: dict[str, Any]) -> None:
+    """Refused as a batch, the good ones are no duplicates when they come again one by one."""
+    start = start_document()
+    descriptor = descriptor_document(start, {"x": data_key()})
+    run = RunWriter(client, start)
+    run("descriptor", descriptor)
+    events = [event_document(descriptor, n, {"x": float(n)}) for n in (1, 2, 3)]
+    events[1] |= odd
+    with pytest.raises(DocumentRefused):
+        run.events(descriptor["uid"], events)
+    for event in (events[0], events[2]):
+        run("event", event)
+    run("stop", stop_document(start))
+    handler = client.sequence_handler(start["uid"])
+    report = handler.metadata["bluesky"]["streams"]["primary"]
+    assert column(handler, "x") == [1.0, 3.0]
+    assert (report["events"], report["duplicates"], report["missing"]) == (2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype_numpy", "shape", "value", "kind"),
+    [
+        ("<f8", [2], [True, 2.5], "type"),
+        ("<i8", [2], [1, True], "type"),
+        ("<f8", [2], [2**53 + 1, 0.5], "range"),
+        ("<i8", [2], [2**63 + 1, -1], "range"),
+        ("<f8", [2], np.array([2**53 + 1, 0]), "range"),
+        ("|u1", [2], np.array([256, 0]), "range"),
+        ("<i8", [1], np.array([2**63], np.uint64), "range"),
+        ("<f4", [1], [0.1], "range"),
+        ("<U4", [2], [1, "a"], "type"),
+        ("<U4", [1], ["\ud800"], "range"),
+        ("<f8", [2], np.ma.masked_array([1.0, 2.0], [True, False]), "type"),
+        ("<f8", [2], [1.0, None], "type"),
+        ("<f8", [], [[1.0, 2.0]], "shape"),
+        ("<f8", [2], [[1.0], [2.0, 3.0]], "shape"),
+    ],
+)
+def test_an_array_is_never_cast_and_its_shape_never_lost(
+    client: Client, dtype_numpy: str, shape: list[Any], value: Any, kind: str
+) -> None:
+    """What would change a value, or could not be given back, is a violation with the raw value."""
+    key = data_key("array", dtype_numpy=dtype_numpy) | {"shape": shape}
+    handler = record(client, {"x": key}, [{"x": value}])
+    assert column(handler, "x") == [None]
+    assert [row["kind"] for row in violations(handler)] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("dtype_numpy", "shape", "value", "cell"),
+    [
+        ("<f4", [2], [0.5, float("inf")], [0.5, float("inf")]),
+        ("<f8", [None, 2], [[1, 2], [3, 4]], [1.0, 2.0, 3.0, 4.0]),
+        ("<f8", [0], [], []),
+        ("<U2", [2], ["abc\x00", ""], ["abc\x00", ""]),
+        ("|b1", [2], np.array([True, False]), [True, False]),
+        ("<i8", [2], np.array([1, 2], np.uint8), [1, 2]),
+        ("<f8", [None, None], [[1.0, 2.0], [3.0, 4.0]], "[[1.0,2.0],[3.0,4.0]]"),
+    ],
+)
+def test_an_array_that_fits_is_its_elements(
+    client: Client, dtype_numpy: str, shape: list[Any], value: Any, cell: list[Any]
+) -> None:
+    """One open axis follows from the number of elements."""
+    key = data_key("array", dtype_numpy=dtype_numpy) | {"shape": shape}
+    handler = record(client, {"x": key}, [{"x": value}])
+    assert column(handler, "x") == [cell]
+    assert violations(handler) == []
+
+
+def test_another_document_under_a_known_uid_is_refused(client: Client) -> None:
+    """The same one again changes nothing."""
+    start = start_document()
+    descriptor = descriptor_document(start, {"x": data_key()})
+    run = RunWriter(client, start)
+    run("descriptor", descriptor)
+    run("descriptor", dict(descriptor))
+    with pytest.raises(DocumentRefused, match="another document of this uid"):
+        run("descriptor", descriptor | {"data_keys": {"y": data_key()}})
+    run("stop", stop_document(start))
+    names = (
+        client.sequence_handler(start["uid"]).topic("bluesky/documents").to_arrow().column("name").to_pylist()
+    )
+    assert names.count("descriptor") == 1
+
+
+@pytest.mark.parametrize(
+    "counts", [{"primary": "5"}, {"primary": 7.5}, {"primary": [1]}, {"primary": True}, 5]
+)
+def test_counts_that_are_none_do_not_hinder_the_seal(client: Client, counts: Any) -> None:
+    """The run ends as its stop document says."""
+    handler = record(client, {"x": data_key()}, [{"x": 1.0}], num_events=counts)
+    assert (handler.outcome, handler.ledger["gapped"]) == ("completed", 0)
+
+
+def test_a_stream_that_never_came_is_told(client: Client) -> None:
+    """The stop document counts its events."""
+    handler = record(client, {"x": data_key()}, [{"x": 1.0}], num_events={"primary": 1, "baseline": 2})
+    (finding,) = handler.metadata["bluesky"]["findings"]
+    assert (finding["code"], finding["stream"]) == ("stream-missing", "baseline")
+    assert "stream-missing" in handler.topic("_events").to_arrow().column("kind").to_pylist()
+
+
+def test_frames_that_never_came_are_gaps(client: Client) -> None:
+    """Also in a stream that has no events; a range that cannot be read takes no other with it."""
+    start = start_document()
+    descriptor = descriptor_document(start, {"image": data_key("array", (1, 2, 2), external="STREAM:")})
+    run = RunWriter(client, start)
+    run("descriptor", descriptor)
+    resource = {
+        "uid": "r",
+        "data_key": "image",
+        "mimetype": "image/tiff",
+        "uri": "file://localhost/x",
+        "parameters": {},
+    }
+    run("stream_resource", resource)
+    datums: list[Doc] = [
+        {
+            "uid": f"r/{n}", "stream_resource": "r", "descriptor": descriptor["uid"],
+            "indices": {"start": n, "stop": n + 1}, "seq_nums": {"start": n + 1, "stop": n + 2},
+        }
+        for n in (0, 1, 2, 6, 7)
+    ]  # fmt: skip
+    odd = datums[0] | {"uid": "odd", "seq_nums": {"start": None, "stop": 1}}
+    with pytest.raises(DocumentRefused):
+        run.stream_datums([*datums, odd])
+    run.stream_datums(datums)
+    run("stop", stop_document(start, num_events={"primary": 10}))
+    handler = client.sequence_handler(start["uid"])
+    report = handler.metadata["bluesky"]["streams"]["primary"]
+    assert (report["external_rows"], report["external_duplicates"], report["external_missing"]) == (5, 0, 5)
+    causes = handler.topic("_gaps").to_arrow().column("cause").to_pylist()
+    assert causes == [
+        "image: frames of events 4 to 6 never came", "image: frames of events 9 to 10 never came",
+    ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapless.bluesky.sequence_numbers import SeenRanges, SequenceNumbers
+from gapless.bluesky.sequence_numbers import CoveredNumbers, SeenRanges, SequenceNumbers
 
 
 def test_numbers_that_follow_are_all_new() -> None:
@@ -68,3 +68,38 @@ def test_a_range_comes_once_under_one_uid(datums: list[tuple[int, str]]) -> None
     seen = SeenRanges()
     kept = [(start, uid) for start, uid in datums if seen.is_new(start, start + 1, uid)]
     assert kept == list(dict.fromkeys(datums))
+
+
+@given(st.lists(st.tuples(st.integers(1, 15), st.integers(0, 4)), max_size=12), st.integers(0, 20))
+def test_covered_numbers_leave_the_holes_of_a_set(ranges: list[tuple[int, int]], end: int) -> None:
+    """Whatever the order and the overlaps."""
+    covered, numbers = CoveredNumbers(), set()
+    for start, count in ranges:
+        covered.add(start, start + count)
+        numbers |= set(range(start, start + count))
+    missing = {n for first, last in covered.holes(end) for n in range(first, last + 1)}
+    assert missing == set(range(1, max([end, *numbers]) + 1)) - numbers
+
+
+@given(
+    st.lists(st.tuples(st.integers(-1, 12), st.sampled_from("abc")), max_size=12),
+    st.lists(st.tuples(st.integers(-1, 12), st.sampled_from("abc")), min_size=1, max_size=12),
+)
+def test_a_batch_that_is_taken_back_never_came(
+    before: list[tuple[int, str]], batch: list[tuple[int, str]]
+) -> None:
+    """Counts, holes and what is new are as if it had not come."""
+    plain, other = SequenceNumbers(), SequenceNumbers()
+    for numbers in (plain, other):
+        if before:
+            numbers.new_rows([n for n, _ in before], [uid for _, uid in before])
+    columns = [n for n, _ in batch], [uid for _, uid in batch]
+    other.new_rows(*columns)
+    other.take_back()
+    assert other.new_rows(*columns) == plain.new_rows(*columns)
+    assert list(other.holes()) == list(plain.holes())
+    assert (other.duplicates, other.superseded, other.reordered) == (
+        plain.duplicates,
+        plain.superseded,
+        plain.reordered,
+    )
