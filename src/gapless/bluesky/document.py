@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -40,9 +40,9 @@ _IMMUTABLE: Final = frozenset(
         type(None),
         bytes,
         complex,
-        datetime.datetime,
-        datetime.date,
-        datetime.timedelta,
+        dt.datetime,
+        dt.date,
+        dt.timedelta,
         np.float64,
         np.float32,
         np.int64,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_DECIMAL_BITS = 14_000  # Python prints at most 4,300 decimals
 
 
 def json_safe(value: Any) -> Any:
@@ -23,7 +24,7 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value).encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, int | np.integer):
-        return int(value) if _INT64_MIN <= value <= _INT64_MAX else str(int(value))
+        return int(value) if _INT64_MIN <= value <= _INT64_MAX else digits(int(value))
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
@@ -35,3 +36,8 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode("ascii")
     return json_safe(str(value))
+
+
+def digits(value: int) -> str:
+    """Return an integer as text: decimal, or hexadecimal where Python refuses so many decimals."""
+    return str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)

@@ -21,7 +21,7 @@ The line is ``{"name": name, "doc": doc}``, as the writers of JSON lines around 
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -36,9 +36,15 @@ _MARK: Final = "__gapless__"
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
-def dumps(name: str, doc: Mapping[str, Any]) -> bytes:
-    """Return the line of one document, newline included: ASCII, and no other newline in it."""
-    return (encode({"name": name, "doc": doc}) + "\n").encode("ascii")
+def dumps(name: str, doc: Mapping[str, Any], *, reason: str | None = None) -> bytes:
+    """Return the line of one document, newline included: ASCII, and no other newline in it.
+
+    ``reason`` is one more key of the line, which readers of such lines pass over.
+    """
+    line = {"name": name, "doc": doc}
+    if reason is not None:
+        line["reason"] = reason
+    return (encode(line) + "\n").encode("ascii")
 
 
 def loads(line: bytes | str) -> tuple[str, Document]:
@@ -119,12 +125,12 @@ def _encoded_other(value: Any) -> Any:
         return {_MARK: "set", "items": [_encoded(item) for item in value]}
     if isinstance(value, complex):
         return {_MARK: "complex", "real": _encoded(value.real), "imag": _encoded(value.imag)}
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return {_MARK: "datetime", "value": value.isoformat()}
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return {_MARK: "date", "value": value.isoformat()}
-    if isinstance(value, datetime.timedelta):
-        return {_MARK: "timedelta", "microseconds": value // datetime.timedelta(microseconds=1)}
+    if isinstance(value, dt.timedelta):
+        return {_MARK: "timedelta", "microseconds": value // dt.timedelta(microseconds=1)}
     return _encoded_plain(value)
 
 
@@ -175,7 +181,9 @@ def _decoded_array(words: dict[str, Any]) -> np.ndarray[Any, Any]:
         for place, item in enumerate(words["items"]):
             flat[place] = item
         return flat.reshape(shape)
-    data = bytearray(base64.b64decode(words["data"], validate=True))  # a bytearray, so that it can be written to
+    data = bytearray(
+        base64.b64decode(words["data"], validate=True)
+    )  # a bytearray, so that it can be written to
     return np.ndarray(shape, dtype=_dtype_of(words["dtype"]), buffer=data)
 
 
@@ -206,9 +214,9 @@ _DECODERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
     "tuple": lambda words: tuple(words["items"]),
     "set": lambda words: set(words["items"]),
     "complex": lambda words: complex(words["real"], words["imag"]),
-    "datetime": lambda words: datetime.datetime.fromisoformat(words["value"]),
-    "date": lambda words: datetime.date.fromisoformat(words["value"]),
-    "timedelta": lambda words: datetime.timedelta(microseconds=words["microseconds"]),
+    "datetime": lambda words: dt.datetime.fromisoformat(words["value"]),
+    "date": lambda words: dt.date.fromisoformat(words["value"]),
+    "timedelta": lambda words: dt.timedelta(microseconds=words["microseconds"]),
     "dict": lambda words: dict(words["items"]),
     "object": lambda words: words["text"],
 }

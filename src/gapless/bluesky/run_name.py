@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import string
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gapless.errors import ArgumentRefused
+from gapless.errors import ArgumentRefused, NameRefused
+from gapless.model.names import check_sequence_name
 
 
 class _Fields(dict[str, Any]):
@@ -36,7 +38,8 @@ def check_pattern(pattern: str) -> str:
 def run_name(pattern: str, start: Mapping[str, Any]) -> str:
     """Return the pattern filled: start's own keys, ``uid8`` (8 characters), ``date`` and ``time`` (UTC).
 
-    A field that the start document lacks reads ``no-<field>``.
+    A field that the start document lacks reads ``no-<field>``. What cannot be a sequence's name, being too
+    long or holding control characters, becomes ``run-<digest of the uid>``.
     """
     fields = _Fields({key: value for key, value in start.items() if isinstance(value, str | int | float)})
     fields["uid8"] = str(start["uid"])[:8]
@@ -46,11 +49,13 @@ def run_name(pattern: str, start: Mapping[str, Any]) -> str:
     else:
         fields["date"] = fields["time"] = "no-time"
     try:
-        return pattern.format_map(fields)
+        return check_sequence_name(pattern.format_map(fields))
     except (ValueError, AttributeError, IndexError) as error:
         raise ArgumentRefused(
             "a run's name cannot be made of its start document", field="name", found=f"{pattern}: {error}"
         ) from error
+    except NameRefused:
+        return f"run-{hashlib.sha256(str(start['uid']).encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def _instant(seconds: Any) -> datetime | None:

@@ -63,7 +63,11 @@ class RunWriter:
             ),
             original,
         )
-        self._keep("start", start, None)
+        try:
+            self._keep("start", start, None)
+        except BaseException as error:
+            self.fail(error)
+            raise
         self.report.documents["start"] += 1
 
     @classmethod
@@ -76,8 +80,12 @@ class RunWriter:
         """
         self = cls.__new__(cls)
         self._begin(client.sequence_update(sequence, layer, on_error=OnErrorPolicy.Report), None)
-        for descriptor in descriptors:
-            self._add_stream(descriptor)
+        try:
+            for descriptor in descriptors:
+                self._add_stream(descriptor)
+        except BaseException as error:
+            self.fail(error)
+            raise
         self._is_layer = True
         return self
 

@@ -101,7 +101,8 @@ def column_names(keys: Collection[str]) -> dict[str, tuple[str, str]]:
     A key keeps its name where it can. One that a column of every stream has, that begins with ``_``, or
     that is another key's ``ts_``, loses the leading underscores and gets ``_`` appended until it is free.
     """
-    plain = {key for key in keys if _is_plain(key, keys)}
+    known = frozenset(keys)
+    plain = {key for key in keys if _is_plain(key, known)}
     taken = set(_TAKEN) | plain | {f"ts_{key}" for key in plain}
     names = {key: (key, f"ts_{key}") for key in plain}
     for key in keys:
@@ -115,7 +116,7 @@ def column_names(keys: Collection[str]) -> dict[str, tuple[str, str]]:
     return names
 
 
-def _is_plain(key: str, keys: Collection[str]) -> bool:
+def _is_plain(key: str, keys: frozenset[str]) -> bool:
     stamp_of = key[3:] if key.startswith("ts_") else None
     return bool(key) and not key.startswith("_") and key not in _TAKEN and stamp_of not in keys
 

@@ -8,6 +8,7 @@ owns it) the catalog lives in memory for as long as this object.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -190,6 +191,8 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     connection.create_function("glob_match", 2, _glob_holds, deterministic=True)
     connection.create_function("integer_holds", 3, _integer_holds, deterministic=True)
     connection.create_function("number_holds", 3, _number_holds, deterministic=True)
+    connection.create_function("regex_holds", 3, _regex_holds, deterministic=True)
+    connection.create_function("text_holds", 2, _text_holds, deterministic=True)
     return connection
 
 
@@ -274,3 +277,12 @@ def _number_holds(op: str, value: float, operand: str) -> bool:
 
 def _glob_holds(pattern: str, value: object) -> bool:
     return isinstance(value, str) and glob_match(pattern, value)
+
+
+def _regex_holds(pattern: str, ignore_case: int, value: object) -> bool:
+    return isinstance(value, str) and re.search(pattern, value, re.IGNORECASE * ignore_case) is not None
+
+
+def _text_holds(word: str, value: object) -> bool:
+    """Tell whether a text contains a word whatever the case of letters beyond ASCII, which LIKE cannot tell."""
+    return isinstance(value, str) and word.casefold() in value.casefold()

@@ -27,6 +27,7 @@ FINDING_MODULES = (
     ("gapless.acquire.problem", _RIG),
     ("gapless.exchange.lerobot.findings", "gapless verify"),
     ("gapless.bluesky.external.check", "gapless verify"),
+    ("gapless.bluesky.delivery_report", "gapless bluesky deliver"),
 )
 
 
@@ -76,6 +77,8 @@ def _next_step(verb: str) -> str:
         return "the finding names the file and the rows; what it does not name can still be read"
     if verb == "gapless check":
         return "`gapless show REF --plot` and the `_gaps` and `_events` topics show where"
+    if verb == "gapless bluesky deliver":
+        return "the finding names the file and the line; what could not be delivered stays where it is"
     if verb == _RIG:
         return "the problem names the file and the line; docs/rig.md tells every key"
     return "`gapless doctor` says what it measured"

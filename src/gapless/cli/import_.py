@@ -1,6 +1,8 @@
 """Make a sequence from CSV or Parquet: one file, or a folder with one file per topic.
 
 The folder of a LeRobot dataset (v3.0) becomes a session: a sequence for each episode, in the group NAME.
+`gapless import bluesky SOURCE` makes sequences of Bluesky runs: SOURCE is a .jsonl file of documents, a folder of
+them, or tiled://HOST/… for the runs of a Tiled server; --name is then a pattern such as {date}-{scan_id}-{uid8}.
 
 Finds delimiter, header, time column and units and prints what it assumed; what is ambiguous is refused
 and names the option that decides it. Bad rows are reported by line, and the exit code is then 1. With
@@ -24,7 +26,9 @@ _BAD_SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("path", metavar="PATH", type=Path, help="a file, or a folder of files")
+    parser.add_argument(
+        "source", metavar="PATH", nargs="+", help="a file, or a folder of files; or: bluesky SOURCE"
+    )
     parser.add_argument("--name", metavar="NAME", default=None, help="name of the sequence (else the file's)")
     parser.add_argument("--topic", metavar="TOPIC", default=None, help="name of the topic of a single file")
     parser.add_argument("--group", metavar="GROUP", default=None, help="group of the sequence")
@@ -86,6 +90,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, print the assumptions, store, report."""
+    if len(args.source) == 2 and args.source[0] == "bluesky":
+        from gapless.cli import import_bluesky
+
+        return import_bluesky.run(args, args.source[1])
+    if len(args.source) > 1:
+        raise UsageError("one file or folder is imported at a time", found=" ".join(args.source))
+    args.path = Path(args.source[0])
     if not args.path.exists():
         raise NotFound("there is no such file", found=str(args.path), next_step="check the path")
     from gapless.exchange.formats import importer_for

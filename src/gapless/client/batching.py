@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.errors import ValueRefused
-from gapless.store.declaration import SEQ, TIME, TopicDeclaration
+from gapless.store.declaration import SEQ, TIME, TopicDeclaration, names_twice
 from gapless.store.layout import ROW_GROUP_ROWS
 from gapless.store.packing import INT64_MIN, MISSING
 
@@ -74,7 +74,7 @@ class BatchShaper:
 
     def from_batch(self, batch: pa.RecordBatch | pa.Table, timestamp_ns: int | None) -> pa.RecordBatch:
         """Return a batch or table with the declared columns in order; without times every row gets the stamp."""
-        twice = sorted({n for n in batch.schema.names if batch.schema.names.count(n) > 1})
+        twice = names_twice(batch.schema.names)
         if twice:
             raise self.refuse("two columns of the batch have one name", twice[0])
         if isinstance(batch, pa.Table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,7 +74,7 @@ def check_schema(schema: pa.Schema, topic: str) -> pa.Schema:
     A schema without a time column gets one.
     """
     names = schema.names
-    twice = sorted({n for n in names if names.count(n) > 1})
+    twice = names_twice(names)
     if twice:
         raise SchemaRefused("two columns have one name", topic=topic, found=", ".join(twice))
     hidden = [n for n in names if n.startswith("_") or not n]
@@ -95,6 +96,13 @@ def check_schema(schema: pa.Schema, topic: str) -> pa.Schema:
     if not rest:
         raise SchemaRefused("a topic needs at least one column besides the time", topic=topic)
     return pa.schema([pa.field(TIME, pa.int64(), nullable=False), *rest], metadata=schema.metadata)
+
+
+def names_twice(names: list[str]) -> list[str]:
+    """Return the names that stand in the list more than once, in order."""
+    return (
+        [] if len(set(names)) == len(names) else sorted(n for n, times in Counter(names).items() if times > 1)
+    )
 
 
 def _plain_column(column: pa.Field) -> pa.Field:

@@ -143,6 +143,7 @@ class BundleWriter:
         self.segments.write()
         self.segments.sync()
         self.watermark = WatermarkFile(bundle.journal / "watermark", platform)
+        self._declared: list[TopicState] = []  # also topics that the thread has not met yet
         self.health = HealthLog(self, health_period_s)
         self._unsynced: list[tuple[TopicState, int]] = []
         self._unsynced_rows = 0
@@ -175,6 +176,7 @@ class BundleWriter:
         """Add a topic; its declaration is durable before any of its rows."""
         self._check_alive()
         state = TopicState(declaration, Layout.of(declaration))
+        self._declared.append(state)
         self.hand_over.set_policy(declaration.index, overflow)
         self.hand_over.queue.put(Command("topic", state))
         return state
@@ -275,7 +277,7 @@ class BundleWriter:
     def progress(self) -> Progress:
         """Return how far the disk is behind, without waiting for it."""
         # the writer's own figures are synced with the rows that follow them, and nobody waits for them
-        states = [state for index, state in list(self.topics.items()) if index != HEALTH_INDEX]
+        states = [state for state in list(self._declared) if state.declaration.index != HEALTH_INDEX]
         pending = sum(lane.pending_bytes for lane in list(self._lanes))
         room = self.durability.max_unsynced_bytes - self.hand_over.unsynced_bytes - pending
         waiting = sum(state.offered_rows - state.durable_seq for state in states)

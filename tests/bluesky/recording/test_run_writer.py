@@ -428,3 +428,21 @@ def test_frames_that_never_came_are_gaps(client: Client) -> None:
     assert causes == [
         "image: frames of events 4 to 6 never came", "image: frames of events 9 to 10 never came",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("uid", ["x" * 300, "a\nb"])
+def test_a_uid_that_is_no_name_still_names_a_sequence(client: Client, uid: str) -> None:
+    """The run keeps its uid in the metadata."""
+    start = start_document(uid=uid)
+    run = RunWriter(client, start)
+    run("stop", stop_document(start))
+    (name,) = client.list_sequences()
+    assert name.startswith("run-")
+    assert client.sequence_handler(name).outcome == "completed"
+
+
+def test_numbers_that_python_will_not_print_are_metadata_all_the_same(client: Client) -> None:
+    """As hexadecimal text."""
+    start = start_document(huge=10**5000)
+    RunWriter(client, start)("stop", stop_document(start))
+    assert int(client.sequence_handler(start["uid"]).metadata["start"]["huge"], 16) == 10**5000

@@ -1,0 +1,235 @@
+"""Delivering documents that wait in files: each run of them into the store, exactly once by its uid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gapless.bluesky.backup_files import TornLine, backup_files, read_backup
+from gapless.bluesky.delivery_report import DeliveredRun, Delivery
+from gapless.bluesky.late_documents import known_uids, recorded_documents
+from gapless.bluesky.router import RunRouter
+from gapless.bluesky.run_destination import CountedRun, Destination, KnownRun, NewRun, Target
+from gapless.bluesky.run_feed import Normalizer
+from gapless.bluesky.run_name import check_pattern, run_name
+from gapless.bluesky.spool import DELIVERED, Spool
+from gapless.model.expression import Sequence as SequenceQuery
+from gapless.store.platform import PLATFORM
+
+if TYPE_CHECKING:
+    from gapless.client.client import Client
+    from gapless.client.sequence_handler import SequenceHandler
+
+Doc = Mapping[str, Any]
+
+_LEFT_BEHIND: Final = frozenset(("B102", "B103", "B104"))  # after these the file is not done
+
+
+def deliver(
+    source: str | Path,
+    client: Client,
+    *,
+    name: str = "{uid}",
+    make_normalizer: Callable[[], Normalizer | None] | None = None,
+    send: Callable[[SequenceHandler], object] | None = None,
+    dry_run: bool = False,
+    move: bool = True,
+) -> Delivery:
+    """Record the documents of a spool or of backup files; those that the store has are passed over.
+
+    ``source``: a file of JSON lines, a folder of them, or a store, whose spool it is. A run that the store does
+    not have becomes a sequence, named by the pattern ``name``; of one that it has, what is missing becomes one
+    layer. ``send`` is then called with each run's sequence, to hand it on to a server; what it raises ends the
+    delivery. A file of which every document was delivered moves to the folder ``delivered`` beside it, unless
+    ``move`` is off. Delivering again changes nothing. Raises NotFound, ImportRefused and what the client raises.
+    """
+    files = backup_files(Path(source))
+    sizes = {path: path.stat().st_size for path in files}
+    report = Delivery(dry_run=dry_run)
+    target = Target(client, check_pattern(name), make_normalizer or _live_normalizer)
+    passage = _Passage(target, report)
+    for path in files:
+        for found in read_backup(path):
+            passage.take(found)
+    passage.end()
+    if dry_run:
+        return report
+    if send is not None:
+        for run in report.runs:
+            send(client.sequence_handler(run.sequence))
+    if move:
+        held = {finding.file for finding in report.findings if finding.code in _LEFT_BEHIND}
+        _move([path for path in files if str(path) not in held], sizes, report)
+    return report
+
+
+def deliver_documents(
+    documents: Iterable[tuple[str, Doc]],
+    client: Client,
+    *,
+    name: str = "{uid}",
+    make_normalizer: Callable[[], Normalizer | None] | None = None,
+) -> Delivery:
+    """Record documents from anywhere else, such as another server, which may give its events uids of its own.
+
+    So a run that the store has is left as it is.
+    """
+    report = Delivery()
+    target = Target(client, check_pattern(name), make_normalizer or _live_normalizer, completes=False)
+    passage = _Passage(target, report)
+    for document in documents:
+        passage.take(document)
+    passage.end()
+    return report
+
+
+def find_run(client: Client, uid: str) -> str | None:
+    """Return the name of the sequence that holds a run, None if the store has no such run."""
+    if client.sequence_exists(uid) and _uid_of(client.sequence_handler(uid)) == uid:
+        return uid
+    for item in client.query(SequenceQuery.Q.user_metadata["start.uid"].eq(uid)):
+        return str(item.name)
+    return None
+
+
+def _uid_of(handler: SequenceHandler) -> Any:
+    start = handler.metadata.get("start")
+    return start.get("uid") if isinstance(start, dict) else None
+
+
+def _live_normalizer() -> Normalizer:
+    from gapless.bluesky.normalizer import RunNormalizer
+
+    return RunNormalizer()
+
+
+class _Passage:
+    """Routes documents to a new sequence or to a layer, run by run, and writes down what became of them."""
+
+    def __init__(self, target: Target, report: Delivery) -> None:
+        self._target = target
+        self._report = report
+        self._router = RunRouter([self._factory], on_unroutable=self._unroutable, on_late=self._late)
+        self._open: dict[str, Destination] = {}
+        self._late_documents: dict[str, list[tuple[str, Doc]]] = {}
+
+    def take(self, found: tuple[str, Doc] | TornLine) -> None:
+        try:
+            if isinstance(found, TornLine):
+                self._report.find("B101", found, found.reason)
+            else:
+                self._router(*found)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def end(self) -> None:
+        try:
+            self._router.close()
+            for uid in list(self._open):
+                self._end(uid)
+            for uid, documents in self._late_documents.items():
+                self._add_late(uid, documents)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def _abandon(self, error: BaseException) -> None:
+        for destination in self._open.values():
+            destination.abandon(error)
+        self._open.clear()
+
+    def _factory(self, _name: str, start: Doc) -> tuple[list[Callable[[str, Doc], None]], list[Any]]:
+        uid = str(start["uid"])
+        self._open[uid] = destination = self._destination(uid, start)
+
+        def callback(name: str, doc: Doc) -> None:
+            destination.take(name, doc)
+            if name == "stop":
+                self._end(uid)
+
+        return [callback], []
+
+    def _end(self, uid: str) -> None:
+        destination = self._open[uid]
+        destination.end()
+        del self._open[uid]
+        self._report.runs.append(destination.run)
+
+    def _destination(self, uid: str, start: Doc) -> Destination:
+        client, pattern = self._target.client, self._target.name
+        sequence = find_run(client, uid)
+        if sequence is not None:
+            return self._known(DeliveredRun(uid, sequence, "complete"), start)
+        name = run_name(pattern, start)
+        if client.sequence_exists(name):  # of another run
+            pattern, name = "{uid}", uid
+        run = DeliveredRun(uid, name, "recorded")
+        if self._report.dry_run:
+            return CountedRun(run, lambda _doc: False)
+        return NewRun(run, self._target, pattern, self._report)
+
+    def _known(self, run: DeliveredRun, start: Doc) -> Destination:
+        client = self._target.client
+        handler = client.sequence_handler(run.sequence)
+        run.stop = "store" if _has_stop(handler) else "missing"
+        if handler.state == "open" and handler.owner_alive:
+            run.result = "open"
+            self._report.find("B104", start, f"{run.sequence} is being recorded by a live process")
+            return CountedRun(run, lambda _doc: False)
+        if not self._target.completes:
+            return CountedRun(run, lambda _doc: True)
+        if self._report.dry_run:
+            known = known_uids(handler)
+            return CountedRun(run, lambda doc: doc.get("uid", doc.get("datum_id")) in known)
+        if handler.state != "sealed" or handler.unsealed_layers:
+            client.seal(run.sequence)
+        return KnownRun(run, self._target, self._report)
+
+    def _late(self, uid: str, name: str, doc: Doc) -> None:
+        self._late_documents.setdefault(uid, []).append((name, doc))
+
+    def _add_late(self, uid: str, documents: list[tuple[str, Doc]]) -> None:
+        """Add what came behind a run's stop; the run was recorded or completed a moment ago."""
+        run = next(run for run in self._report.runs if run.uid == uid)
+        if run.result == "open" or self._report.dry_run:
+            run.documents += len(documents)
+            return
+        destination = KnownRun(run, self._target, self._report)
+        self._open[uid] = destination
+        for name, doc in documents:
+            destination.take(name, doc)
+        destination.end()
+        del self._open[uid]
+
+    def _unroutable(self, name: str, doc: Doc, reason: str) -> None:
+        code = "B103" if reason.startswith(("what it refers", "too many")) else "B102"
+        self._report.find(code, doc, f"{name}: {reason}")
+
+
+def _has_stop(handler: SequenceHandler) -> bool:
+    return "stop" in handler.metadata or any(True for _ in recorded_documents(handler, ["stop"]))
+
+
+def _move(files: Sequence[Path], sizes: Mapping[Path, int], report: Delivery) -> None:
+    """Put files that were delivered into ``delivered`` beside them, but for those that have grown meanwhile."""
+    for path in files:
+        with Spool(path.parent).locked():
+            if path.stat().st_size != sizes[path]:
+                report.find("B104", path, "documents were added to the file meanwhile")
+                continue
+            target = _free_path(path.parent / DELIVERED / path.name)
+            target.parent.mkdir(exist_ok=True)
+            PLATFORM.replace(path, target)
+            PLATFORM.sync_directory(target.parent)
+            PLATFORM.sync_directory(path.parent)
+            report.moved.append(str(target))
+
+
+def _free_path(path: Path) -> Path:
+    number, free = 2, path
+    while free.exists():
+        free = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return free

@@ -1,0 +1,193 @@
+"""One run being recorded: what its sequence does not take, or not durably, goes to the spool."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from gapless.bluesky.run_feed import FATAL, RunFeed
+from gapless.bluesky.spool import Spool
+from gapless.errors import GaplessError
+
+if TYPE_CHECKING:
+    from gapless.bluesky.run_report import RunReport
+
+Doc = Mapping[str, Any]
+Tell = Callable[[BaseException], None]
+OpenFeed = Callable[[Callable[[str, Doc, BaseException], None]], RunFeed]
+
+_HEADERS: Final = frozenset(("start", "descriptor", "resource", "stream_resource"))
+_DATUMS: Final = frozenset(("datum", "datum_page", "bulk_datum"))
+
+
+class GuardedRun:
+    """Hands a run's documents to its feed, and keeps each until it is durable.
+
+    A document that the feed refuses goes to the spool, behind the documents that it needs to make sense: start,
+    descriptors and resources. When the sequence fails, everything that was not durable follows, and all that
+    comes later. Errors are told, never raised.
+    """
+
+    def __init__(self, start: Doc, open_feed: OpenFeed, spool: Spool, tell: Tell) -> None:
+        self.uid = str(start["uid"])
+        self.sealed = False
+        self.quarantined = 0
+        self._spool = spool
+        self._tell = tell
+        self._headers: list[tuple[str, Doc]] = []
+        self._spooled_headers = 0
+        self._datums: dict[str, tuple[str, Doc]] = {}  # those that no durable event has referred to
+        self._group: list[tuple[str, Doc]] = []
+        self._not_durable: deque[tuple[dict[str, int], list[tuple[str, Doc]]]] = deque()
+        self._failure: str | None = None
+        self._feed = open_feed(self._refused)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run goes to the spool from now on."""
+        return self._failure is not None
+
+    @property
+    def report(self) -> RunReport | None:
+        """The run's counts, None when its sequence could not be opened."""
+        run = self._feed.run
+        return None if run is None else run.report
+
+    @property
+    def sequence(self) -> str | None:
+        """The name of the run's sequence, None when it could not be opened."""
+        run = self._feed.run
+        return None if run is None else run.sequence.name
+
+    def __call__(self, name: str, doc: Doc) -> None:
+        """Take one document of the run."""
+        if name in _HEADERS:
+            self._headers.append((name, doc))
+        elif name in _DATUMS:
+            self._datums[str(doc.get("datum_id", id(doc)))] = (name, doc)
+        if self._failure is not None:
+            self._keep([(name, doc)], self._failure)
+            return
+        self._group.append((name, doc))
+        self._guard(lambda: self._feed(name, doc))
+
+    def end_group(self) -> None:
+        """Write what was gathered, and forget what has become durable."""
+        if self._failure is not None or not (self._group or self._not_durable):
+            return
+        self._guard(self._feed.flush)
+        if self._failure is None and self._feed.run is not None:
+            if self._group:
+                self._not_durable.append((self._offered_rows(), self._group))
+                self._group = []
+            self._forget_durable()
+
+    def flush(self, timeout_s: float) -> None:
+        """Return when everything taken so far is durable, in the sequence or in the spool."""
+        self.end_group()
+        run = self._feed.run
+        if self._failure is None and run is not None:
+            self._guard(lambda: run.flush(timeout_s))
+
+    def seal(self, cause: str | None = None) -> None:
+        """End the sequence as the run's stop says, or as interrupted; ``cause`` says why there is no stop."""
+        if self._failure is None:
+            self._guard(lambda: self._seal(cause))
+
+    def _seal(self, cause: str | None) -> None:
+        self._feed.finish()
+        run = self._feed.run
+        if run is None:
+            return
+        run.report.quarantined += self.quarantined
+        run.seal(None if self._feed.stopped else cause)
+        self.sealed = True
+        self._group = []
+        self._not_durable.clear()
+        self._datums.clear()
+
+    # -- what goes wrong -----------------------------------------------------------------------
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - of one run: the others go on
+            self._give_up(error)
+
+    def _refused(self, name: str, doc: Doc, error: BaseException) -> None:
+        """Keep one document that could not be recorded."""
+        self._tell(error)
+        self.quarantined += 1
+        self._keep([(name, doc)], _text(error))
+
+    def _give_up(self, error: BaseException) -> None:
+        """Let all that is not durable, and all that comes, go to the spool."""
+        self._failure = _text(error)
+        self._tell(error)
+        waiting = [document for _, group in self._not_durable for document in group] + self._group
+        self._not_durable.clear()
+        self._group = []
+        self._keep(waiting, self._failure)
+        self._datums.clear()
+        run = self._feed.run
+        if run is not None:
+            try:
+                run.fail(error)
+            except FATAL as problem:
+                self._tell(problem)
+
+    def _keep(self, documents: list[tuple[str, Doc]], reason: str) -> None:
+        """Append documents to the run's file of the spool, headers that are not in it first."""
+        headers = self._headers[self._spooled_headers :]
+        datums = list(self._datums.values())
+        ahead = [id(doc) for _, doc in (*headers, *datums)]
+        rest = [(name, doc) for name, doc in documents if name not in _HEADERS and id(doc) not in ahead]
+        try:
+            self._spool.keep_all(self.uid, [*headers, *datums, *rest], reason=reason)
+        except GaplessError as error:
+            self._tell(error)
+            return
+        self._spooled_headers = len(self._headers)
+        self._datums.clear()
+
+    # -- what is durable -----------------------------------------------------------------------
+
+    def _offered_rows(self) -> dict[str, int]:
+        assert self._feed.run is not None
+        sequence = self._feed.run.sequence
+        return {
+            name: sequence.get_topic_writer(name).ledger.produced for name in sequence.list_topic_writers()
+        }
+
+    def _forget_durable(self) -> None:
+        assert self._feed.run is not None
+        sequence = self._feed.run.sequence
+        if sequence.progress.idle:
+            for _, group in self._not_durable:
+                self._used(group)
+            self._not_durable.clear()
+            return
+        durable = {
+            name: sequence.get_topic_writer(name).durable_rows for name in sequence.list_topic_writers()
+        }
+        while self._not_durable:
+            offered, group = self._not_durable[0]
+            if any(durable[topic] < rows for topic, rows in offered.items()):
+                return
+            self._used(group)
+            self._not_durable.popleft()
+
+    def _used(self, group: list[tuple[str, Doc]]) -> None:
+        """Forget the datums to which durable events refer."""
+        if not self._datums:
+            return
+        for name, doc in group:
+            if name == "event":
+                for value in doc.get("data", {}).values():
+                    if isinstance(value, str):
+                        self._datums.pop(value, None)
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,289 @@
+"""The callback for a RunEngine: every run that is announced to it becomes a sequence."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from gapless.bluesky.document import copy_document
+from gapless.bluesky.hand_over import HandOver
+from gapless.bluesky.normalizer import RunNormalizer
+from gapless.bluesky.recording import Recording, RunOptions, Sink
+from gapless.bluesky.run_feed import Normalizer
+from gapless.bluesky.run_name import check_pattern
+from gapless.bluesky.spool import FOLDER, Spool
+from gapless.client.client import Client, connect
+from gapless.errors import (
+    ArgumentRefused,
+    BackupFailed,
+    DeadlinePassed,
+    DocumentFailed,
+    DocumentRefused,
+    WriterClosed,
+    WrongProcess,
+)
+
+if TYPE_CHECKING:
+    from gapless.bluesky.run_report import RunReport
+
+Doc = Mapping[str, Any]
+_REMOTE: Final = ("http", "https", "tiled", "tiled+http", "tiled+https")
+_LIVE: weakref.WeakSet[Recording] = weakref.WeakSet()
+_WRITERS: weakref.WeakSet[Writer] = weakref.WeakSet()
+_EXIT_DEADLINE_S: Final = 60.0
+
+
+class Writer:
+    """Records Bluesky runs: ``RE.subscribe(Writer("./data"))``.
+
+    A call copies the document and hands it over, which takes microseconds; a thread records it. A document that
+    cannot be recorded goes to the spool, ``<store>/spool/<run uid>.jsonl``, from where ``gapless bluesky deliver``
+    takes it later. ``client_or_url``: a client, a store's folder or file URL, or the URL of a Tiled server; then the
+    runs are recorded in ``$GAPLESS_STORE``, else ``./gapless-data``, and delivered from there.
+
+    ``name``: the pattern of the sequences' names, with ``{uid}`` or ``{uid8}`` in it, and ``{scan_id}``,
+    ``{plan_name}``, ``{date}``, ``{time}`` or any key of the start document. ``normalizer``: a class that is made
+    once for each run with ``patches`` and ``spec_to_mimetype`` and called with every document; None records
+    documents as they come. ``on_error="raise"`` raises what went wrong at the next call and in :meth:`close`;
+    "spool" leaves it in :attr:`errors`. That a document could not even be kept in the spool is raised always.
+
+    At most ``max_waiting_documents`` wait for the thread; then a call waits, up to ``deadline_s``, and after that
+    documents go to the spool. Documents are gathered for ``group_s`` before they are written together.
+    """
+
+    def __init__(
+        self,
+        client_or_url: Client | str | os.PathLike[str] = "./gapless-data",
+        *,
+        name: str = "{uid}",
+        normalizer: Callable[..., Normalizer] | None = RunNormalizer,
+        patches: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+        spec_to_mimetype: Mapping[str, str] | None = None,
+        on_error: Literal["spool", "raise"] = "spool",
+        max_waiting_documents: int = 100_000,
+        group_s: float = 0.02,
+        deadline_s: float = 30.0,
+        sink: Sink | None = None,
+    ) -> None:
+        if on_error not in ("spool", "raise"):
+            raise ArgumentRefused("on_error is no such policy", found=repr(on_error), expected="spool, raise")
+        _check_above_zero(max_waiting_documents=max_waiting_documents, group_s=group_s, deadline_s=deadline_s)
+        check_pattern(name)
+        _load_columns()
+        self._owns_client = not isinstance(client_or_url, Client)
+        client, opened = _opened(client_or_url)
+        self._client = client
+        self._sink = sink or opened
+        self._raises = on_error == "raise"
+        self._deadline_s = deadline_s
+        self._hand_over = HandOver(max_waiting_documents)
+        options = RunOptions(name, normalizer_maker(normalizer, patches, spec_to_mimetype), self._sink)
+        self._recording = Recording(
+            client,
+            options,
+            Spool(client.path / FOLDER, platform=client._store.platform),
+            self._hand_over,
+            group_s=group_s,
+            deadline_s=deadline_s,
+        )
+        self._closed = False
+        self._ended = False
+        self._forked = False
+        _LIVE.add(self._recording)
+        _WRITERS.add(self)
+        weakref.finalize(self, _finish, self._recording, os.getpid()).atexit = False
+
+    # -- the callback --------------------------------------------------------------------------
+
+    def __call__(self, name: str, doc: Doc) -> None:
+        """Take one document; it may be changed or used again when the call returns.
+
+        Raises WriterClosed after :meth:`close` and WrongProcess in a forked child; BackupFailed, and with
+        ``on_error="raise"`` any error, of documents that came before. This document is taken all the same.
+        """
+        if self._closed or self._forked:
+            self._refuse_call()
+        try:
+            taken = copy_document(doc)
+        except DocumentRefused as error:
+            self._recording.keep(name, {"repr": repr(doc)}, error)
+        else:
+            if not self._hand_over.put((name, taken), self._deadline_s):
+                self._recording.keep(name, taken, self._saturated())
+            elif name == "stop":
+                self._hand_over.hurry()
+        if self._recording.untold:
+            self._tell(always=(BackupFailed,))
+
+    def _refuse_call(self) -> None:
+        if self._forked:
+            raise WrongProcess("the writer belongs to the process that made it")
+        raise WriterClosed("the writer is closed; the document was not taken")
+
+    def _saturated(self) -> DocumentFailed:
+        return DocumentFailed(
+            "the recording did not keep up within the deadline",
+            found=f"{len(self._hand_over)} documents wait",
+            expected=f"room within {self._deadline_s:g} s",
+        )
+
+    def _tell(self, always: tuple[type[BaseException], ...]) -> None:
+        """Raise the first error that nobody heard of, if errors are to be raised; the others stay to be told."""
+        untold = self._recording.untold
+        wanted = [error for error in untold if self._raises or isinstance(error, always)]
+        if not wanted:
+            untold.clear()
+            return
+        untold.remove(wanted[0])
+        raise wanted[0]
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Return when everything handed over before is durable, in its sequence or in the spool.
+
+        Runs that have stopped are sealed then. Raises DeadlinePassed, and what a call would raise.
+        """
+        if self._forked:
+            self._refuse_call()
+        limit_s = self._deadline_s if timeout_s is None else timeout_s
+        give_up = time.monotonic() + limit_s
+        if not self._closed:
+            if not self._recording.flush(limit_s):
+                raise DeadlinePassed("documents were not durable in time", expected=f"{limit_s:g} s")
+            if self._sink is not None:
+                self._sink.flush(max(0.0, give_up - time.monotonic()))
+        self._tell(always=(BackupFailed,))
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Record what was handed over and seal every run; one without its stop is sealed as interrupted.
+
+        Raises DeadlinePassed, after which it may be called again, and the first error that was not told yet:
+        BackupFailed always, others with ``on_error="raise"``. A second call does nothing.
+        """
+        if self._forked or self._ended:
+            return
+        limit_s = self._deadline_s if timeout_s is None else timeout_s
+        give_up = time.monotonic() + limit_s
+        self._closed = True
+        self._recording.finish()
+        if not self._recording.join(limit_s):
+            raise DeadlinePassed("the runs were not sealed in time", expected=f"{limit_s:g} s")
+        if self._sink is not None:
+            self._sink.close(max(0.0, give_up - time.monotonic()))
+        _LIVE.discard(self._recording)
+        if self._owns_client:
+            self._client.close()
+        self._ended = True
+        self._tell(always=(BackupFailed,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- what became of it ---------------------------------------------------------------------
+
+    @property
+    def reports(self) -> dict[str, RunReport]:
+        """The counts of the last 1,000 runs that were sealed, by the run's uid."""
+        return dict(self._recording.reports)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """The last 1,000 errors, oldest first; their documents are in the spool."""
+        return list(self._recording.errors)
+
+    @property
+    def spool(self) -> Path:
+        """The folder of documents that could not be recorded; it is made with the first."""
+        return self._recording.spool.folder
+
+    @property
+    def waiting(self) -> int:
+        """How many documents wait for the recording thread."""
+        return len(self._hand_over)
+
+    @property
+    def blocked(self) -> int:
+        """How many calls found no room and had to wait."""
+        return self._hand_over.blocked
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._recording.router.open_runs)} runs open"
+        return f"gapless.bluesky.Writer({str(self._client.path)!r}: {state}, {self.waiting} documents wait)"
+
+
+def normalizer_maker(
+    normalizer: Callable[..., Normalizer] | None,
+    patches: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    spec_to_mimetype: Mapping[str, str] | None = None,
+) -> Callable[[], Normalizer | None]:
+    """Return what makes the normalizer of one run."""
+    if normalizer is None:
+        return lambda: None
+    options = {"patches": patches, "spec_to_mimetype": spec_to_mimetype}
+    given = {key: dict(value) for key, value in options.items() if value is not None}
+    return lambda: normalizer(**given)
+
+
+def _opened(client_or_url: Client | str | os.PathLike[str]) -> tuple[Client, Sink | None]:
+    """Return the client of the store, and the sink behind it when the URL names a server."""
+    if isinstance(client_or_url, Client):
+        return client_or_url, None
+    if urlsplit(os.fspath(client_or_url)).scheme not in _REMOTE:
+        return connect(client_or_url), None
+    from gapless.bluesky.tiled_sink import open_sink
+
+    client = connect(os.environ.get("GAPLESS_STORE") or "./gapless-data")
+    return client, open_sink(os.fspath(client_or_url), client)
+
+
+def _load_columns() -> None:
+    """Let pyarrow look for pandas now: it does so with the first list, and cannot while the process ends."""
+    pa.array([0])
+
+
+def _check_above_zero(**limits: float) -> None:
+    for name, value in limits.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise ArgumentRefused("a limit is a number above 0", field=name, found=repr(value))
+
+
+def _finish(recording: Recording, owner: int) -> None:
+    """Let a recording end that nobody holds any more, in the process that began it."""
+    if os.getpid() == owner:
+        recording.finish()
+
+
+@atexit.register
+def _drain_at_exit() -> None:
+    """Record and seal what writers that were never closed still hold."""
+    recordings = list(_LIVE)
+    for recording in recordings:
+        recording.finish()
+    give_up = time.monotonic() + _EXIT_DEADLINE_S
+    for recording in recordings:
+        recording.join(max(0.0, give_up - time.monotonic()))
+
+
+def _after_fork_in_child() -> None:
+    _LIVE.clear()
+    for writer in list(_WRITERS):
+        writer._forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,135 @@
+"""Conditions on the sequences of a listing: on metadata at a path, on any text, on the name.
+
+What is asked of metadata begins as a *source*: a subquery of the ids of the sequences for which it holds,
+read from the index of their values. :func:`within` makes a condition of one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from gapless.catalog.metadata_index import Clause, branches, path_id
+from gapless.model.expression import METADATA, Predicate, Scalar, join_path
+
+ALL = Clause("1")
+NONE = Clause("0")
+_ANY = Clause("1")
+_PLAIN = frozenset(map(chr, range(32, 127))) - set('"\\')  # these stand in JSON as they are
+
+
+def dotted(path: str) -> str:
+    """Return the index's path for keys joined by dots; a key with a dot of its own cannot be meant."""
+    return join_path(path.split("."))
+
+
+# -- sources -----------------------------------------------------------------------------------
+
+
+def compares(path: str, op: str, value: Scalar | tuple[Scalar, ...]) -> Clause:
+    """Return who has a value at the path that compares: ``op`` is eq, in, lt, leq, gt, geq. NaN never does.
+
+    An element of a list stands at the list's own path, so ``eq`` also means that a list holds the value.
+    """
+    return _owners(path, branches(Predicate("sequence", METADATA + path, op, value)))
+
+
+def has(path: str) -> Clause:
+    """Return who has anything at the path but null."""
+    return _owners(path, [_ANY])
+
+
+def like(path: str, pattern: str) -> Clause:
+    """Return who has a text at the path like the pattern: ``%`` any characters, ``_`` one; any ASCII case."""
+    return _owners(path, [Clause("type='s' AND value LIKE ?", (pattern,))])
+
+
+def matches(path: str, pattern: str, *, ignore_case: bool) -> Clause:
+    """Return who has a text at the path in which a regular expression is found."""
+    return _owners(path, [Clause("type='s' AND regex_holds(?, ?, value)", (pattern, int(ignore_case)))])
+
+
+def lists(path: str, values: Sequence[object]) -> Clause:
+    """Return who has exactly this list at the path; no index helps with that."""
+    where = "$" + "".join(f'."{key}"' for key in path.replace('"', "").split("."))
+    return Clause(
+        "SELECT x.id AS owner FROM sequence x WHERE json_extract(x.metadata, ?)=json(?)",
+        (where, json.dumps(values)),
+    )
+
+
+def united(sources: Sequence[Clause]) -> Clause:
+    """Return who is in at least one source."""
+    sql = " UNION ALL ".join(source.sql for source in sources)
+    return Clause(sql, tuple(p for source in sources for p in source.parameters))
+
+
+def lacking(source: Clause, path: str) -> Clause:
+    """Return who is in a source and has nothing at the path."""
+    place = path_id("sequence", path)
+    return Clause(
+        f"SELECT y.owner FROM ({source.sql}) y WHERE NOT EXISTS (SELECT 1 FROM metadata_value m"
+        f" INDEXED BY metadata_by_owner WHERE m.owner=y.owner AND m.path_id={place.sql})",
+        source.parameters + place.parameters,
+    )
+
+
+# -- conditions --------------------------------------------------------------------------------
+
+
+def within(source: Clause) -> Clause:
+    """Return that a sequence is in a source."""
+    return Clause(f"s.id IN ({source.sql})", source.parameters)
+
+
+def mentions(word: str) -> Clause:
+    """Return that a text of the metadata, the name or the group contains the word, whatever its case."""
+    text = _contains("value", word)
+    held = Clause(
+        "EXISTS (SELECT 1 FROM metadata_value INDEXED BY metadata_by_owner WHERE owner=s.id AND type='s'"
+        f" AND path_id IN (SELECT id FROM metadata_path WHERE scope='sequence') AND {text.sql})",
+        text.parameters,
+    )
+    if set(word) <= _PLAIN:  # most documents do not hold it: one look at their text tells
+        held = _contains("s.metadata", word) & held
+    return any_of([held, _contains("s.name", word), _contains("coalesce(s.grp, '')", word)])
+
+
+def named(names: Iterable[str]) -> Clause:
+    """Return that the sequence has one of the names."""
+    return Clause("s.name IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),))
+
+
+def name_like(pattern: str) -> Clause:
+    """Return that the name matches a LIKE pattern."""
+    return Clause("s.name LIKE ?", (pattern,))
+
+
+def any_of(conditions: Sequence[Clause]) -> Clause:
+    """Return that at least one holds."""
+    sql = " OR ".join(f"({condition.sql})" for condition in conditions) or NONE.sql
+    return Clause(sql, tuple(p for condition in conditions for p in condition.parameters))
+
+
+def negated(condition: Clause) -> Clause:
+    """Return that it does not hold."""
+    return Clause(f"NOT coalesce(({condition.sql}), 0)", condition.parameters)
+
+
+def _contains(column: str, word: str) -> Clause:
+    if word.isascii():
+        escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return Clause(f"{column} LIKE ? ESCAPE '\\'", (f"%{escaped}%",))
+    return Clause(f"text_holds(?, {column})", (word,))
+
+
+def _owners(path: str, conditions: Sequence[Clause]) -> Clause:
+    place = path_id("sequence", path)
+    sources = [
+        Clause(
+            f"SELECT owner FROM metadata_value WHERE path_id={place.sql} AND {condition.sql}",
+            place.parameters + condition.parameters,
+        )
+        for condition in conditions
+    ]
+    return united(sources or [Clause("SELECT 0 AS owner WHERE 0")])

@@ -1,0 +1,32 @@
+"""`gapless import bluesky SOURCE`: runs from files of documents, or from a Tiled server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gapless.cli import options
+from gapless.cli.bluesky import print_delivery
+from gapless.errors import UsageError
+
+_SERVER = ("tiled://", "tiled+http://", "tiled+https://", "http://", "https://")
+
+
+def run(args: argparse.Namespace, source: str) -> int:
+    """Import every run of the source that the store does not have."""
+    from gapless.bluesky.delivery import deliver, deliver_documents
+
+    pattern = args.name or "{uid}"
+    with options.connect(options.store_root(args)) as client:
+        if source.startswith(_SERVER):
+            from gapless.bluesky.tiled_sink.server_runs import server_documents
+
+            if args.dry_run:
+                raise UsageError(
+                    "a server's runs are not listed without being read", next_step="leave out --dry-run"
+                )
+            report = deliver_documents(server_documents(source), client, name=pattern)
+        else:
+            report = deliver(Path(source), client, name=pattern, dry_run=args.dry_run, move=False)
+    print_delivery(report, as_json=args.json)
+    return report.exit_code

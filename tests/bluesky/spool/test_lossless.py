@@ -1,0 +1,147 @@
+"""Lines of documents: plain JSON stays plain, everything else comes back as it was."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gapless.bluesky.lossless import decode, dumps, encode, loads
+from gapless.errors import DocumentRefused
+
+_DTYPES = st.one_of(
+    hnp.integer_dtypes(),
+    hnp.unsigned_integer_dtypes(),
+    hnp.floating_dtypes(sizes=(16, 32, 64)),
+    hnp.complex_number_dtypes(sizes=(64, 128)),
+    hnp.boolean_dtypes(),
+    hnp.byte_string_dtypes(max_len=4),
+    hnp.unicode_string_dtypes(max_len=4),
+    hnp.datetime64_dtypes(),
+)
+_LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(min_value=-(2**80), max_value=2**80),
+    st.floats(),
+    st.text(st.characters()),
+    st.binary(),
+    st.datetimes(),
+    st.dates(),
+    st.complex_numbers(allow_nan=False),
+    hnp.arrays(_DTYPES, hnp.array_shapes(min_dims=0, max_side=3)),
+    hnp.from_dtype(np.dtype("f4")),
+    hnp.from_dtype(np.dtype("u8")),
+)
+_KEYS = st.one_of(st.text(max_size=5), st.just("__gapless__"), st.integers())
+_VALUES = st.recursive(
+    _LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(_KEYS, inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+_JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63 - 1),
+        st.text(),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are of the same types and equal, NaN being equal to NaN."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return (
+            bool(one.dtype == other.dtype and one.shape == other.shape) and one.tobytes() == other.tobytes()
+        )
+    if isinstance(one, np.generic):
+        return bool(one.dtype == other.dtype) and one.tobytes() == other.tobytes()
+    if isinstance(one, float):
+        return one == other or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@given(value=_VALUES)
+def test_every_value_comes_back(value: Any) -> None:
+    """Every value comes back."""
+    text = encode(value)
+    assert text.isascii()
+    assert "\n" not in text
+    assert same(decode(text), value)
+
+
+@given(value=_JSON)
+def test_plain_json_is_encoded_as_plain_json(value: Any) -> None:
+    """Plain json is encoded as plain json."""
+    assert json.loads(encode(value)) == value
+
+
+def test_the_line_is_that_of_the_public_writers() -> None:
+    """The line is that of the public writers."""
+    line = dumps("event", {"uid": "a", "data": {"x": 1.5}}, reason="disk full")
+    assert json.loads(line) == {
+        "name": "event",
+        "doc": {"uid": "a", "data": {"x": 1.5}},
+        "reason": "disk full",
+    }
+    assert loads(line) == ("event", {"uid": "a", "data": {"x": 1.5}})
+
+
+@pytest.mark.parametrize("text", ['["stop", {"uid": "a"}]', '{"name": "stop", "doc": {"uid": "a"}},\n'])
+def test_other_forms_of_a_line_are_read(text: str) -> None:
+    """Other forms of a line are read."""
+    assert loads(text) == ("stop", {"uid": "a"})
+
+
+def test_a_structured_array_and_an_object_array_come_back() -> None:
+    """A structured array and an object array come back."""
+    table = np.array([(1, 2.5), (3, 4.5)], dtype=[("n", "<i4"), ("x", "<f8")])
+    boxed = np.array(["text", None, 1], dtype=object)
+    back = decode(encode({"table": table, "boxed": boxed}))
+    assert back["table"].dtype == table.dtype
+    assert np.array_equal(back["table"], table)
+    assert back["boxed"].tolist() == ["text", None, 1]
+    back["table"]["n"] = 0  # it can be written to, as the one it was made from
+
+
+def test_a_timezone_is_kept() -> None:
+    """A timezone is kept."""
+    moment = dt.datetime(2026, 3, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    assert decode(encode(moment)).utcoffset() == dt.timedelta(hours=2)
+
+
+def test_any_other_object_leaves_its_text() -> None:
+    """Any other object leaves its text."""
+    assert decode(encode({"kind": dict})) == {"kind": repr(dict)}
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"name": "event", "doc": {"da', b'{"name": 1, "doc": {}}', b"[1]", b"7", b"\xff"]
+)
+def test_a_line_that_is_not_whole_is_refused(line: bytes) -> None:
+    """A line that is not whole is refused."""
+    with pytest.raises(DocumentRefused):
+        loads(line)
