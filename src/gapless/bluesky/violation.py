@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gapless.bluesky.json_safe import digits
 from gapless.bluesky.lossless import encode
 
 _SHOWN = 120
@@ -32,7 +33,10 @@ class Violation:
 
 def describe(value: Any) -> str:
     """Return a value's type and the beginning of its text."""
-    text = repr(value)
+    try:
+        text = digits(value) if type(value) is int else repr(value)
+    except BaseException as broken:  # noqa: BLE001 - the value's own class may fail to describe itself
+        text = f"its text raises {type(broken).__name__}"
     return f"{type(value).__name__}: {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
 
 
