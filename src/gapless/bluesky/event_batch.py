@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gapless.errors import DocumentRefused
 
+_FIELDS = frozenset(["uid", "descriptor", "seq_num", "time", "data", "timestamps"])
 _LIMIT = 2**63
 _ABSENT = object()  # a cell of a key that the event does not have
 
@@ -26,6 +27,7 @@ class EventBatch:
     times: list[float]
     data: dict[str, list[Any]]
     stamps: dict[str, list[Any]]
+    others: dict[int, dict[str, Any]] = field(default_factory=dict)  # what else an event holds, by its place
 
     ABSENT = _ABSENT
 
@@ -38,6 +40,7 @@ class EventBatch:
             [event["time"] for event in events],
             _columns([event["data"] for event in events]),
             _columns([event["timestamps"] for event in events]),
+            {n: _others(event) for n, event in enumerate(events) if len(event) > len(_FIELDS)},
         )
 
     @classmethod
@@ -66,7 +69,12 @@ class EventBatch:
             pick(self.times),
             {key: pick(values) for key, values in self.data.items()},
             {key: pick(values) for key, values in self.stamps.items()},
+            {n: self.others[place] for n, place in enumerate(places) if place in self.others},
         )
+
+
+def _others(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key not in _FIELDS}
 
 
 def _uids(values: list[Any]) -> list[str]:

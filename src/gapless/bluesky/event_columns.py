@@ -133,6 +133,8 @@ class EventColumns:
         return pa.array(cells, pa.float64())
 
     def _extras(self, batch: EventBatch, place: _Place) -> Iterator[Violation]:
+        for n, others in batch.others.items():
+            yield place.violation(n, "", "extra", "no such field of an event", others)
         for key in dict.fromkeys([*batch.data, *batch.stamps]):
             if key in self._keys:
                 continue

@@ -118,6 +118,8 @@ def _restore(event: dict[str, Any], key: str, kind: str, value: str | None) -> N
         data.pop(key, None)
         if stamps.get(key) is None:
             stamps.pop(key, None)
+    elif kind == "extra" and not key:
+        event.update(raw)
     elif kind == "extra":
         if "value" in raw:
             data[key] = raw["value"]
@@ -130,5 +132,5 @@ def _restore(event: dict[str, Any], key: str, kind: str, value: str | None) -> N
             stamps[key] = raw
     elif kind == "time":
         event["time"] = raw
-    else:
+    elif kind != "unresolved":  # there a datum is missing, which a normalised event does not name
         data[key] = raw

@@ -16,7 +16,8 @@ class Violation:
     """One cell that is not as declared. ``kind``: missing, extra, type, shape, range, timestamp, time or
     unresolved (external, and its datum never came: the value is the datum's id).
 
-    ``value`` is the raw value as lossless JSON; of an extra key ``{"value": …, "timestamp": …}``; None
+    ``value`` is the raw value as lossless JSON; of an extra key ``{"value": …, "timestamp": …}``, of fields
+    beside the data (key ``""``) the fields; None
     where there is none.
     """
 

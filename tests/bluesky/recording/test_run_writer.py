@@ -20,6 +20,7 @@ from tests.bluesky.recording.run_documents import (
 )
 
 import gapless
+from gapless.bluesky.documents import documents
 from gapless.bluesky.lossless import decode
 from gapless.bluesky.run_writer import RunWriter
 from gapless.client.client import Client
@@ -446,3 +447,19 @@ def test_numbers_that_python_will_not_print_are_metadata_all_the_same(client: Cl
     start = start_document(huge=10**5000)
     RunWriter(client, start)("stop", stop_document(start))
     assert int(client.sequence_handler(start["uid"]).metadata["start"]["huge"], 16) == 10**5000
+
+
+def test_what_else_an_event_holds_is_kept(client: Client) -> None:
+    """And comes back with it."""
+    start = start_document()
+    descriptor = descriptor_document(start, {"x": data_key()})
+    run = RunWriter(client, start)
+    run("descriptor", descriptor)
+    plain = event_document(descriptor, 1, {"x": 1.0})
+    richer = event_document(descriptor, 2, {"x": 2.0}, mood="good", grid=[1, 2])
+    run.events(descriptor["uid"], [plain, plain, richer])
+    run("stop", stop_document(start))
+    handler = client.sequence_handler(start["uid"])
+    (found,) = violations(handler)
+    assert (found["kind"], found["seq_num"], found["value"]) == ("extra", 2, {"mood": "good", "grid": [1, 2]})
+    assert [doc for name, doc in documents(handler) if name == "event"] == [plain, richer]
