@@ -99,11 +99,18 @@ class BackgroundSealer:
         try:
             while (path := self._queue.get()) is not None:
                 self._sealing = True
-                rows = self.sealer.read_segment(path)
-                with self._lock:
-                    self.sealer.take(rows)
-                if not self.sealer.advance():
-                    self.sealer.forget_segments()
+                self._seal(path)
                 self._sealing = False
+                if self._queue.empty():
+                    self.sealer.platform.release_memory()
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: it becomes the sequence's failure
             self._on_failure(error)
+
+    def _seal(self, path: Path) -> None:
+        """Turn what is full into parts, this segment's rows among them, and let go of what is not needed."""
+        rows = self.sealer.read_segment(path)
+        with self._lock:
+            self.sealer.take(rows)
+        del rows  # the topics have their own
+        if not self.sealer.advance():
+            self.sealer.forget_segments()

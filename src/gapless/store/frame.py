@@ -11,8 +11,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from crc32c import crc32c
 
@@ -94,7 +95,7 @@ def encode_header(
     return body + _CRC.pack(crc32c(body))
 
 
-def decode_header(raw: bytes, nonce: int | None) -> Header | None:
+def decode_header(raw: bytes | memoryview, nonce: int | None) -> Header | None:
     """Return the header, or None where the 64 bytes are not a header of this sequence.
 
     ``nonce`` None accepts any sequence's frames (the first frame of an unknown journal).
@@ -141,10 +142,11 @@ def scan(path: Path, nonce: int | None, start: int = 0, stop: int | None = None)
     stop = size if stop is None else min(stop, size)
     if stop <= start:
         return
-    with path.open("rb", buffering=_READ_BYTES) as file:
+    with path.open("rb", buffering=0) as file:
+        window = _Window(file, stop)
         offset = start
         while offset < stop:
-            item = _read_frame(file, offset, stop, nonce)
+            item = _read_frame(window, offset, stop, nonce)
             if isinstance(item, Frame):
                 nonce = item.header.nonce if nonce is None else nonce
                 yield item
@@ -155,21 +157,47 @@ def scan(path: Path, nonce: int | None, start: int = 0, stop: int | None = None)
             offset = resume
 
 
-def _read_frame(file: BinaryIO, offset: int, stop: int, nonce: int | None) -> Frame | Damage:
-    file.seek(offset)
-    header = decode_header(file.read(HEADER_BYTES), nonce)
+class _Window:
+    """A file's bytes up to ``stop``, read in large steps into memory that the system gets back in the end."""
+
+    def __init__(self, file: FileIO, stop: int) -> None:
+        self._file = file
+        self._stop = stop
+        self._memory = memoryview(b"")
+        self._start = self._end = 0
+
+    def read(self, offset: int, size_bytes: int) -> memoryview:
+        """Return the bytes, fewer where the file ends or ``stop`` is; they are others after the next call."""
+        end = min(offset + size_bytes, self._stop)
+        if offset < self._start or end > self._end:
+            self._fill(offset, max(end, min(offset + _READ_BYTES, self._stop)) - offset)
+        return self._memory[offset - self._start : max(0, min(end, self._end) - self._start)]
+
+    def _fill(self, offset: int, size_bytes: int) -> None:
+        if size_bytes > len(self._memory):
+            self._memory = memoryview(mmap.mmap(-1, size_bytes))
+        self._file.seek(offset)
+        self._start = self._end = offset
+        left = self._memory[: max(0, size_bytes)]
+        while left and (more := self._file.readinto(left)):
+            self._end += more
+            left = left[more:]
+
+
+def _read_frame(window: _Window, offset: int, stop: int, nonce: int | None) -> Frame | Damage:
+    header = decode_header(window.read(offset, HEADER_BYTES), nonce)
     if header is None:
         reason = "torn header" if stop - offset < HEADER_BYTES else "bad header"
         return Damage(offset, offset + 1, reason)
     begin, end = offset + HEADER_BYTES, offset + HEADER_BYTES + header.length
     if end > stop:
         return Damage(offset, offset + HEADER_BYTES, "torn payload", header)
-    if checksum(file.read(header.length)) != header.payload_crc:
+    if checksum(window.read(begin, header.length)) != header.payload_crc:
         return Damage(offset, end, "bad payload", header)
     return Frame(header, begin)
 
 
-def _resync(file: BinaryIO, start: int, known_end: int, stop: int, nonce: int | None) -> int:
+def _resync(file: FileIO, start: int, known_end: int, stop: int, nonce: int | None) -> int:
     """Return the offset of the next header behind damage, or ``stop``.
 
     With a good header the payload's end is known; a header there is the next frame. Otherwise every

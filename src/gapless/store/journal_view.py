@@ -15,11 +15,12 @@ from gapless.model.ledger import Ledger
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
+from gapless.store.frame_index import FrameRef
 from gapless.store.layout import Bundle, segment_name
 from gapless.store.packing import Layout
 from gapless.store.recover import read_header, segment_paths
 from gapless.store.sealer import read_parts
-from gapless.store.topic_sealer import FrameRef, read_frame
+from gapless.store.topic_sealer import read_frame
 from gapless.store.watermark import read_watermark
 
 

@@ -107,7 +107,7 @@ def take_late_events(
         platform.write_atomically(frames, _encode(sealer, events))
     rows = sealer.read_segment(frames)
     sealer.take(rows)
-    sealer.topics[EVENTS_INDEX].late = sum(frame.rows for _, _, frame, _ in rows if frame is not None)
+    sealer.topics[EVENTS_INDEX].late = sum(frame.rows for frame in rows.get(EVENTS_INDEX, ()))
 
 
 def _close_door(bundle: Bundle, platform: Platform) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from gapless.errors import ValueRefused
 from gapless.store.declaration import TopicDeclaration
+from gapless.store.scratch import scratch_array
 
 INT64_MIN = -(2**63)
 _CODES = {
@@ -117,7 +118,10 @@ class Layout:
         """Return rows of eight-byte values transposed in one pass; None where widths differ."""
         if self.row_bytes % 8 or any(struct.calcsize(code) != 8 for code in self.codes):
             return None
-        return np.ascontiguousarray(np.frombuffer(payload, np.int64).reshape(-1, self.row_bytes // 8).T)
+        rows = np.frombuffer(payload, np.int64).reshape(-1, self.row_bytes // 8)
+        words = scratch_array(rows.T.shape, rows.dtype)
+        np.copyto(words, rows.T)
+        return words
 
     def slow_row(self, sequence: str, timestamp_ns: int, seq: int | None, values: tuple[Any, ...]) -> bytes:
         """Return one packed row, with nulls, or raise ValueRefused naming the field at fault."""

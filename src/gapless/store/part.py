@@ -36,7 +36,7 @@ class PartWriter:
         self.groups = 0
         self.value_bytes = 0
         self._stats = PartStatistics(declaration.stored_schema)
-        self._buckets: list[pa.RecordBatch] = []
+        self._buckets: list[pa.Buffer] = []  # each in one piece: small arrays would keep large pages alive
         self._group_rows: list[int] = []
         self._last_key: tuple[int, int] | None = None
         self._in_order = True
@@ -68,7 +68,7 @@ class PartWriter:
         fields = reductions(table, schema)
         self._stats.add(table, fields)
         if self._in_order:
-            self._buckets += group_buckets(table, schema, self.number, self.rows, fields)
+            self._remember(group_buckets(table, schema, self.number, self.rows, fields))
         self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
         self.groups += 1
@@ -102,16 +102,17 @@ class PartWriter:
         self._writer.add_key_value_metadata({STATS_KEY.decode(): encode(self._stats.to_json())})
         self._writer.close()
 
+    def _remember(self, buckets: list[pa.RecordBatch]) -> None:
+        self._buckets += [batch.serialize() for batch in buckets]
+
     def _keep_pyramid(self) -> None:
         """Leave the buckets in the journal for the seal; they can be made again from the part, so no sync."""
         path = self.bundle.journal_pyramid(self.declaration.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            pa.OSFile(str(path), "wb") as sink,
-            pa.ipc.new_file(sink, pyramid_schema(self.declaration.schema)) as out,
-        ):
-            for batch in self._buckets:
-                out.write_batch(batch)
+        schema = pyramid_schema(self.declaration.schema)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
+            for buckets in self._buckets:
+                out.write_batch(pa.ipc.read_record_batch(buckets, schema))
 
     def _reorder(self) -> None:
         """Write the part again with its rows in order of (time, seq), row groups as large as before."""
@@ -126,7 +127,7 @@ class PartWriter:
         row_start = 0
         for rows in self._group_rows:
             table = _gather(source, order[row_start : row_start + rows], starts)
-            self._buckets += group_buckets(table, self.declaration.schema, self.number, row_start)
+            self._remember(group_buckets(table, self.declaration.schema, self.number, row_start))
             self._writer.write_table(table, row_group_size=table.num_rows)
             row_start += rows
         self._close()

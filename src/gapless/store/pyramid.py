@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.store.declaration import SEQ, TIME
+from gapless.store.scratch import scratch_array
 
 LEVELS = (256, 4096, 65_536)
 Numbers = np.ndarray[Any, Any]
@@ -103,7 +104,8 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[Numbers, Number
 
 def _stacked(entries: list[tuple[str, Numbers]], schema: pa.Schema) -> dict[str, Reduced]:
     """Reduce columns of one type without nulls; those that turn out to hold NaN are done again alone."""
-    block = np.stack([values for _, values in entries])
+    columns = [values for _, values in entries]
+    block = np.stack(columns, out=scratch_array((len(columns), len(columns[0])), columns[0].dtype))
     width, rows = LEVELS[0], block.shape[1]
     starts = np.arange(0, rows, width)
     low, high = np.minimum.reduceat(block, starts, axis=1), np.maximum.reduceat(block, starts, axis=1)

@@ -72,10 +72,7 @@ def recover(
             return journal.read_json(bundle.manifest)
         header = read_header(bundle)
         sealer = Sealer.resume(bundle, header, platform, cuts)
-        rows = []
-        for segment in segment_paths(bundle):
-            rows += sealer.read_segment(segment)
-        sealer.take(rows)
+        sealer.take(*[sealer.read_segment(segment) for segment in segment_paths(bundle)])
         words = last_words_event(journal.read_closing(bundle))
         take_late_events(bundle, sealer, platform, also=words)
         for damage in sealer.damage:

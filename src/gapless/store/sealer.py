@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from gapless.errors import IntegrityError
 from gapless.store import journal
-from gapless.store.carry import carry, worth_carrying
+from gapless.store.carry import carry, to_carry
+from gapless.store.closed_segment import Segment
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
+from gapless.store.frame_index import FrameIndex, FrameRef
 from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.platform import Platform
-from gapless.store.topic_sealer import FrameRef, Progress, TopicSealer
+from gapless.store.topic_sealer import Progress, TopicSealer, read_bytes
 
 _ROWS = (Kind.PACKED, Kind.ARROW, Kind.DROP)
-
-
-@dataclass(slots=True)
-class Segment:
-    """A closed segment: how many bytes of rows it holds and how far each topic reaches in it."""
-
-    path: Path
-    reach: dict[int, int]
-    frames: int = 0
-    row_bytes: int = 0
-    damaged: bool = False
-    carried: bool = False
-    drops: bool = False  # holds rows given up, which are in no other frame
-    notes: bool = False  # holds declarations, gaps or artifacts
 
 
 class Sealer:
@@ -78,19 +67,22 @@ class Sealer:
 
     # -- segments in ---------------------------------------------------------------------------
 
-    def read_segment(self, path: Path) -> list[tuple[int, int, FrameRef | None, str]]:
+    def read_segment(self, path: Path) -> dict[int, FrameIndex]:
         """Index one segment: note declarations, gaps, closing words and damage; return its frames of rows.
 
-        Each is (topic index, first arrival number, frame or None for a drop, cause of the drop with its count).
+        They are listed by the topics' numbers; those of rows that a policy gave up are among them.
         """
         segment = Segment(path, {}, carried=path.name.startswith("carry"))
-        rows: list[tuple[int, int, FrameRef | None, str]] = []
+        rows: dict[int, FrameIndex] = {}
         for item in scan(path, self.header["nonce"]):
             if isinstance(item, Damage):
                 segment.damaged = True
                 self._note_damage(path, item)
-                continue
-            self._note(path, item, segment, rows)
+            elif item.header.kind in _ROWS:
+                self._note_rows(item, segment)
+                rows.setdefault(item.header.topic, FrameIndex()).append(FrameRef.of(path, item))
+            else:
+                self._note(path, item, segment)
         self.segments.append(segment)
         self._unpublished |= segment.notes or segment.damaged
         return rows
@@ -102,23 +94,18 @@ class Sealer:
         if note not in self.damage:
             self.damage.append(note)
 
-    def _note(
-        self, path: Path, item: Frame, segment: Segment, rows: list[tuple[int, int, FrameRef | None, str]]
-    ) -> None:
+    @staticmethod
+    def _note_rows(item: Frame, segment: Segment) -> None:
         header = item.header
-        segment.frames += 1
-        if header.kind in _ROWS:
-            segment.reach[header.topic] = max(
-                segment.reach.get(header.topic, 0), header.first_seq + header.rows
-            )
-            if header.kind == Kind.DROP:
-                segment.drops = True
-                cause = json.loads(read_payload(path, item))["cause"]
-                rows.append((header.topic, header.first_seq, None, f"{cause}:{header.rows}"))
-                return
+        end = header.first_seq + header.rows
+        segment.reach[header.topic] = max(segment.reach.get(header.topic, 0), end)
+        if header.kind == Kind.DROP:
+            segment.drops = True
+        else:
             segment.row_bytes += header.length
-            rows.append((header.topic, header.first_seq, FrameRef.of(path, item), ""))
-            return
+
+    def _note(self, path: Path, item: Frame, segment: Segment) -> None:
+        header = item.header
         segment.notes |= header.kind != Kind.OPEN
         if header.kind == Kind.TOPIC:
             self.declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
@@ -132,9 +119,9 @@ class Sealer:
         elif header.kind == Kind.CLOSE:
             self.closing = json.loads(read_payload(path, item))
 
-    def take(self, rows: list[tuple[int, int, FrameRef | None, str]]) -> None:
-        """Give frames of rows, in any order within a topic, to their topics."""
-        for index, first, frame, cause in sorted(rows, key=lambda r: (r[0], r[1])):
+    def take(self, *segments: dict[int, FrameIndex]) -> None:
+        """Give the frames of segments to their topics; rows that lie in several are taken once."""
+        for index in sorted({index for rows in segments for index in rows}):
             topic = self.topics.get(index)
             if topic is None:
                 raise IntegrityError(
@@ -142,11 +129,12 @@ class Sealer:
                     sequence=self.header["name"],
                     found=f"topic number {index}",
                 )
-            if frame is not None:
-                topic.add(frame)
-            else:
-                name, _, count = cause.rpartition(":")
-                topic.drop(first, int(count), name)
+            found = [rows[index].in_order() for rows in segments if index in rows]
+            for frame in heapq.merge(*found, key=attrgetter("first_seq")):
+                if frame.kind == Kind.DROP:
+                    topic.drop(frame.first_seq, frame.rows, json.loads(read_bytes(frame))["cause"])
+                else:
+                    topic.add(frame)
 
     def add_segment(self, path: Path) -> None:
         """Take the next closed segment while recording goes on."""
@@ -193,29 +181,34 @@ class Sealer:
                 self.quarantine(segment.path)
             else:
                 self.platform.remove(segment.path)
-        self.segments = [self._carried(segment) for segment in kept]
+        self.segments = self._carried(kept)
         self.platform.sync_directory(self.bundle.journal)
 
     def _needed(self, segment: Segment) -> bool:
         """Tell whether the segment holds rows that are in no published part."""
         return any(end > self.topics[index].done.consumed for index, end in segment.reach.items())
 
-    def _carried(self, segment: Segment) -> Segment:
-        """Return the segment, or the carry segment that took its place."""
-        live = [f for t in list(self.topics.values()) for f in t.live if f.path == segment.path]
-        if segment.damaged or segment.drops or not worth_carrying(segment, live):
-            return segment
+    def _carried(self, segments: list[Segment]) -> list[Segment]:
+        """Return the segments with one carry segment in the place of those that are worth it."""
+        live = self._live()
+        chosen = to_carry([(segment, *live.get(segment.path, (0, 0))) for segment in segments])
+        if not chosen:
+            return segments
         self._carries += 1
-        path, replaced = carry(self, segment, self._carries)
-        carried = Segment(path, {}, carried=True)
-        for index, frames in replaced.items():
-            self.topics[index].replace_frames(segment.path, frames)
-            carried.reach[index] = max(f.end_seq for f in frames)
-            carried.frames += len(frames)
-            carried.row_bytes += sum(f.length for f in frames)
-        self.publish()  # declarations and notes of the segment must outlive it
-        self.platform.remove(segment.path)
-        return carried
+        carried = carry(self, chosen, self._carries)
+        self.publish()  # declarations and notes of the segments must outlive them
+        for segment in chosen:
+            self.platform.remove(segment.path)
+        return [carried, *(segment for segment in segments if segment not in chosen)]
+
+    def _live(self) -> dict[Path, tuple[int, int]]:
+        """Return how many frames of each segment are needed, and their bytes."""
+        live: dict[Path, tuple[int, int]] = {}
+        for topic in list(self.topics.values()):
+            for path, (frames, size) in topic.live.sizes().items():
+                before = live.get(path, (0, 0))
+                live[path] = before[0] + frames, before[1] + size
+        return live
 
     def quarantine(self, path: Path) -> None:
         """Put a damaged segment aside, whole."""

@@ -7,11 +7,9 @@ groups or 256 MiB. Frames are kept by reference: only the row group being writte
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,52 +19,20 @@ from gapless.errors import IntegrityError
 from gapless.model.ledger import Ledger
 from gapless.store.cells import batch_value_bytes
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration
-from gapless.store.frame import Frame, Kind, checksum
+from gapless.store.frame import Kind, checksum
+from gapless.store.frame_index import FrameIndex, FrameRef
 from gapless.store.holes import SeqHoles
 from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.packing import Layout
 from gapless.store.part import PartWriter
 from gapless.store.platform import Platform
+from gapless.store.scratch import scratch_bytes
 
 _GAP_BYTES = 64 << 10  # other topics' frames in between: reading them costs less than another call
+_SMALL_ROWS, _SMALL_BATCHES = 64, 256
 _RUN_FRAMES = 256  # with the gaps at most 512 buffers a read, below the limit of every system
+Payload = bytes | memoryview
 CLOCK_USED, CLOCK_ONLY = 1, 2  # frame flags: the sequence's clock stamped some rows / every row so far
-
-
-@dataclass(slots=True)
-class FrameRef:
-    """Where a frame of rows lies, and which arrival numbers it covers."""
-
-    path: Path
-    offset: int
-    length: int
-    kind: int
-    first_seq: int
-    rows: int
-    value_bytes: int
-    flags: int
-    payload_crc: int
-
-    @classmethod
-    def of(cls, path: Path, frame: Frame) -> FrameRef:
-        """Return the reference to a scanned frame."""
-        header = frame.header
-        return cls(
-            path,
-            frame.payload_offset,
-            header.length,
-            header.kind,
-            header.first_seq,
-            header.rows,
-            header.value_bytes,
-            header.flags,
-            header.payload_crc,
-        )
-
-    @property
-    def end_seq(self) -> int:
-        """The arrival number behind the frame's last row."""
-        return self.first_seq + self.rows
 
 
 @dataclass(slots=True)
@@ -137,7 +103,7 @@ class TopicSealer:
         self.declaration = declaration
         self.platform = platform
         self.done = progress or Progress()
-        self.live: deque[FrameRef] = deque()  # frames whose rows are not all in completed parts
+        self.live = FrameIndex()  # frames whose rows are not all in completed parts
         self.arrived = self.done.consumed  # arrival number behind the last frame added
         self.cut_seq = self.done.consumed  # arrival number of the next row to cut
         self._now = Progress.from_json(self.done.to_json())  # as done, with the part being written
@@ -146,6 +112,7 @@ class TopicSealer:
         self._part: PartWriter | None = None
         self._layout = Layout.of(declaration)
         self._fixed_bytes = self._layout.value_bytes if self._layout else None
+        self._spans: list[tuple[int, int]] = []  # first arrival number and rows of what the row group holds
         self._waiting_rows = 0
         self._waiting_bytes = 0
 
@@ -186,11 +153,6 @@ class TopicSealer:
         self._now.gaps.append(Gap(first_seq, count, cause))
         self._now.dropped += count
         self.arrived = first_seq + count
-
-    def replace_frames(self, path: Path, frames: list[FrameRef]) -> None:
-        """Put carried frames in the place of those that lay in ``path``."""
-        kept = [frame for frame in self.live if frame.path != path]
-        self.live = deque(sorted([*kept, *frames], key=lambda frame: frame.first_seq))
 
     # -- row groups out ------------------------------------------------------------------------
 
@@ -241,17 +203,16 @@ class TopicSealer:
         self.done.gaps = [g for g in self.done.gaps if g.first_seq < self.cut_seq]
         self.done.dropped = sum(g.count for g in self.done.gaps if g.cause not in _LOST)
         self.done.lost = sum(g.count for g in self.done.gaps if g.cause in _LOST)
-        while self.live and self.live[0].end_seq <= self.cut_seq:
-            self.live.popleft()
+        self.live.drop_until(self.cut_seq)
 
     def _write_group(self, last: bool = False) -> bool:
-        batches, value_bytes = self._take_group(last)
-        if not batches:
+        taken = self._take_group(last)
+        if taken is None:
             return False
-        table = pa.Table.from_batches(batches).combine_chunks()
+        table, value_bytes = taken
         self._waiting_rows -= table.num_rows
         self._waiting_bytes = max(0, self._waiting_bytes - value_bytes) if self._waiting_rows else 0
-        self._resolve_gaps(batches)
+        self._resolve_gaps(table.column(TIME))
         if self.declaration.producer_seq:
             self._now.holes.add(table.column(SEQ).to_numpy(), table.column(TIME).to_numpy())
         if self._part is None:
@@ -259,30 +220,36 @@ class TopicSealer:
         self._part.add(_in_order(table, self.declaration.producer_seq), value_bytes)
         return True
 
-    def _take_group(self, last: bool) -> tuple[list[pa.RecordBatch], int]:
-        """Return the rows of the next row group in arrival order and their value bytes."""
-        batches: list[pa.RecordBatch] = []
+    def _take_group(self, last: bool) -> tuple[pa.Table, int] | None:
+        """Return the rows of the next row group in arrival order and their value bytes, None where it is not full."""
+        began = self.cut_seq
         rows = size = 0
-        self._group_seqs: list[tuple[int, int]] = []
+        pieces = _Pieces(self.declaration.stored_schema)
+        self._spans = []
         for first, batch in self._from_cut():
             sizes = self._sizes(batch)
             ends = size + np.cumsum(sizes)
-            full = int(
-                np.searchsorted(ends, self.cuts.group_bytes)
-            )  # the row that reaches the bound is included
+            # the row that reaches the bound is included
+            full = int(np.searchsorted(ends, self.cuts.group_bytes))
             count = min(batch.num_rows, self.cuts.group_rows - rows, full + 1)
-            batches.append(batch.slice(0, count))
-            self._group_seqs.append((first, count))
+            pieces.add(batch.slice(0, count))
+            self._span(first, count)
             rows += count
             size = int(ends[count - 1])
             self.cut_seq = first + count
             if rows == self.cuts.group_rows or size >= self.cuts.group_bytes:
-                return batches, size
-        if not last:  # an estimate of waiting bytes was high: give the rows back
-            self.cut_seq = self._group_seqs[0][0] if self._group_seqs else self.cut_seq
-            self._waiting_bytes = size
-            return [], 0
-        return batches, size
+                return pieces.table(), size
+        if last and rows:
+            return pieces.table(), size
+        self.cut_seq = began  # an estimate of waiting bytes was high: give the rows back
+        self._waiting_bytes = size
+        return None
+
+    def _span(self, first: int, count: int) -> None:
+        """Note which arrival numbers the row group holds; neighbours make one span."""
+        if self._spans and sum(self._spans[-1]) == first:
+            first, count = self._spans[-1][0], self._spans.pop()[1] + count
+        self._spans.append((first, count))
 
     def _from_cut(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield what waits to be cut as (first arrival number, batch).
@@ -292,7 +259,7 @@ class TopicSealer:
         """
         joined: list[FrameRef] = []
         rows = 0
-        for frame in [frame for frame in self.live if frame.end_seq > self.cut_seq]:
+        for frame in self.live.behind(self.cut_seq):
             follows = bool(joined) and joined[-1].end_seq == frame.first_seq and rows < self.cuts.group_rows
             if joined and not (follows and frame.kind == Kind.PACKED):
                 yield self._joined(joined)
@@ -311,8 +278,8 @@ class TopicSealer:
             raise IntegrityError("packed rows in a topic that cannot be packed", topic=self.declaration.name)
         first = max(self.cut_seq, frames[0].first_seq)
         skipped_bytes = (first - frames[0].first_seq) * self._layout.row_bytes
-        payload = _read_joined(frames)
-        return first, self._layout.columns(memoryview(payload)[skipped_bytes:], first)
+        payload = read_joined(frames)
+        return first, self._layout.columns(payload[skipped_bytes:], first)
 
     def _sizes(self, batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
         if self._fixed_bytes is not None:
@@ -321,19 +288,20 @@ class TopicSealer:
 
     # -- the time span of gaps -----------------------------------------------------------------
 
-    def _resolve_gaps(self, batches: list[pa.RecordBatch]) -> None:
+    def _resolve_gaps(self, times: pa.ChunkedArray) -> None:
         """Give gaps the stamps of the rows that arrived before and behind them."""
         waiting = [g for g in self._now.gaps if g.end_ns is None]
         if not waiting:
             return
-        for (first, count), batch in zip(self._group_seqs, batches, strict=True):
-            times = batch.column(TIME)
+        at = 0
+        for first, count in self._spans:
             for gap in waiting:
                 before, behind = gap.first_seq - 1, gap.first_seq + gap.count
                 if first <= before < first + count:
-                    gap.start_ns = times[before - first].as_py()
+                    gap.start_ns = times[at + before - first].as_py()
                 if first <= behind < first + count:
-                    gap.end_ns = times[behind - first].as_py()
+                    gap.end_ns = times[at + behind - first].as_py()
+            at += count
 
     def _resolve_rest(self) -> None:
         """Chain gaps that touch, so that each knows the rows around it as far as there are any."""
@@ -390,9 +358,46 @@ class TopicSealer:
 _LOST = frozenset({"damaged"})
 
 
+class _Pieces:
+    """Batches that will be one table. Small ones are joined as they come: a batch of one row holds kilobytes."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+        self._small = 0  # of the last batches, how many may still be joined
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the next rows."""
+        self._batches.append(batch)
+        self._small = self._small + 1 if batch.num_rows < _SMALL_ROWS else 0
+        if self._small == _SMALL_BATCHES:
+            small = pa.Table.from_batches(self._batches[-self._small :], self._schema)
+            self._batches[-self._small :] = small.combine_chunks().to_batches()
+            self._small = 0
+
+    def table(self) -> pa.Table:
+        """Return all rows, in order, each column in one piece."""
+        return pa.Table.from_batches(self._batches, self._schema).combine_chunks()
+
+
 def read_frame(frame: FrameRef, declaration: TopicDeclaration, layout: Layout | None) -> pa.RecordBatch:
     """Return a frame's rows as one batch of the stored schema, or raise IntegrityError."""
-    payload = read_bytes(frame)
+    return _decoded(frame, read_bytes(frame), declaration, layout)
+
+
+def decode_frames(
+    frames: Iterable[FrameRef], payload: Payload, declaration: TopicDeclaration, layout: Layout | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of frames whose payloads lie behind each other in ``payload``."""
+    view, at = memoryview(payload), 0
+    for frame in frames:
+        yield _decoded(frame, view[at : at + frame.length], declaration, layout)
+        at += frame.length
+
+
+def _decoded(
+    frame: FrameRef, payload: Payload, declaration: TopicDeclaration, layout: Layout | None
+) -> pa.RecordBatch:
     try:
         return decode(payload, frame.kind, frame.first_seq, declaration, layout)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -403,16 +408,15 @@ def read_frame(frame: FrameRef, declaration: TopicDeclaration, layout: Layout | 
         ) from error
 
 
-def _read_joined(frames: list[FrameRef]) -> bytearray:
+def read_joined(frames: list[FrameRef]) -> memoryview:
     """Return the payloads of frames behind each other, each checked, read straight into their place."""
-    payload = bytearray(sum(frame.length for frame in frames))
-    view, at = memoryview(payload), 0
+    payload, at = scratch_bytes(sum(frame.length for frame in frames)), 0
     for path, together in groupby(frames, key=lambda frame: frame.path):
         with path.open("rb", buffering=0) as file:
             for run in _neighbours(together):
                 pieces = []
                 for frame in run:
-                    pieces.append(view[at : at + frame.length])
+                    pieces.append(payload[at : at + frame.length])
                     at += frame.length
                 _read_run(file.fileno(), run, pieces)
     return payload
@@ -477,7 +481,7 @@ def read_bytes(frame: FrameRef) -> bytes:
 
 
 def decode(
-    payload: bytes, kind: int, first_seq: int, declaration: TopicDeclaration, layout: Layout | None
+    payload: Payload, kind: int, first_seq: int, declaration: TopicDeclaration, layout: Layout | None
 ) -> pa.RecordBatch:
     """Return a payload's rows as one batch of the stored schema."""
     if kind == Kind.PACKED:
