@@ -124,6 +124,21 @@ def test_the_key_may_come_from_the_environment(start: Start) -> None:
     assert read_imu(url, api_key="sesame") == [0.0, 0.5, 1.0]
 
 
+def test_external_roots_may_be_given_more_than_once(
+    start: Start, cli: Cli, store: Path, tmp_path: Path
+) -> None:
+    """Each names a folder that exists; one that does not is said in words."""
+    folders = [tmp_path / name for name in ("eiger", "pilatus")]
+    for folder in folders:
+        folder.mkdir()
+    words = [word for folder in folders for word in ("--external-root", str(folder))]
+    _, url = start(*words)
+    assert read_imu(url) == [0.0, 0.5, 1.0]
+    done = cli("serve", str(store), "--tiled", "--external-root", str(tmp_path / "nothing"))
+    assert done.returncode == 3
+    assert "nothing" in done.stderr
+
+
 def test_public_lets_anyone_read_and_says_so(start: Start) -> None:
     """--public needs no key, warns, and still lets nobody write."""
     process, url = start("--public")

@@ -1,7 +1,9 @@
 """The sequences of a store page by page: chosen by conditions, put in order, counted, all of it by SQL.
 
 What it costs depends on the page and not on the store: a page of 100 out of 100,000 sequences is one
-statement that returns 100 rows, and a count is one that returns a number.
+statement that returns 100 rows, and a count is one that returns a number. Whatever somebody asks for, an
+answer takes a bounded time: QueryRefused is raised for what would take longer, and for what SQLite cannot
+hold or understand.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gapless.catalog.metadata_index import Clause, path_id
-from gapless.catalog.sqlite import Database
+from gapless.catalog.regex import found_in
+from gapless.catalog.sqlite import Database, Row
+from gapless.errors import QueryRefused
 
 _COLUMNS = (
     "s.id, s.name, s.component, s.state, s.outcome, s.grp, s.created_ns, s.sealed_ns, s.start_ns, s.end_ns,"
@@ -28,6 +32,7 @@ _PROPERTIES = {
     "rows": "s.rows",
     "bytes": "s.bytes",
 }
+_PATIENCE_S = 10.0
 _SINGLE = "type IN ('s', 'n', 'N', 'b')"  # not the mark that an object or a list stands at a path
 
 
@@ -95,15 +100,13 @@ class Listing:
     def count(self) -> int:
         """Return how many there are."""
         where = self._where
-        [(count,)] = self.database.rows(
-            f"SELECT count(*) FROM sequence s WHERE {where.sql}", where.parameters
-        )
+        [(count,)] = self._rows(f"SELECT count(*) FROM sequence s WHERE {where.sql}", where.parameters)
         return int(count)
 
     def page(self, offset: int = 0, limit: int | None = None) -> list[Listed]:
         """Return at most ``limit`` of them after the first ``offset``."""
         where, order = self._where, self._order
-        rows = self.database.rows(  # the inner one skips ids in an index, without the rows that they are of
+        rows = self._rows(  # the inner one skips ids in an index, without the rows that they are of
             f"SELECT {_COLUMNS} FROM (SELECT s.id FROM sequence s WHERE {where.sql} ORDER BY {order.sql}"
             f" LIMIT ? OFFSET ?) p JOIN sequence s ON s.id=p.id ORDER BY {order.sql}",
             (*where.parameters, *order.parameters, -1 if limit is None else limit, offset, *order.parameters),
@@ -113,7 +116,7 @@ class Listing:
     def values(self, path: str) -> list[tuple[Any, int]]:
         """Return each value that their metadata have at a path and how many have it, most frequent first."""
         place, where = path_id("sequence", path), self._where
-        rows = self.database.rows(
+        rows = self._rows(
             f"SELECT type, value, count(*) FROM metadata_value WHERE path_id={place.sql} AND {_SINGLE}"
             f" AND owner IN (SELECT s.id FROM sequence s WHERE {where.sql})"
             " GROUP BY type, value ORDER BY count(*) DESC, type, value",
@@ -121,10 +124,22 @@ class Listing:
         )
         return [(_value(kind, value), count) for kind, value, count in rows]
 
+    def matching(self, path: str, pattern: str, *, ignore_case: bool) -> list[str]:
+        """Return the texts at a metadata path, of any sequence, in which a regular expression is found.
+
+        Raises QueryRefused for one that :mod:`gapless.catalog.regex` does not take.
+        """
+        place = path_id("sequence", path)
+        rows = self._rows(
+            f"SELECT DISTINCT value FROM metadata_value WHERE path_id={place.sql} AND type='s'",
+            place.parameters,
+        )
+        return found_in(pattern, [text for (text,) in rows], ignore_case=ignore_case, patience_s=_PATIENCE_S)
+
     def topics(self, listed: Sequence[Listed]) -> dict[int, list[tuple[str, dict[str, Any]]]]:
         """Return name and metadata of the topics of sealed sequences, by sequence id, in one statement."""
         found: dict[int, list[tuple[str, dict[str, Any]]]] = {item.id: [] for item in listed}
-        rows = self.database.rows(
+        rows = self._rows(
             "SELECT sequence_id, name, metadata FROM topic WHERE NOT reserved AND feature IS NULL"
             " AND sequence_id IN (SELECT value FROM json_each(?)) ORDER BY sequence_id, position",
             (json.dumps(list(found)),),
@@ -132,6 +147,12 @@ class Listing:
         for sequence_id, name, metadata in rows:
             found[sequence_id].append((name, json.loads(metadata)))
         return found
+
+    def _rows(self, sql: str, parameters: tuple[object, ...]) -> list[Row]:
+        try:
+            return self.database.rows(sql, parameters, patience_s=_PATIENCE_S)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise QueryRefused("a number or text that no metadata can hold", found=str(error)) from error
 
     @property
     def _where(self) -> Clause:

@@ -7,14 +7,20 @@ read from the index of their values. :func:`within` makes a condition of one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 
 from gapless.catalog.metadata_index import Clause, branches, path_id
+from gapless.errors import QueryRefused
 from gapless.model.expression import METADATA, Predicate, Scalar, join_path
 
 ALL = Clause("1")
 NONE = Clause("0")
 _ANY = Clause("1")
+_GREATEST = int(sys.float_info.max)
+_INT64 = range(-(2**63), 2**63)
+_MOST_VALUES = 10_000  # a few times this is what SQLite takes as parameters of one statement
 _PLAIN = frozenset(map(chr, range(32, 127))) - set('"\\')  # these stand in JSON as they are
 
 
@@ -26,12 +32,49 @@ def dotted(path: str) -> str:
 # -- sources -----------------------------------------------------------------------------------
 
 
-def compares(path: str, op: str, value: Scalar | tuple[Scalar, ...]) -> Clause:
-    """Return who has a value at the path that compares: ``op`` is eq, in, lt, leq, gt, geq. NaN never does.
+def compares(path: str, op: str, value: Scalar) -> Clause:
+    """Return who has a value at the path that compares: ``op`` is eq, lt, leq, gt, geq. NaN never does.
 
     An element of a list stands at the list's own path, so ``eq`` also means that a list holds the value.
     """
     return _owners(path, branches(Predicate("sequence", METADATA + path, op, value)))
+
+
+def among(path: str, values: Iterable[Scalar]) -> Clause:
+    """Return who has one of the values at the path; QueryRefused for more than 10,000 of them."""
+    kinds: dict[str, set[object]] = {"s": set(), "b": set(), "n": set(), "N": set()}
+    for value in values:
+        for kind, stored in _stored(value):
+            kinds[kind].add(stored)
+    count = sum(map(len, kinds.values()))
+    if count > _MOST_VALUES:
+        raise QueryRefused("too many values to look for", found=count, expected=f"at most {_MOST_VALUES}")
+    return _owners(
+        path,
+        [
+            Clause(f"type='{kind}' AND value IN ({', '.join('?' * len(found))})", tuple(found))
+            for kind, found in kinds.items()
+            if found
+        ],
+    )
+
+
+def _stored(value: Scalar) -> Iterator[tuple[str, object]]:
+    """Yield type and value of what is stored in the index and equals a value."""
+    if isinstance(value, str):
+        yield "s", value
+    elif isinstance(value, bool):
+        yield "b", int(value)
+    elif isinstance(value, int) and value in _INT64:
+        yield "n", value
+    elif isinstance(value, int):
+        yield "N", str(value)
+        if abs(value) <= _GREATEST and float(value) == value:
+            yield "n", float(value)
+    elif isfinite(value):
+        yield "n", value
+        if abs(value) >= 2**63:  # such a float is a whole number
+            yield "N", str(int(value))
 
 
 def has(path: str) -> Clause:
@@ -44,9 +87,10 @@ def like(path: str, pattern: str) -> Clause:
     return _owners(path, [Clause("type='s' AND value LIKE ?", (pattern,))])
 
 
-def matches(path: str, pattern: str, *, ignore_case: bool) -> Clause:
-    """Return who has a text at the path in which a regular expression is found."""
-    return _owners(path, [Clause("type='s' AND regex_holds(?, ?, value)", (pattern, int(ignore_case)))])
+def one_of(path: str, texts: Iterable[str]) -> Clause:
+    """Return who has one of any number of texts at the path."""
+    listed = json.dumps(list(texts))
+    return _owners(path, [Clause("type='s' AND value IN (SELECT value FROM json_each(?))", (listed,))])
 
 
 def lists(path: str, values: Sequence[object]) -> Clause:

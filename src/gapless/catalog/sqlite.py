@@ -8,7 +8,6 @@ owns it) the catalog lives in memory for as long as this object.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -18,12 +17,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from gapless.catalog.schema import SCHEMA, VERSION
-from gapless.errors import CatalogBusy
+from gapless.errors import CatalogBusy, QueryRefused
 from gapless.model.evaluate import value_holds
 from gapless.model.glob import glob_match
 
 _BUSY_S = 20.0  # one rebuild of 100,000 sequences by another process fits
 _UNWRITABLE = ("readonly", "unable to open", "disk i/o error", "database or disk is full")
+_REFUSED = (
+    "too complex",
+    "too large",
+    "too many",
+    "too big",
+    "stack overflow",
+    "json path",
+    "malformed json",
+)
+_LOOK_STEPS = 1000  # of SQLite's virtual machine between two looks at the clock
 Row = tuple[Any, ...]
 
 
@@ -60,18 +69,24 @@ class Database:
                 self._connection.close()
             self._connection = None
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """Run one statement and return all its rows."""
+    def rows(
+        self, sql: str, parameters: Sequence[object] = (), *, patience_s: float | None = None
+    ) -> list[Row]:
+        """Run one statement and return all its rows.
+
+        ``patience_s``: give up after this time, with QueryRefused; only for statements that change nothing.
+        QueryRefused too for one that is beyond SQLite's limits.
+        """
         with self._lock:
             self._ready()
             try:
-                return self._execute(sql, parameters)
+                return self._execute(sql, parameters, patience_s)
             except sqlite3.DatabaseError as error:
                 if self._depth:
                     raise
                 self._recover(error)
                 self._ready()
-                return self._execute(sql, parameters)
+                return self._execute(sql, parameters, patience_s)
 
     def many(self, sql: str, parameters: Sequence[Sequence[object]]) -> None:
         """Run one statement for each set of parameters; only inside a transaction."""
@@ -126,9 +141,17 @@ class Database:
             self._empty, self._unseen = self._empty or empty, self._unseen or unseen
             raise
 
-    def _execute(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+    def _execute(self, sql: str, parameters: Sequence[object], patience_s: float | None = None) -> list[Row]:
         self.statements += 1
-        return self._opened().execute(sql, parameters).fetchall()
+        connection = self._opened()
+        if patience_s is None:
+            return connection.execute(sql, parameters).fetchall()
+        end = time.monotonic() + patience_s
+        connection.set_progress_handler(lambda: time.monotonic() > end, _LOOK_STEPS)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.set_progress_handler(None, 0)
 
     def _begin(self) -> None:
         try:
@@ -172,8 +195,14 @@ class Database:
         return connection
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
-        """Replace what cannot be used and open again, or raise CatalogBusy or the error itself."""
+        """Replace what cannot be used and open again, or raise CatalogBusy, QueryRefused or the error itself."""
         text = str(error).lower()
+        if text == "interrupted":
+            raise QueryRefused(
+                "the search took too long and was given up", next_step="ask for less"
+            ) from error
+        if any(sign in text for sign in _REFUSED):
+            raise QueryRefused("the catalog cannot answer such a search", found=str(error)) from error
         if "locked" in text or "busy" in text:
             raise CatalogBusy("another process keeps the catalog locked", found=str(self.path)) from error
         self.close()
@@ -191,7 +220,6 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     connection.create_function("glob_match", 2, _glob_holds, deterministic=True)
     connection.create_function("integer_holds", 3, _integer_holds, deterministic=True)
     connection.create_function("number_holds", 3, _number_holds, deterministic=True)
-    connection.create_function("regex_holds", 3, _regex_holds, deterministic=True)
     connection.create_function("text_holds", 2, _text_holds, deterministic=True)
     return connection
 
@@ -277,10 +305,6 @@ def _number_holds(op: str, value: float, operand: str) -> bool:
 
 def _glob_holds(pattern: str, value: object) -> bool:
     return isinstance(value, str) and glob_match(pattern, value)
-
-
-def _regex_holds(pattern: str, ignore_case: int, value: object) -> bool:
-    return isinstance(value, str) and re.search(pattern, value, re.IGNORECASE * ignore_case) is not None
 
 
 def _text_holds(word: str, value: object) -> bool:

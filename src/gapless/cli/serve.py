@@ -2,8 +2,9 @@
 
 --tiled starts the real Tiled server over it: its Python client, its web page and its exports then work on
 sequences, topics, Bluesky runs, external data and feature outputs, open recordings included. It listens on
-this machine only and wants the key that is printed; --public lets anyone read. In a Tiled configuration the
-same tree is `gapless.bluesky.tiled:tree` with `args: {root: STORE}`.
+this machine only and wants the key that is printed; --public lets anyone read. Files that runs point to are
+read below --external-root only, such as the folder of a detector: --external-root /data/eiger. In a Tiled
+configuration the same tree is `gapless.bluesky.tiled:tree` with `args: {root: STORE, external_roots: [DIR]}`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen (127.0.0.1)")
     parser.add_argument(
         "--port", metavar="PORT", type=_port, default=_PORT, help=f"the port ({_PORT}); 0: one that is free"
+    )
+    parser.add_argument(
+        "--external-root",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder whose files may be served when a run points to them; may be given more than once",
     )
     access = parser.add_mutually_exclusive_group()
     access.add_argument(
@@ -65,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     key = known or secrets.token_hex(32)
     from gapless.bluesky.tiled import application
 
-    app = application(root, api_key=key, public=args.public)
+    app = application(root, api_key=key, public=args.public, external_roots=args.external_root)
     with _listening(args.host, args.port) as bound:
         _serve(app, bound, "" if args.public or known else f"?api_key={key}", public=args.public)
     return 0

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import gapless
-from gapless.bluesky.documents import documents
+from gapless.bluesky.document_source import documents
 from gapless.bluesky.stored_run import StoredRun
 
 _CHILD = """

@@ -25,12 +25,15 @@ def store(tmp_path: Path) -> Iterator[Client]:
 
 
 @pytest.fixture
-def serve(store: Client) -> Iterator[Serve]:
-    """Return a function that starts Tiled over the store and returns its own client."""
+def serve(store: Client, tmp_path: Path) -> Iterator[Serve]:
+    """Return a function that starts Tiled over the store and returns its own client.
+
+    External files are served from the test's folder.
+    """
     with ExitStack() as stack:
 
         def start() -> Any:
-            app = application(store.path, api_key="secret")
+            app = application(store.path, api_key="secret", external_roots=[tmp_path])
             return from_context(stack.enter_context(Context.from_app(app)))
 
         yield start

@@ -118,7 +118,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         run.images(folder / "images.h5", 5)
         run.stop()
         record_flight(client)
-    words = ["serve", str(folder / "store"), "--tiled", "--port", "0", "--public"]
+    words = [
+        "serve",
+        str(folder / "store"),
+        "--tiled",
+        "--port",
+        "0",
+        "--public",
+        "--external-root",
+        str(folder),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "gapless.cli.main", *words],
         stdout=subprocess.PIPE,

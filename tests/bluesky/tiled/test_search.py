@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 from tests.bluesky.tiled.sample import QUIET, RunSample, record_flight
 from tiled.client import from_context
 from tiled.client.context import Context
@@ -23,12 +24,14 @@ from tiled.queries import (
     Like,
     NotEq,
     NotIn,
+    QueryValueError,
     Regex,
     SpecsQuery,
     StructureFamilyQuery,
 )
 
 from gapless.bluesky.tiled import application
+from gapless.bluesky.tiled.store_tree import StoreTree
 from gapless.client.client import Client, connect
 
 pytestmark = pytest.mark.filterwarnings(QUIET)
@@ -54,6 +57,13 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         with Context.from_app(application(folder, api_key="secret")) as context:
             yield from_context(context)
         samples[3].stop()
+
+
+@pytest.fixture
+def tree(catalog: Any) -> StoreTree:
+    """The tree behind the client: not every query fits into an address."""
+    served: StoreTree = catalog.context.http_client.app.state.root_tree
+    return served
 
 
 @pytest.mark.parametrize(
@@ -118,11 +128,51 @@ def test_queries_add_up(catalog: Any) -> None:
     assert [item.start["scan_id"] for item in found.values()] == [2]
 
 
-@pytest.mark.parametrize("query", [Regex("plan_name", "(")], ids=str)
-def test_a_query_that_means_nothing_is_refused(catalog: Any, query: Any) -> None:
-    """The server answers 400, with words."""
-    with pytest.raises(Exception, match="400"):
-        list(catalog.search(query))
+@pytest.mark.parametrize(
+    "query",
+    [
+        Regex("plan_name", "("),
+        Regex("start.plan_name", "(?=a)"),
+        Regex("start.plan_name", "a" * 2000),
+        Eq("plan_name", "\ud800"),
+        Eq("tags", ["\ud800", float("nan")]),
+        Eq("", "a"),
+        In("scan_id", list(range(10_001))),
+        In("scan_id", [[1]]),
+        NotIn("scan_id", [None]),
+        Comparison("lt", "scan_id", "\ud800"),
+        Like("start.plan_name", "%a" * 30_000),
+        FullText(" ".join(f"w{n}" for n in range(101))),
+        FullText("\ud800"),
+        KeyPresent("\ud800"),
+    ],
+    ids=range(14),
+)
+def test_a_query_that_cannot_be_answered_is_refused(tree: StoreTree, query: Any) -> None:
+    """The answer is 400, with words; too much for one query is refused as well as what means nothing."""
+    with pytest.raises((HTTPException, QueryValueError)) as refused:
+        len(tree.search(query))
+    if isinstance(refused.value, HTTPException):
+        assert refused.value.status_code == 400
+
+
+def test_refused_queries_are_400_for_the_client(catalog: Any) -> None:
+    """The real client gets the status, also for what Tiled's own reading of a query trips over."""
+    for query in (Regex("plan_name", "("), Eq("plan_name", "\ud800"), In("scan_id", [None])):
+        with pytest.raises(Exception, match="400"):
+            list(catalog.search(query))
+    http = catalog.context.http_client
+    bad = {"filter[like][condition][key]": "start.plan_name", "filter[like][condition][pattern]": "%a"}
+    assert http.get(f"{catalog.context.api_uri}search/", params=bad).status_code == 400
+    assert http.get(f"{catalog.context.api_uri}search/?page[offset]={10**21}").status_code == 400
+    assert len(catalog) == 5
+
+
+def test_as_many_values_as_a_user_has(catalog: Any, tree: StoreTree) -> None:
+    """A thousand numbers or texts at once are an everyday question."""
+    assert len(catalog.search(In("scan_id", list(range(2, 1000))))) == 3
+    assert len(tree.search(NotIn("start.scan_id", list(range(2, 10_002))))) == 1
+    assert len(catalog.search(In("plan_name", [f"plan{n}" for n in range(900)] + ["count"]))) == 1
 
 
 def test_sorted_by_a_metadata_path_both_ways(catalog: Any) -> None:
@@ -170,8 +220,8 @@ def test_a_page_costs_the_same_in_a_store_of_any_size(
     database = type(store.catalog.database)
     plain = database.rows
 
-    def counted(self: Any, *args: Any) -> list[Any]:
-        found = plain(self, *args)
+    def counted(self: Any, *args: Any, **words: Any) -> list[Any]:
+        found = plain(self, *args, **words)
         fetched.append(len(found))
         return found
 
@@ -187,7 +237,8 @@ def test_a_page_costs_the_same_in_a_store_of_any_size(
             sample.describe()
             sample.stop()
         settled_s = 1e9 + numbers.stop  # a folder that changed a moment ago is read again at each request
-        os.utime(store.path / "sequences", (settled_s, settled_s))
+        for folder in ("sequences", "discarded"):
+            os.utime(store.path / folder, (settled_s, settled_s))
         store.catalog.reconcile()
 
     record(range(6))

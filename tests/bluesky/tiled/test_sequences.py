@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,18 @@ def test_the_output_of_a_feature_is_a_table(store: Client, serve: Serve) -> None
     assert list(flight) == ["blobs", "camera", "sensors", "features"]
     assert list(flight["features"]) == [f"speed@{RUN}"]
     assert flight["features"][f"speed@{RUN}"].read(["timestamp_ns"])["timestamp_ns"].tolist() == [0, 10]
+
+
+def test_artifacts_are_listed_where_a_sequence_is_asked_for(
+    store: Client, serve: Serve, tmp_path: Path
+) -> None:
+    """Name, media type and size stand in the metadata of the sequence itself."""
+    (tmp_path / "notes.txt").write_text("windy")
+    with store.sequence_create("noted") as sequence:
+        sequence.add_artifact(tmp_path / "notes.txt", media_type="text/plain")
+    found = serve()["noted"].metadata["gapless"]["artifacts"]
+    assert list(found) == ["notes.txt"]
+    assert (found["notes.txt"]["media_type"], found["notes.txt"]["bytes"]) == ("text/plain", 5)
 
 
 def test_nothing_can_be_written(store: Client, serve: Serve) -> None:

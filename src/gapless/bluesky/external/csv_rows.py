@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,6 +61,10 @@ class CsvFile:
                         yield held
         except (OSError, UnicodeError, LookupError) as error:
             raise unreadable(self._uri, error) from error
+
+    def others(self) -> Iterable[Path]:
+        """Return nothing: the file has all of it."""
+        return ()
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -28,6 +30,9 @@ class ExternalFile(Protocol):
     def read(self, start: int, stop: int) -> Array:
         """Return the rows ``[start, stop)``, all of which exist, with shape ``(stop - start, *row_shape)``."""
 
+    def others(self) -> Iterable[Path]:
+        """Return the other files that rows come from, and what symbolic links in a folder lead to."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -47,6 +52,10 @@ class LoadedFile:
     def read(self, start: int, stop: int) -> Array:
         """Return the rows ``[start, stop)``."""
         return self._values[start:stop]
+
+    def others(self) -> Iterable[Path]:
+        """Return nothing: the file has all of it."""
+        return ()
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +78,14 @@ def need(module: str) -> ModuleType:
 
 
 def unreadable(uri: str, error: Exception) -> IntegrityError:
-    """Return the error of a file that is there but is not what its format asks for."""
+    """Return the error of a file that is there but is not what its format asks for.
+
+    It never has a piece of the file in its text, which parsers like to quote: whoever reads the error may
+    not be allowed to read the file.
+    """
+    words = f": {error}" if isinstance(error, OSError) else ""
     return IntegrityError(
         "an external file cannot be read",
-        found=f"{uri}: {type(error).__name__}: {error}",
+        found=f"{uri}: {type(error).__name__}{words}",
         next_step="`gapless verify NAME` lists the external files that are damaged",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +15,7 @@ from gapless.bluesky.external.external_file import Array
 from gapless.bluesky.external.frame_map import FrameMap, FrameRange, pieces_of
 from gapless.bluesky.external.reference import Reference
 from gapless.bluesky.external.resource import Resource
+from gapless.bluesky.external.roots import Roots
 from gapless.errors import ArgumentRefused, IntegrityError
 
 _BLOCK_BYTES = 64 << 20
@@ -80,6 +83,12 @@ class ExternalKey:
         if same is None:
             self._greatest = 0
         return Resource.of(document, known, offset)
+
+    def within(self, roots: Roots) -> ExternalKey:
+        """Return the key as it is now, whose files are opened below some folders only."""
+        held = copy(self)
+        held.resources = [replace(resource, roots=roots) for resource in self.resources]
+        return held
 
     def __len__(self) -> int:
         """Return the number of events that have a value."""

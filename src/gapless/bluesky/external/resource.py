@@ -16,6 +16,7 @@ from gapless.bluesky.external.external_file import Array, ExternalFile
 from gapless.bluesky.external.file_names import FileNames
 from gapless.bluesky.external.file_uri import local_path
 from gapless.bluesky.external.formats import Format, format_of
+from gapless.bluesky.external.roots import Roots
 from gapless.errors import DocumentRefused, IntegrityError, NotFound
 
 
@@ -24,7 +25,8 @@ class Resource:
     """A stream_resource and the data key it belongs to.
 
     ``offset`` is the index that its first frame has: not 0 where indices go on counting from the resource
-    before. Files are opened when frames are read, and closed again; nothing is written.
+    before. Files are opened when frames are read, and closed again; nothing is written. ``roots``: the only
+    folders below which they are opened, None for no limit but one's own rights.
     """
 
     uid: str
@@ -33,6 +35,7 @@ class Resource:
     parameters: Mapping[str, Any]
     data_key: Mapping[str, Any]
     offset: int = 0
+    roots: Roots | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any], data_key: Mapping[str, Any], offset: int = 0) -> Resource:
@@ -82,7 +85,12 @@ class Resource:
 
     @contextmanager
     def open(self, uri: str, path: Path) -> Iterator[ExternalFile]:
-        """Open one of its files; NotFound if it is missing, DocumentRefused if nothing reads such files."""
+        """Open one of its files.
+
+        NotFound if it is missing or lies elsewhere than it may, DocumentRefused if nothing reads such files.
+        """
+        if self.roots is not None:
+            self.roots.check(path, uri)
         if self.format is None:
             raise DocumentRefused(
                 "no reader knows this kind of external data",
@@ -99,6 +107,9 @@ class Resource:
         if self.datum.dtype is not None:
             words["dtype"] = self.datum.dtype
         with self.format.open(path, uri, words) as file:
+            if self.roots is not None:
+                for other in file.others():
+                    self.roots.check(other, uri)
             yield file
 
     def read(self, start: int, stop: int) -> Array:

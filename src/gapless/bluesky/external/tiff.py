@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +43,10 @@ class TiffFile:
         if values.dtype != self.dtype:
             raise ValueError(f"page {number} is of {values.dtype}, the first of {self.dtype}")
         return values
+
+    def others(self) -> Iterable[Path]:
+        """Return nothing: the file has all of it."""
+        return ()
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ class ZarrArray:
         self.row_shape = self._dataset.row_shape
         self.dtype = self._dataset.dtype
         self._uri = uri
+        self._path = path
 
     def read(self, start: int, stop: int) -> Array:
         """Return the rows ``[start, stop)``."""
@@ -43,6 +45,14 @@ class ZarrArray:
             return self._dataset.read(start, stop)
         except (OSError, ValueError, RuntimeError) as error:
             raise unreadable(self._uri, error) from error
+
+    def others(self) -> Iterator[Path]:
+        """Yield the symbolic links in the folder, which other files may be behind."""
+        for folder, folders, files in os.walk(self._path):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                if path.is_symlink():
+                    yield path
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ from tiled.serialization import register_builtin_serializers
 from tiled.structures.core import StructureFamily
 from tiled.utils import APACHE_ARROW_FILE_MIME_TYPE, XLSX_MIME_TYPE, SerializationError
 
-from gapless.bluesky.documents import documents
+from gapless.bluesky.document_source import documents
 from gapless.bluesky.tiled.cells import as_text
 from gapless.bluesky.tiled.hdf5_file import write_hdf5
 from gapless.bluesky.tiled.run_node import RUN_SPECS

@@ -6,7 +6,6 @@ its own metadata, because the client of a catalog of runs puts ``start.`` before
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,25 +15,31 @@ from tiled.structures.core import StructureFamily
 
 from gapless.bluesky.tiled.run_key import IS_RUN, keyed, uid_like
 from gapless.catalog import listing_filter as sql
+from gapless.catalog.listing import Listing
 from gapless.catalog.metadata_index import Clause
 from gapless.errors import QueryRefused
 
 _START = "start."
+_MOST_WORDS = 100
 _COMPARISONS = {"lt": "lt", "le": "leq", "gt": "gt", "ge": "geq"}
 
 
-def condition(query: Any, specs_of: Callable[[bool], list[str]]) -> Clause:
+def condition(query: Any, specs_of: Callable[[bool], list[str]], listing: Callable[[], Listing]) -> Clause:
     """Return what a query demands of a sequence; ``specs_of`` tells the specs of runs and of the others.
 
-    Raises Tiled's QueryValueError, which its server answers with 400, for one that means nothing here.
+    ``listing``: where the texts are in which a regular expression is looked for. Raises Tiled's
+    QueryValueError, which its server answers with 400, for a query that means nothing here or asks for too
+    much.
     """
     try:
         if isinstance(query, asked.SpecsQuery):
             return _has_specs(query, specs_of)
+        if isinstance(query, asked.Regex):
+            return _regex(query, listing())
         for kind, answer in _ANSWERS.items():
             if isinstance(query, kind):
                 return answer(query)
-    except (QueryRefused, TypeError, re.error) as error:
+    except (QueryRefused, TypeError, ValueError, RecursionError) as error:
         raise QueryValueError(str(error)) from error
     raise QueryValueError(f"{type(query).__name__} is no query that this server answers")
 
@@ -69,7 +74,9 @@ def _equal(key: str, value: Any) -> Clause:
 def _among(key: str, values: list[Any]) -> Clause:
     if not values:
         return sql.NONE
-    return _at(key, lambda path: sql.compares(path, "in", tuple(values)))
+    if not all(isinstance(value, str | int | float) for value in values):
+        raise QueryValueError("values to look for are texts, numbers or truth values")
+    return _at(key, lambda path: sql.among(path, values))
 
 
 def _like(query: Any) -> Clause:
@@ -77,14 +84,19 @@ def _like(query: Any) -> Clause:
     return sql.any_of([held, uid_like(query.pattern)]) if query.key == "start.uid" else held
 
 
-def _regex(query: Any) -> Clause:
-    re.compile(query.pattern)
-    return _at(query.key, lambda path: sql.matches(path, query.pattern, ignore_case=not query.case_sensitive))
+def _regex(query: Any, listing: Listing) -> Clause:
+    def holding(path: str) -> Clause:
+        return sql.one_of(path, listing.matching(path, query.pattern, ignore_case=not query.case_sensitive))
+
+    return _at(query.key, holding)
 
 
 def _words(query: Any) -> Clause:
+    words = list(dict.fromkeys(query.text.split()))
+    if len(words) > _MOST_WORDS:
+        raise QueryValueError(f"{len(words)} words are too many; {_MOST_WORDS} are looked for at once")
     held = sql.ALL
-    for word in query.text.split():
+    for word in words:
         held = held & sql.mentions(word)
     return held
 
@@ -99,7 +111,6 @@ _ANSWERS: dict[type, Callable[[Any], Clause]] = {
     asked.In: lambda q: _among(q.key, q.value),
     asked.NotIn: lambda q: _at(q.key, sql.has) & sql.negated(_among(q.key, q.value)) if q.value else sql.ALL,
     asked.Like: _like,
-    asked.Regex: _regex,
     asked.FullText: _words,
     asked.KeyPresent: lambda q: (
         _at(q.key, sql.has) if getattr(q, "exists", True) else sql.negated(_at(q.key, sql.has))

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from tiled.structures.core import Spec
 
+from gapless.bluesky.external.roots import Roots
 from gapless.bluesky.stored_run import StoredRun
 from gapless.bluesky.stream_schema import EXTERNAL
-from gapless.bluesky.tiled.sequence_node import SequenceNode
+from gapless.bluesky.tiled.sequence_node import Open, SequenceNode
 from gapless.bluesky.tiled.stream_node import StreamNode
+from gapless.catalog.listing import Listed
 
 RUN_SPECS: Final = (Spec("BlueskyRun", "3.0"),)
 _OWN = "bluesky/"  # topics of documents and violations: found by path, not listed among the streams
@@ -23,6 +25,19 @@ class RunNode(SequenceNode):
     ``bluesky/documents`` and ``bluesky/violations`` are found by their paths but not listed: the client of
     runs takes everything that is listed for a stream.
     """
+
+    def __init__(
+        self,
+        listed: Listed,
+        open_handler: Open,
+        *,
+        roots: Roots,
+        children: int | None = None,
+        whole: bool = False,
+    ) -> None:
+        """``roots``: where its external files may be read; the rest as for any sequence."""
+        self._roots = roots
+        super().__init__(listed, open_handler, specs=RUN_SPECS, children=children, whole=whole)
 
     @cached_property
     def run(self) -> StoredRun:
@@ -47,7 +62,7 @@ class RunNode(SequenceNode):
 
     def _topic(self, key: str) -> Any:
         if key in self._streams:
-            return StreamNode(self.run, self.run.streams[self._streams[key]], self.version)
+            return StreamNode(self.run, self.run.streams[self._streams[key]], self.version, self._roots)
         if f"{key}/" == _OWN:
             return self._tree([name for name in self.handler.topics if name.startswith(_OWN)]).child(key)
         return super()._topic(key)

@@ -17,6 +17,7 @@ from gapless.bluesky.tiled.topic_rows import TopicRows
 from gapless.bluesky.tiled.topic_tree import TopicTree
 from gapless.catalog.listing import Listed
 from gapless.client.sequence_handler import SequenceHandler
+from gapless.errors import GaplessError
 from gapless.store.media.rows import TAG
 
 SEQUENCE_SPEC: Final = Spec("GaplessSequence", "1")
@@ -26,7 +27,8 @@ Open = Callable[[], SequenceHandler]
 class SequenceNode(Branch):
     """A container of topics; the bundle is opened when one is asked for.
 
-    ``children``: about how many there are, where that is known without opening it.
+    ``children``: about how many there are, where that is known without opening it. ``whole``: its metadata
+    also list its artifacts, which takes opening it; a page of many sequences does without.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class SequenceNode(Branch):
         *,
         specs: Sequence[Spec] = (SEQUENCE_SPEC,),
         children: int | None = None,
+        whole: bool = False,
     ) -> None:
         self._open = open_handler
+        self._whole = whole
         self._children = children
         super().__init__(
             self._keys, self._topic, metadata={**listed.metadata, "gapless": _facts(listed)}, specs=specs
@@ -46,6 +50,16 @@ class SequenceNode(Branch):
     def metadata(self) -> dict[str, Any]:
         """Return the sequence's metadata, and what the store knows of it under ``gapless``."""
         found: dict[str, Any] = json_safe(self._metadata)
+        if self._whole:
+            found["gapless"]["artifacts"] = self._artifacts()
+        return found
+
+    def _artifacts(self) -> dict[str, Any] | None:
+        """Return artifact name to media type, size, digest, path or URI; None if the bundle is damaged."""
+        try:
+            found: dict[str, Any] = json_safe(self.handler.artifacts)
+        except GaplessError:  # its metadata stay readable; reading a topic says what is wrong
+            return None
         return found
 
     @cached_property

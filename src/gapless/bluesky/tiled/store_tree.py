@@ -12,14 +12,17 @@ from tiled.server.core import NoEntry
 from tiled.structures.container import ContainerStructure
 from tiled.structures.core import Spec, StructureFamily
 
+from gapless.bluesky.external.roots import NOWHERE, Roots
 from gapless.bluesky.tiled.queries import condition
 from gapless.bluesky.tiled.read_only import ReadOnly
+from gapless.bluesky.tiled.refusal import told
 from gapless.bluesky.tiled.run_key import IS_RUN, keyed, keys_of, uid_of
 from gapless.bluesky.tiled.run_node import RUN_SPECS, RunNode, count_children
 from gapless.bluesky.tiled.sequence_node import SEQUENCE_SPEC, SequenceNode
 from gapless.catalog import listing_filter
 from gapless.catalog.listing import Listed, Listing, SortKey
 from gapless.client.client import Client
+from gapless.client.sequence_handler import SequenceHandler
 
 ROOT_SPECS: Final = (Spec("CatalogOfBlueskyRuns", "3.0"),)
 _PROPERTIES = {
@@ -36,13 +39,22 @@ Sorting = Sequence[tuple[str, int]]
 class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
     """Some or all sequences of a store, in an order; a request reads the page that it asks for.
 
-    A Bluesky run has its uid as its key, any other sequence its name.
+    A Bluesky run has its uid as its key, any other sequence its name. External files are opened below
+    ``roots`` only.
     """
 
     must_revalidate = True
 
-    def __init__(self, client: Client, listing: Listing | None = None, sorting: Sorting = (("", 1),)) -> None:
+    def __init__(
+        self,
+        client: Client,
+        listing: Listing | None = None,
+        sorting: Sorting = (("", 1),),
+        *,
+        roots: Roots = NOWHERE,
+    ) -> None:
         self._client = client
+        self._roots = roots
         self._listing = Listing(client.catalog.database) if listing is None else listing
         self._sorting = list(sorting)
         super().__init__(ContainerStructure(keys=[]), metadata={}, specs=list(ROOT_SPECS))
@@ -59,13 +71,15 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
 
     def search(self, query: Any) -> StoreTree:
         """Return those that satisfy a query; QueryValueError for one that means nothing here."""
-        return StoreTree(self._client, self._listing.where(condition(query, _spec_names)), self._sorting)
+        with told():
+            wanted = condition(query, _spec_names, self._current)
+        return self._narrowed(self._listing.where(wanted), self._sorting)
 
     def sort(self, sorting: Sorting) -> StoreTree:
         """Return them in another order; equal ones stay in the order of creation."""
         turned = any(way < 0 for key, way in sorting if key in ("", "_"))
         keys = [_sort_key(key, way) for key, way in sorting if key not in ("", "_")]
-        return StoreTree(self._client, self._listing.ordered(keys, descending=turned), sorting)
+        return self._narrowed(self._listing.ordered(keys, descending=turned), sorting)
 
     def get_distinct(
         self,
@@ -75,6 +89,12 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
         counts: bool,
     ) -> dict[str, Any]:
         """Return the values at metadata paths, and with ``counts`` how many sequences have each."""
+        with told():
+            return self._distinct(metadata, structure_families, specs, counts)
+
+    def _distinct(
+        self, metadata: Sequence[str] | None, structure_families: Any, specs: Any, counts: bool
+    ) -> dict[str, Any]:
         listing = self._current()
         found: dict[str, Any] = {}
         if metadata:
@@ -93,14 +113,14 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
     # -- one by one and in pages ---------------------------------------------------------------
 
     def __getitem__(self, key: str) -> SequenceNode:
-        listing = self._current()
-        found = listing.where(keyed([key])).page(limit=3)
+        with told():
+            found = self._current().where(keyed([key])).page(limit=3)
         for item in found:
             if uid_of(item) == key:
-                return self._node(item, None)
+                return self._node(item, None, whole=True)
         for item in found:
             if item.name == key:
-                return self._node(item, None)
+                return self._node(item, None, whole=True)
         raise KeyError(key)
 
     async def lookup_adapter(self, segments: list[str]) -> Any:
@@ -112,7 +132,8 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
         return await found.lookup_adapter(segments[1:])
 
     def __len__(self) -> int:
-        return self._current().count()
+        with told():
+            return self._current().count()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys_between(0, None, 1))
@@ -154,9 +175,14 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
 
     def read(self, fields: Sequence[str] | None = None) -> StoreTree:
         """Return this tree, or with only the sequences of some keys."""
-        return self if fields is None else StoreTree(self._client, self._listing.where(keyed(fields)), self._sorting)
+        if fields is None:
+            return self
+        return self._narrowed(self._listing.where(keyed(fields)), self._sorting)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _narrowed(self, listing: Listing, sorting: Sorting) -> StoreTree:
+        return StoreTree(self._client, listing, sorting, roots=self._roots)
 
     def _current(self) -> Listing:
         """Return the listing over a catalog that knows what is on disk now."""
@@ -164,23 +190,29 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
         return self._listing
 
     def _page_keys(self, offset: int, limit: int | None) -> list[str]:
-        listing = self._current()
-        return keys_of(listing, listing.page(offset, limit))
+        with told():
+            listing = self._current()
+            return keys_of(listing, listing.page(offset, limit))
 
     def _page(self, offset: int, limit: int | None) -> list[tuple[str, SequenceNode]]:
-        listing = self._current()
-        items = listing.page(offset, limit)
-        topics = listing.topics([item for item in items if item.state == "sealed"])
-        nodes = [self._node(item, topics.get(item.id)) for item in items]
-        return list(zip(keys_of(listing, items), nodes, strict=True))
+        with told():
+            listing = self._current()
+            items = listing.page(offset, limit)
+            topics = listing.topics([item for item in items if item.state == "sealed"])
+            alone = len(items) == 1
+            nodes = [self._node(item, topics.get(item.id), whole=alone) for item in items]
+            return list(zip(keys_of(listing, items), nodes, strict=True))
 
-    def _node(self, item: Listed, topics: list[tuple[str, dict[str, Any]]] | None) -> SequenceNode:
+    def _node(
+        self, item: Listed, topics: list[tuple[str, dict[str, Any]]] | None, *, whole: bool = False
+    ) -> SequenceNode:
+        def handler() -> SequenceHandler:
+            return self._client.sequence_handler(item.name)
+
         children = None if topics is None else count_children(topics)
         if uid_of(item) is not None:
-            return RunNode(
-                item, lambda: self._client.sequence_handler(item.name), specs=RUN_SPECS, children=children
-            )
-        return SequenceNode(item, lambda: self._client.sequence_handler(item.name), children=children)
+            return RunNode(item, handler, roots=self._roots, children=children, whole=whole)
+        return SequenceNode(item, handler, children=children, whole=whole)
 
     def _keys_between(self, start: int, stop: int | None, direction: int, *_: Any) -> list[str]:
         return self._turned(direction)._page_keys(start, None if stop is None else stop - start)

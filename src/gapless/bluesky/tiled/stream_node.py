@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 from tiled.structures.core import Spec
 
+from gapless.bluesky.external.roots import Roots
 from gapless.bluesky.json_safe import json_safe
 from gapless.bluesky.stored_run import StoredRun
 from gapless.bluesky.stored_stream import StoredStream
@@ -30,7 +31,9 @@ _uniform_known: Final[Memo[bool]] = Memo(1024)
 class StreamNode(Branch):
     """The events as the table ``internal``, and an array for each data key of arrays or external values."""
 
-    def __init__(self, run: StoredRun, stream: StoredStream, version: str) -> None:
+    def __init__(self, run: StoredRun, stream: StoredStream, version: str, roots: Roots) -> None:
+        """``roots``: where external files may be read."""
+        self._roots = roots
         self._run = run
         self._stream = stream
         self._sealed = run.state == "sealed"
@@ -91,7 +94,7 @@ class StreamNode(Branch):
 
     def _external_node(self, key: str) -> Callable[[], ArrayNode]:
         def make() -> ArrayNode:
-            source = ExternalSource(self._stream.external[key], self.version)
+            source = ExternalSource(self._stream.external[key].within(self._roots), self.version)
             events = sum(self._events(hidden=[]).lengths) if self._readers else source.shape[0]
             along = "time" if source.shape[0] == events else f"{key}_time"
             return ArrayNode(source, metadata=self._data_key(key), dims=_dims(along, key, len(source.shape)))
