@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gapless.bluesky.delivery import deliver as deliver
-    from gapless.bluesky.documents import documents as documents
+    from gapless.bluesky.document_source import documents as documents
     from gapless.bluesky.normalizer import RunNormalizer as RunNormalizer
     from gapless.bluesky.router import RunRouter as RunRouter
     from gapless.bluesky.run_writer import RunWriter as RunWriter
@@ -22,7 +20,7 @@ _HOMES: Final = {
     "RunNormalizer": "normalizer",
     "RunRouter": "router",
     "RunWriter": "run_writer",
-    "documents": "documents",
+    "documents": "document_source",
     "StoredRun": "stored_run",
     "deliver": "delivery",
     "TiledWriter": "tiled_writer",
@@ -53,15 +51,3 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Return the public names."""
     return __all__
-
-
-class _Package(ModuleType):
-    """Lets the function ``documents`` keep its name when the module of that name is imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(
-            name, value.documents if name == "documents" and isinstance(value, ModuleType) else value
-        )
-
-
-sys.modules[__name__].__class__ = _Package

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gapless.bluesky.backup_files import TornLine, backup_files, read_backup
 from gapless.bluesky.delivery_report import DeliveredRun, Delivery
-from gapless.bluesky.late_documents import known_uids, recorded_documents
+from gapless.bluesky.late_documents import find_run, known_uids, recorded_documents, recorded_headers
 from gapless.bluesky.router import RunRouter
 from gapless.bluesky.run_destination import CountedRun, Destination, KnownRun, NewRun, Target
 from gapless.bluesky.run_feed import Normalizer
 from gapless.bluesky.run_name import check_pattern, run_name
 from gapless.bluesky.spool import DELIVERED, Spool
-from gapless.model.expression import Sequence as SequenceQuery
+from gapless.errors import NameRefused
+from gapless.model.names import name_of
 from gapless.store.platform import PLATFORM
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Doc = Mapping[str, Any]
 
+_PARKED: Final = 1_000_000  # documents that wait for what may stand further down
 _LEFT_BEHIND: Final = frozenset(("B102", "B103", "B104"))  # after these the file is not done
 
 
@@ -44,14 +46,12 @@ def deliver(
     delivery. A file of which every document was delivered moves to the folder ``delivered`` beside it, unless
     ``move`` is off. Delivering again changes nothing. Raises NotFound, ImportRefused and what the client raises.
     """
-    files = backup_files(Path(source))
-    sizes = {path: path.stat().st_size for path in files}
+    sizes = _sizes(backup_files(Path(source)))
     report = Delivery(dry_run=dry_run)
     target = Target(client, check_pattern(name), make_normalizer or _live_normalizer)
     passage = _Passage(target, report)
-    for path in files:
-        for found in read_backup(path):
-            passage.take(found)
+    for path in sizes:
+        passage.take_file(path)
     passage.end()
     if dry_run:
         return report
@@ -59,8 +59,9 @@ def deliver(
         for run in report.runs:
             send(client.sequence_handler(run.sequence))
     if move:
-        held = {finding.file for finding in report.findings if finding.code in _LEFT_BEHIND}
-        _move([path for path in files if str(path) not in held], sizes, report)
+        held = passage.held | {finding.file for finding in report.findings if finding.code in _LEFT_BEHIND}
+        if "" not in held:  # a document that does not know its file, such as one out of a bulk
+            _move([path for path in sizes if str(path) not in held], sizes, report)
     return report
 
 
@@ -84,20 +85,6 @@ def deliver_documents(
     return report
 
 
-def find_run(client: Client, uid: str) -> str | None:
-    """Return the name of the sequence that holds a run, None if the store has no such run."""
-    if client.sequence_exists(uid) and _uid_of(client.sequence_handler(uid)) == uid:
-        return uid
-    for item in client.query(SequenceQuery.Q.user_metadata["start.uid"].eq(uid)):
-        return str(item.name)
-    return None
-
-
-def _uid_of(handler: SequenceHandler) -> Any:
-    start = handler.metadata.get("start")
-    return start.get("uid") if isinstance(start, dict) else None
-
-
 def _live_normalizer() -> Normalizer:
     from gapless.bluesky.normalizer import RunNormalizer
 
@@ -110,9 +97,40 @@ class _Passage:
     def __init__(self, target: Target, report: Delivery) -> None:
         self._target = target
         self._report = report
-        self._router = RunRouter([self._factory], on_unroutable=self._unroutable, on_late=self._late)
+        self._router = RunRouter(
+            [self._factory], max_parked=_PARKED, on_unroutable=self._unroutable, on_late=self._late
+        )
         self._open: dict[str, Destination] = {}
         self._late_documents: dict[str, list[tuple[str, Doc]]] = {}
+        self.held: set[str] = set()  # files with documents of a run that is being recorded
+
+    def take_file(self, path: Path) -> None:
+        """Take the documents of a file; one that was moved away meanwhile has been delivered."""
+        try:
+            for place, found in enumerate(read_backup(path)):
+                if place == 0:
+                    self._begin_file(path, found)
+                self.take(found)
+        except FileNotFoundError:
+            self._report.find("B104", path, "the file was moved away meanwhile")
+
+    def _begin_file(self, path: Path, first: tuple[str, Doc] | TornLine) -> None:
+        """Let documents refer to a run of the store whose uid the file has for a name, though it has no start."""
+        uid = name_of(path.stem)
+        if uid is None or (not isinstance(first, TornLine) and first[0] == "start"):
+            return
+        headers = self._recorded_headers(uid)
+        if headers and headers[0][0] == "start":
+            self._router.resume(headers[0][1])
+            self._know(uid, headers)
+
+    def _recorded_headers(self, uid: str) -> list[tuple[str, Doc]]:
+        sequence = find_run(self._target.client, uid)
+        return [] if sequence is None else recorded_headers(self._target.client.sequence_handler(sequence))
+
+    def _know(self, uid: str, headers: list[tuple[str, Doc]]) -> None:
+        """Tell the router what the store holds of a run, so that documents find it."""
+        self._router.know(uid, [str(doc.get("uid")) for name, doc in headers if name != "start"])
 
     def take(self, found: tuple[str, Doc] | TornLine) -> None:
         try:
@@ -120,6 +138,13 @@ class _Passage:
                 self._report.find("B101", found, found.reason)
             else:
                 self._router(*found)
+                destination = self._open.get(str(found[1].get("uid"))) if found[0] == "start" else None
+                if destination is not None and destination.run.result != "recorded":
+                    self._know(destination.run.uid, self._recorded_headers(destination.run.uid))
+        except NameRefused as error:  # of a run whose uid no sequence can have
+            if isinstance(found, TornLine):
+                raise
+            self._report.refuse(*found, error)
         except BaseException as error:
             self._abandon(error)
             raise
@@ -145,11 +170,16 @@ class _Passage:
         self._open[uid] = destination = self._destination(uid, start)
 
         def callback(name: str, doc: Doc) -> None:
-            destination.take(name, doc)
+            self._take_for(destination, name, doc)
             if name == "stop":
                 self._end(uid)
 
         return [callback], []
+
+    def _take_for(self, destination: Destination, name: str, doc: Doc) -> None:
+        destination.take(name, doc)
+        if destination.run.result == "open":
+            self.held.add(str(getattr(doc, "file", "")))
 
     def _end(self, uid: str) -> None:
         destination = self._open[uid]
@@ -195,6 +225,8 @@ class _Passage:
         run = next(run for run in self._report.runs if run.uid == uid)
         if run.result == "open" or self._report.dry_run:
             run.documents += len(documents)
+            if run.result == "open":
+                self.held.update(str(getattr(doc, "file", "")) for _, doc in documents)
             return
         destination = KnownRun(run, self._target, self._report)
         self._open[uid] = destination
@@ -212,10 +244,23 @@ def _has_stop(handler: SequenceHandler) -> bool:
     return "stop" in handler.metadata or any(True for _ in recorded_documents(handler, ["stop"]))
 
 
+def _sizes(files: Iterable[Path]) -> dict[Path, int]:
+    """Return the size of each file that is there still."""
+    sizes = {}
+    for path in files:
+        try:
+            sizes[path] = path.stat().st_size
+        except FileNotFoundError:  # another delivery was faster
+            sizes.pop(path, None)
+    return sizes
+
+
 def _move(files: Sequence[Path], sizes: Mapping[Path, int], report: Delivery) -> None:
     """Put files that were delivered into ``delivered`` beside them, but for those that have grown meanwhile."""
     for path in files:
         with Spool(path.parent).locked():
+            if not path.exists():  # another delivery was faster
+                continue
             if path.stat().st_size != sizes[path]:
                 report.find("B104", path, "documents were added to the file meanwhile")
                 continue

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.compute as pc
 
+from gapless.bluesky.legacy_event import Reference
 from gapless.bluesky.lossless import decode
 from gapless.bluesky.run_feed import Normalizer, Refuse, RunFeed
 from gapless.bluesky.run_writer import RunWriter
 from gapless.bluesky.stream_schema import DOCUMENTS, VIOLATIONS
+from gapless.model.expression import Sequence as SequenceQuery
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -41,6 +44,20 @@ class Added:
     has_stop: bool
 
 
+def find_run(client: Client, uid: str) -> str | None:
+    """Return the name of the sequence that holds a run, None if the store has no such run."""
+    if client.sequence_exists(uid) and _uid_of(client.sequence_handler(uid)) == uid:
+        return uid
+    for item in client.query(SequenceQuery.Q.user_metadata["start.uid"].eq(uid)):
+        return str(item.name)
+    return None
+
+
+def _uid_of(handler: SequenceHandler) -> Any:
+    start = handler.metadata.get("start")
+    return start.get("uid") if isinstance(start, dict) else None
+
+
 def known_uids(handler: SequenceHandler) -> set[str]:
     """Return the uid of every document that a sequence and its layers hold, external references included."""
     known: set[str] = set()
@@ -53,47 +70,70 @@ def known_uids(handler: SequenceHandler) -> set[str]:
     return known
 
 
-def recorded_documents(handler: SequenceHandler, names: Iterable[str]) -> Iterator[tuple[str, Doc]]:
+def recorded_documents(
+    handler: SequenceHandler, names: Iterable[str], *, as_they_came: bool = False
+) -> Iterator[tuple[str, Doc]]:
     """Yield what a sequence and its layers hold under these names in ``bluesky/documents``, kind after kind.
 
-    A legacy document comes as it came, others as they were recorded.
+    A legacy document comes as it came, others as they were recorded, or ``as_they_came`` as well.
     """
     if DOCUMENTS not in handler.topics:
         return
+    first, second = ("original", "document") if as_they_came else ("document", "original")
     for name in names:
         for batch in handler.topic(DOCUMENTS).scan(
             columns=["document", "original"], filter=pc.field("name") == name
         ):
             for row in batch.to_pylist():
-                text = row["document"] or row["original"]
+                text = row[first] or row[second]
                 if text is not None:
                     yield name, decode(text)
 
 
-def add_late(
-    client: Client,
-    sequence: str,
-    documents: Iterable[tuple[str, Doc]],
-    *,
-    make_normalizer: Callable[[], Normalizer | None],
-    refuse: Refuse,
-) -> Added:
-    """Write those of the documents that a sealed sequence does not hold into one new layer of it.
+def recorded_headers(handler: SequenceHandler) -> list[tuple[str, Doc]]:
+    """Return start, descriptors and resources of a recorded run as they came."""
+    names = ("start", "descriptor", "resource", "stream_resource")
+    return list(recorded_documents(handler, names, as_they_came=True))
 
-    Nothing new means no layer. Raises what the client raises; then what the layer holds stays recoverable.
-    """
-    addition = Addition(client, sequence, make_normalizer, refuse)
-    try:
-        for name, doc in documents:
-            addition(name, doc)
-        return addition.end()
-    except BaseException as error:
-        addition.abandon(error)
-        raise
+
+def unresolved_references(handler: SequenceHandler, descriptors: Iterable[Doc]) -> Iterator[Reference]:
+    """Yield the references to datums that never came before the run ended."""
+    if VIOLATIONS not in handler.topics:
+        return
+    by_stream: dict[str, list[str]] = {}
+    for descriptor in descriptors:
+        by_stream.setdefault(str(descriptor.get("name", "primary")), []).append(descriptor["uid"])
+    ordinals: dict[str, dict[str, int]] = {}
+    columns = ["stream", "uid", "seq_num", "key", "value"]
+    for batch in handler.topic(VIOLATIONS).scan(columns=columns, filter=pc.field("kind") == "unresolved"):
+        for row in batch.to_pylist():
+            stream, uid, seq_num, key, value = (row[column] for column in columns)
+            if stream not in ordinals:
+                ordinals[stream] = _ordinals(handler, stream)
+            ordinal = ordinals[stream].get(uid)
+            if ordinal is not None and ordinal < len(by_stream.get(stream, ())):
+                yield Reference(decode(value), key, by_stream[stream][ordinal], stream, seq_num, uid)
+
+
+def _ordinals(handler: SequenceHandler, stream: str) -> dict[str, int]:
+    """Return the ordinal of each event's descriptor, by the event's uid."""
+    ordinals: dict[str, int] = {}
+    for name in handler.topics:
+        topic = handler.topic(name)
+        words = topic.metadata.get("bluesky")
+        if isinstance(words, dict) and words.get("stream") == stream:
+            for batch in topic.scan(columns=["uid", "descriptor"]):
+                columns = (batch.column(key).to_pylist() for key in ("uid", "descriptor"))
+                ordinals.update(zip(*columns, strict=True))
+    return ordinals
 
 
 class Addition:
-    """Takes documents of a recorded run, one by one, and writes the new ones into a layer."""
+    """Takes documents of a recorded run, one by one, and writes the new ones into a layer.
+
+    ``feed`` is where they go through, once what the run holds was told to its normalizer. Raises what the
+    client raises.
+    """
 
     def __init__(
         self,
@@ -105,37 +145,43 @@ class Addition:
         handler = client.sequence_handler(sequence)
         self._client = client
         self._sequence = sequence
-        self._layer = f"late-{len(handler.layers) + 1}"
+        taken = {*handler.layers, *handler.unsealed_layers}
+        self._layer = next(name for n in itertools.count(1) if (name := f"late-{n}") not in taken)
         self._primers = list(recorded_documents(handler, _PRIMERS))
-        self._feed = RunFeed(make_normalizer, self._open, refuse=refuse, known=known_uids(handler))
+        self.feed = RunFeed(make_normalizer, self._open, refuse=refuse, known=known_uids(handler))
         for name, doc in self._primers:
-            self._feed(name, doc)
-        self._primed = self._feed.repeated
+            self.feed(name, doc)
+        self.feed.resume(unresolved_references(handler, self._descriptors()))
+        self._primed = self.feed.repeated
 
-    def _open(self, _start: Doc | None, _original: Callable[[], Doc | None] | None) -> RunWriter:
-        descriptors = [doc for name, doc in self._primers if name == "descriptor"]
-        run = RunWriter.of_layer(self._client, self._sequence, descriptors, layer=self._layer)
+    def _descriptors(self) -> list[Doc]:
+        return [doc for name, doc in self._primers if name == "descriptor"]
+
+    def _open(self, start: Doc | None, _original: Callable[[], Doc | None] | None) -> RunWriter:
+        run = RunWriter.of_layer(self._client, self._sequence, self._descriptors(), layer=self._layer)
         for name, doc in self._primers:
             if name == "stream_resource":
                 run.know_resource(doc)
+        if start is not None:
+            run.keep_start(start)
         return run
 
     def __call__(self, name: str, doc: Doc) -> None:
         """Take one document."""
-        self._feed(name, doc)
+        self.feed(name, doc)
 
     def abandon(self, error: BaseException) -> None:
         """Let go of the layer; what it holds stays recoverable."""
-        if self._feed.run is not None:
-            self._feed.run.fail(error)
+        if self.feed.run is not None:
+            self.feed.run.fail(error)
 
     def end(self) -> Added:
         """Seal the layer, if there is one, and tell what it holds."""
-        self._feed.finish()
-        repeated = self._feed.repeated - self._primed
-        run = self._feed.run
+        self.feed.finish()
+        repeated = self.feed.repeated - self._primed
+        run = self.feed.run
         if run is None:
             return Added(None, 0, repeated, has_stop=False)
         run.seal()
         added = sum(run.report.documents.values())
-        return Added(self._layer, added, repeated, has_stop=self._feed.stopped)
+        return Added(self._layer, added, repeated, has_stop=self.feed.stopped)

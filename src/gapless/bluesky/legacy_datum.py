@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 from gapless.bluesky.document import Document
@@ -23,6 +25,7 @@ DATUM_SHOWN_AGAIN: Final = Rule(
     "A datum that several events refer to is a stream_datum of each, with the same indices.",
 )
 
+_SHOWN: Final = 100_000  # resolved datums that are remembered
 _INDEX_KEYS: Final = frozenset(("indices", "point_number", "frame"))
 
 #: A document that follows from others: its name and the document.
@@ -55,20 +58,34 @@ class _FrameCounter:
         return _Span(start, stop)
 
 
+class _Shown(NamedTuple):
+    """What a datum that was resolved leaves for the next event that shows it."""
+
+    resource: str
+    lasting: Document
+    span: _Span
+    places: set[int]  # hashes of descriptor, key and seq_num
+
+
 class DatumJoin:
     """Joins references of events, datums and resources, in whatever order they come.
 
     Each method returns what can be emitted now: a stream_resource before the first stream_datum that needs
-    it, then the stream_datum. ``waiting`` references are those whose datum or resource has not come.
+    it, then the stream_datum. ``waiting`` references are those whose datum or resource has not come. Of the
+    datums that were resolved, the 100,000 that were referred to last can be shown by another event.
     """
 
     def __init__(self, remarks: Remarks) -> None:
         self._remarks = remarks
         self._specs: dict[str, str] = {}
         self._resources: dict[str, Document] = {}
-        self._datums: dict[str, Document] = {}
+        self._datums: dict[str, Document] = {}  # not resolved
         self._waiting: dict[str, list[Reference]] = {}
-        self._uses: dict[str, dict[tuple[str, str, int], _Span]] = {}  # by descriptor, key and seq_num
+        self._turn = count()
+        self._turns: dict[str, int] = {}  # of each datum that is waited for, in the order of references
+        self._for_resource: dict[str, set[str]] = {}  # datums that are waited for and wait themselves
+        self._shown: OrderedDict[str, _Shown] = OrderedDict()
+        self._lasting: dict[str, Document] = {}  # arguments by their text: datums share them
         self._counters: dict[tuple[str, str], _FrameCounter] = {}
         self._emitted: dict[tuple[str, str, str], dict[str, str]] = {}  # uid by arguments
 
@@ -90,47 +107,75 @@ class DatumJoin:
         uid = stream_resource["uid"]
         self._specs[uid] = spec
         self._resources[uid] = stream_resource
-        ready = [
-            datum_id
-            for datum_id in self._waiting
-            if datum_id in self._datums and self._datums[datum_id]["resource"] == uid
-        ]
+        ready = sorted(self._for_resource.pop(uid, ()), key=self._turns.__getitem__)
         return [emission for datum_id in ready for emission in self._resolve(datum_id)]
 
     def datum(self, datum: Document) -> list[Emission]:
         """Take a datum."""
         datum_id = datum["datum_id"]
+        if datum_id in self._shown:
+            return []
         self._datums[datum_id] = datum
-        if datum_id in self._waiting and datum["resource"] in self._resources:
-            return self._resolve(datum_id)
-        return []
+        return self._resolve(datum_id) if datum_id in self._waiting else []
 
     def reference(self, reference: Reference) -> list[Emission]:
         """Take a reference of an event."""
-        datum = self._datums.get(reference.datum_id)
-        if datum is None or datum["resource"] not in self._resources:
-            self._waiting.setdefault(reference.datum_id, []).append(reference)
-            return []
-        return list(self._convert(datum, reference))
+        datum_id = reference.datum_id
+        if datum_id in self._shown:
+            return self._show(reference)
+        self._waiting.setdefault(datum_id, []).append(reference)
+        self._turns.setdefault(datum_id, next(self._turn))
+        return self._resolve(datum_id) if datum_id in self._datums else []
 
     def _resolve(self, datum_id: str) -> list[Emission]:
-        datum, references = self._datums[datum_id], self._waiting.pop(datum_id)
-        return [emission for reference in references for emission in self._convert(datum, reference)]
+        """Show a datum to the references that wait for it, once its resource is there too."""
+        datum = self._datums[datum_id]
+        resource = datum["resource"]
+        if resource not in self._resources:
+            self._for_resource.setdefault(resource, set()).add(datum_id)
+            return []
+        del self._datums[datum_id], self._turns[datum_id]
+        first, *others = self._waiting.pop(datum_id)
+        emissions = list(self._convert(datum, first))
+        return [*emissions, *(emission for reference in others for emission in self._show(reference))]
 
     def _convert(self, datum: Document, reference: Reference) -> Iterator[Emission]:
+        """Yield what a datum becomes for the first event that refers to it."""
         arguments = dict(datum.get("datum_kwargs", {}))
-        uses = self._uses.setdefault(reference.datum_id, {})
-        place = (reference.descriptor, reference.data_key, reference.seq_num)
-        if place in uses:
-            return  # the same event came twice
-        if uses:
-            uid, span, seq_nums = self._show_again(reference, arguments, next(iter(uses.values())))
-        else:
-            span = self._take_span(datum, reference, arguments)
-            uid, seq_nums = reference.datum_id, _Span(span.start + 1, span.stop + 1)
-            self._remarks.count(DATUM_CONVERTED)
-        uses[place] = span
-        resource_uid, emissions = self._stream_resource(datum["resource"], reference, arguments)
+        span = self._take_span(datum, reference, arguments)
+        text, lasting = _lasting(arguments)
+        shown = _Shown(datum["resource"], self._lasting.setdefault(text, lasting), span, {_place(reference)})
+        self._shown[reference.datum_id] = shown
+        if len(self._shown) > _SHOWN:
+            self._shown.popitem(last=False)
+        self._remarks.count(DATUM_CONVERTED)
+        yield from self._emissions(
+            reference.datum_id, shown, reference, arguments, _Span(span.start + 1, span.stop + 1)
+        )
+
+    def _show(self, reference: Reference) -> list[Emission]:
+        """Return what a datum becomes that another event has shown: the same indices."""
+        shown = self._shown[reference.datum_id]
+        self._shown.move_to_end(reference.datum_id)
+        if _place(reference) in shown.places:
+            return []  # the same event came twice
+        shown.places.add(_place(reference))
+        self._remarks.count(DATUM_SHOWN_AGAIN)
+        seq_num = reference.seq_num
+        return list(
+            self._emissions(
+                f"{reference.datum_id}-{reference.descriptor}-{reference.data_key}-{seq_num}",
+                shown,
+                reference,
+                shown.lasting,
+                _Span(seq_num, seq_num + shown.span.stop - shown.span.start),
+            )
+        )
+
+    def _emissions(
+        self, uid: str, shown: _Shown, reference: Reference, arguments: Document, seq_nums: _Span
+    ) -> Iterator[Emission]:
+        resource_uid, emissions = self._stream_resource(shown.resource, reference, arguments)
         yield from emissions
         yield (
             "stream_datum",
@@ -138,21 +183,9 @@ class DatumJoin:
                 "uid": uid,
                 "stream_resource": resource_uid,
                 "descriptor": reference.descriptor,
-                "indices": span._asdict(),
+                "indices": shown.span._asdict(),
                 "seq_nums": seq_nums._asdict(),
             },
-        )
-
-    def _show_again(self, reference: Reference, arguments: Document, span: _Span) -> tuple[str, _Span, _Span]:
-        """Return uid, indices and seq_nums of a datum that another event has shown: the same indices."""
-        for key in _INDEX_KEYS:
-            arguments.pop(key, None)
-        self._remarks.count(DATUM_SHOWN_AGAIN)
-        datum_id, descriptor, key, _, seq_num = reference
-        return (
-            f"{datum_id}-{descriptor}-{key}-{seq_num}",
-            span,
-            _Span(seq_num, seq_num + span.stop - span.start),
         )
 
     def _take_span(self, datum: Document, reference: Reference, arguments: Document) -> _Span:
@@ -187,8 +220,7 @@ class DatumJoin:
     ) -> tuple[str, list[Emission]]:
         """Return the uid of the stream_resource with these arguments, and it too where it is a new one."""
         emitted = self._emitted.setdefault((resource, reference.descriptor, reference.data_key), {})
-        lasting = {key: arguments[key] for key in sorted(arguments) if key not in _INDEX_KEYS}
-        text = encode(lasting)
+        text, _ = _lasting(arguments)
         if text in emitted:
             return emitted[text], []
         uid = f"{resource}-{reference.descriptor}-{reference.data_key}"
@@ -203,6 +235,16 @@ class DatumJoin:
             "parameters": {**known["parameters"], **arguments},
         }
         return uid, [("stream_resource", doc)]
+
+
+def _lasting(arguments: Document) -> tuple[str, Document]:
+    """Return the arguments that hold for more than one datum, and their text."""
+    lasting = {key: arguments[key] for key in sorted(arguments) if key not in _INDEX_KEYS}
+    return encode(lasting), lasting
+
+
+def _place(reference: Reference) -> int:
+    return hash((reference.descriptor, reference.data_key, reference.seq_num))
 
 
 def unresolved_findings(references: Iterable[Reference]) -> Iterator[dict[str, Any]]:

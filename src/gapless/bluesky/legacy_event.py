@@ -21,13 +21,14 @@ EXTERNAL_SPLIT: Final = Rule(
 
 
 class Reference(NamedTuple):
-    """A place in an event that names a datum instead of holding a value."""
+    """A place in an event that names a datum instead of holding a value; ``event`` is the event's uid."""
 
     datum_id: str
     data_key: str
     descriptor: str
     stream: str
     seq_num: int
+    event: str
 
 
 class EventPlan:
@@ -64,7 +65,9 @@ class EventPlan:
         filled = self._with_new_names(doc.get("filled") or {})
         data = event["data"]
         references = [
-            Reference(value, key, doc["descriptor"], self.stream, int(doc["seq_num"]))
+            Reference(
+                value, key, doc["descriptor"], self.stream, int(doc["seq_num"]), str(doc.get("uid", ""))
+            )
             for key, value in data.items()
             if key in self.external and isinstance(value, str) and not filled.get(key, False)
         ]

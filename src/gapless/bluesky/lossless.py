@@ -4,9 +4,10 @@ A plain JSON document is encoded as plain JSON. What JSON cannot say becomes an 
 under the key ``__gapless__``::
 
     {"__gapless__": "ndarray", "dtype": "<f8", "shape": [2, 3], "data": "<base64, row-major>"}
+    {"__gapless__": "masked", "data": <ndarray>, "mask": <ndarray>}       a masked numpy array
     {"__gapless__": "scalar", "dtype": "<i4", "data": "<base64>"}        a numpy scalar
     {"__gapless__": "float", "value": "nan" | "inf" | "-inf"}
-    {"__gapless__": "int", "value": "<decimal text>"}                     beyond 64 bits
+    {"__gapless__": "int", "value": "<decimal or 0x… text>"}              beyond 64 bits
     {"__gapless__": "bytes", "data": "<base64>"}
     {"__gapless__": "tuple" | "set", "items": [...]}
     {"__gapless__": "complex", "real": …, "imag": …}
@@ -29,10 +30,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from gapless.bluesky.document import Document
+from gapless.bluesky.document import Document, ObjectText, object_text
+from gapless.bluesky.json_safe import digits
 from gapless.errors import DocumentRefused
 
 _MARK: Final = "__gapless__"
+_DECIMAL_BITS: Final = 2_000
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -85,7 +88,7 @@ def _encoded(value: Any) -> Any:
     if kind is float:
         return value if math.isfinite(value) else {_MARK: "float", "value": repr(value)}
     if kind is int:
-        return value if _INT64_MIN <= value <= _INT64_MAX else {_MARK: "int", "value": str(value)}
+        return value if _INT64_MIN <= value <= _INT64_MAX else {_MARK: "int", "value": digits(value)}
     if isinstance(value, Mapping):
         return _encoded_mapping(value)
     if isinstance(value, list):
@@ -106,6 +109,9 @@ def _encoded_mapping(values: Mapping[Any, Any]) -> Any:
 
 
 def _encoded_array(values: np.ndarray[Any, Any]) -> Any:
+    if isinstance(values, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(values)
+        return {_MARK: "masked", "data": _encoded_array(values.data), "mask": _encoded_array(mask)}
     words: dict[str, Any] = {_MARK: "ndarray", "shape": list(values.shape)}
     if values.dtype.hasobject:
         return words | {"dtype": "object", "items": [_encoded(item) for item in values.reshape(-1).tolist()]}
@@ -146,7 +152,13 @@ def _encoded_plain(value: Any) -> Any:
 
 
 def _encoded_object(value: Any) -> Any:
-    return {_MARK: "object", "type": type(value).__qualname__, "text": repr(value)}
+    said = value if isinstance(value, ObjectText) else object_text(value)
+    return {_MARK: "object", "type": said.type_name, "text": said.text}
+
+
+def _int_text(value: int) -> str:
+    """Return a number as text; Python refuses to write one of thousands of digits in decimal."""
+    return str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)
 
 
 def _dtype_words(dtype: np.dtype[Any]) -> Any:
@@ -205,14 +217,22 @@ def _tupled(words: list[Any]) -> list[Any]:
     return fields
 
 
+def _hashable(value: Any) -> Any:
+    """Return a member of a set: a set within it was a frozenset."""
+    if isinstance(value, set):
+        return frozenset(map(_hashable, value))
+    return tuple(map(_hashable, value)) if isinstance(value, tuple) else value
+
+
 _DECODERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
     "ndarray": _decoded_array,
+    "masked": lambda words: np.ma.MaskedArray(words["data"], words["mask"]),
     "scalar": _decoded_scalar,
     "float": lambda words: float(words["value"]),
-    "int": lambda words: int(words["value"]),
+    "int": lambda words: int(words["value"], 16 if "x" in words["value"] else 10),
     "bytes": lambda words: base64.b64decode(words["data"], validate=True),
     "tuple": lambda words: tuple(words["items"]),
-    "set": lambda words: set(words["items"]),
+    "set": lambda words: set(map(_hashable, words["items"])),
     "complex": lambda words: complex(words["real"], words["imag"]),
     "datetime": lambda words: dt.datetime.fromisoformat(words["value"]),
     "date": lambda words: dt.date.fromisoformat(words["value"]),

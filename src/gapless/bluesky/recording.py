@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gapless.bluesky.guarded_run import GuardedRun
 from gapless.bluesky.hand_over import HandOver
-from gapless.bluesky.late_documents import add_late
+from gapless.bluesky.late_documents import find_run
+from gapless.bluesky.late_runs import IDLE_S, LateRuns
+from gapless.bluesky.parked_file import ParkedFile
 from gapless.bluesky.router import RunRouter
 from gapless.bluesky.run_feed import Normalizer, RunFeed, Tap
 from gapless.bluesky.run_name import run_name
 from gapless.bluesky.run_writer import RunWriter
 from gapless.bluesky.sealer import Sealer
 from gapless.bluesky.spool import UNROUTED, Spool
-from gapless.errors import DocumentRefused, GaplessError
+from gapless.errors import BackupFailed, DocumentRefused, GaplessError, NameRefused, WriterClosed
 
 if TYPE_CHECKING:
     from gapless.bluesky.run_report import RunReport
@@ -27,8 +31,9 @@ if TYPE_CHECKING:
 
 Doc = Mapping[str, Any]
 _AT_ONCE: Final = 1_024
-_LATE_IDLE_S: Final = 2.0
-_REMEMBERED: Final = 1_000  # reports, errors and ended runs
+_REMEMBERED: Final = 1_000  # reports and errors
+_ANNOUNCED: Final = 100_000
+_MOST_OVERFLOWING: Final = 10_000
 _CLOSED: Final = "the writer was closed before the run's stop document"
 _NO_STOP: Final = "the run's stop document could not be understood"
 
@@ -96,11 +101,15 @@ class Recording:
         self._group_s = group_s
         self._deadline_s = deadline_s
         self._runs: dict[str, GuardedRun] = {}
-        self._ended: OrderedDict[str, str | None] = OrderedDict()  # uid -> sequence, None: in the spool
-        self._late_documents: dict[str, list[tuple[str, Doc]]] = {}
-        self._late_at = 0.0
+        self._announced: OrderedDict[str, str] = OrderedDict()  # uid of a descriptor or resource -> run
+        self._kept: Counter[str] = Counter()  # documents of each run that went to the spool past it
+        self._lock = threading.Lock()  # of what threads of the experiment change as well
         self._sealer = Sealer(self.tell)
-        self._finishing = False
+        self._overflow = Sealer(self.tell, name="gapless-bluesky-spool")
+        self._late_runs = LateRuns(client, options.make_normalizer, spool, self._sealer, self.tell)
+        self._parked = ParkedFile(self.router, spool, self.tell)
+        self._speaks_last = False
+        self._ended = False
         self._thread = threading.Thread(target=self._work, name="gapless-bluesky", daemon=True)
         self._thread.start()
 
@@ -108,98 +117,173 @@ class Recording:
 
     def tell(self, error: BaseException) -> None:
         """Take note of an error; the writer hears of it."""
-        self.errors.append(error)
-        self.untold.append(error)
-        del self.errors[:-_REMEMBERED], self.untold[:-_REMEMBERED]
+        with self._lock:
+            self.errors.append(error)
+            self.untold.append(error)
+            del self.errors[:-_REMEMBERED], self.untold[:-_REMEMBERED]
+
+    def heard(self, errors: Iterable[BaseException]) -> None:
+        """Take note that these errors were told."""
+        with self._lock:
+            told = set(map(id, errors))
+            self.untold[:] = [error for error in self.untold if id(error) not in told]
+
+    def announce(self, doc: Doc) -> None:
+        """Take note of which run a document is that others refer to, ahead of its turn."""
+        uid, run = doc.get("uid"), doc.get("run_start")
+        if isinstance(uid, str) and isinstance(run, str):
+            self._announced[uid] = run
+            if len(self._announced) > _ANNOUNCED:
+                self._announced.popitem(last=False)
 
     def keep(self, name: str, doc: Doc, error: BaseException) -> None:
-        """Put a document that cannot be handed over into the spool."""
+        """Put a document that cannot be handed over into the spool, without waiting for a disk."""
         self.tell(error)
-        self._spooled(self.router.run_of(name, doc) or UNROUTED, name, doc, str(error))
+        uid = self._run_of(name, doc)
+        if self._overflow.waiting < _MOST_OVERFLOWING:
+            self._overflow.put(lambda: self._spooled(uid, name, doc, str(error)))
+        else:
+            text = "a document was lost: neither the recording nor the spool keeps up"
+            self.tell(BackupFailed(text, sequence=uid, found=f"{name} {doc.get('uid', '')}".strip()))
+
+    def _run_of(self, name: str, doc: Doc) -> str:
+        """Return the run of a document as far as anything is known of it."""
+        run = self.router.run_of(name, doc)
+        for key in ("descriptor", "stream_resource", "resource") if run is None else ():
+            uid = doc.get(key)
+            run = run or (self._announced.get(uid) if isinstance(uid, str) else None)
+        return run or UNROUTED
 
     def flush(self, timeout_s: float) -> bool:
         """Return whether all that was handed over before is durable, in a sequence or in the spool, in time."""
         give_up = time.monotonic() + timeout_s
-        request = Request(lambda: self._flush(max(0.0, give_up - time.monotonic())))
-        self._hand_over.put_now(request)
+        done: list[bool] = []
+        request = Request(lambda: done.append(self._flush(max(0.0, give_up - time.monotonic()))))
+        try:
+            self._hand_over.put_now(request)
+        except WriterClosed:
+            return self.join(timeout_s)
         if not request.done.wait(timeout_s):
             return False
-        done = self._sealer.wait(max(0.0, give_up - time.monotonic()))
+        ended = [each.wait(max(0.0, give_up - time.monotonic())) for each in (self._sealer, self._overflow)]
         self._sync_spool()
-        return done
+        return all(ended) and done == [True]
 
-    def finish(self) -> None:
-        """Let the thread record what is there, seal the open runs and end."""
-        if not self._finishing:
-            self._finishing = True
-            self._hand_over.put_now(Request(self._finish))
+    def finish(self, *, speaks_last: bool = False) -> None:
+        """Let the thread record what is there, seal the open runs and end; nothing is taken any more.
+
+        With ``speaks_last`` what nobody was told goes to the standard error at the end.
+        """
+        self._speaks_last = self._speaks_last or speaks_last
+        self._hand_over.close(Request(self._finish))
 
     def join(self, timeout_s: float) -> bool:
         """Return whether the thread and what it left to seal ended in time."""
         give_up = time.monotonic() + timeout_s
         self._thread.join(timeout_s)
-        if self._thread.is_alive() or not self._sealer.wait(max(0.0, give_up - time.monotonic())):
+        if self._thread.is_alive():
             return False
-        self._sealer.end()
+        for each in (self._overflow, self._sealer):
+            if not each.wait(max(0.0, give_up - time.monotonic())):
+                return False
+            each.end()
         self._sync_spool()
         return True
 
     # -- the thread ----------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while not self._finishing or len(self._hand_over):
+        while not self._ended:
             try:
                 self._turn()
             except BaseException as error:  # noqa: BLE001 - nothing may end this thread but finish()
                 self.tell(error)
 
     def _turn(self) -> None:
-        if not self._hand_over.wait(_LATE_IDLE_S if self._late_documents or self._runs else None):
+        if not self._hand_over.wait(IDLE_S if self._late_runs.is_open or self._runs else None):
             self._between()
             return
         self._hand_over.gather(self._group_s)
         while items := self._hand_over.take(_AT_ONCE):
-            for item in items:
-                if isinstance(item, Request):
-                    self._answer(item)
+            for descriptor, group in groupby(items, _descriptor_of_event):
+                if descriptor is None:
+                    for item in group:
+                        self._take_item(item)
                 else:
-                    self._route(*item)
+                    self._take_events(list(group))
             self._end_group()
         self._between()
 
-    def _route(self, name: str, doc: Doc) -> None:
+    def _take_item(self, item: Request | tuple[str, Doc]) -> None:
+        """Do what one item asks for; nothing it raises keeps those behind it from their turn."""
         try:
-            self.router(name, doc)
-        except BaseException as error:  # noqa: BLE001 - of one document: those behind it are routed
-            self.keep(name, doc, error)
-
-    def _answer(self, request: Request) -> None:
-        try:
-            request.what()
+            if isinstance(item, Request):
+                item.what()
+            else:
+                self.router(*item)
+        except BaseException as error:  # noqa: BLE001 - of one item
+            self.tell(error)
+            if not isinstance(item, Request):
+                self._spooled(self._run_of(*item), *item, str(error))
         finally:
-            request.done.set()
+            if isinstance(item, Request):
+                item.done.set()
+
+    def _take_events(self, events: list[tuple[str, Doc]]) -> None:
+        """Give events of one descriptor to their run, all at once where it is open."""
+        run = self._runs.get(self.router.run_of(*events[0]) or "")
+        if run is not None:
+            run.events(events)
+        else:
+            for event in events:
+                self._take_item(event)
 
     def _end_group(self) -> None:
         for run in self._runs.values():
             run.end_group()
+        for uid in list(self._kept):
+            if uid in self._runs:
+                self._runs[uid].spool_headers("documents of the run are here")
+        self._late_runs.end_group()
+        self._parked.update()
         self._sync_spool()
 
     def _between(self) -> None:
         for run in self._runs.values():
             run.end_group()
-        if self._late_documents and time.monotonic() - self._late_at >= _LATE_IDLE_S:
-            self._write_late()
+        self._late_runs.end_idle()
+        settled = not self._late_runs.is_open and all(run.is_durable for run in self._runs.values())
+        self._parked.tidy(settled)
 
-    def _flush(self, timeout_s: float) -> None:
-        for run in self._runs.values():
-            run.flush(timeout_s)
-        self._write_late()
+    def _flush(self, timeout_s: float) -> bool:
+        give_up = time.monotonic() + timeout_s
+        durable = [run.flush(max(0.0, give_up - time.monotonic())) for run in self._runs.values()]
+        self._late_runs.end_all()
+        self._parked.update()
+        return all(durable)
 
     def _finish(self) -> None:
+        self._ended = True
         self.router.close()
         for uid in list(self._runs):
             self._end_run(uid, _CLOSED)
-        self._write_late()
+        self._late_runs.end_all()
+        self._sealer.put(lambda: self._parked.tidy(is_durable=True))
+        self._sealer.put(self._say_last)
+
+    def _say_last(self) -> None:
+        """Write what nobody heard of where somebody may see it."""
+        self._sync_spool()
+        if not self._speaks_last or sys.stderr is None:
+            return
+        for error in [error for error in self.untold if isinstance(error, BackupFailed)]:
+            print(f"gapless: {type(error).__name__}: {error}", file=sys.stderr)
+        if self.spool.kept:
+            print(
+                f"gapless: {self.spool.kept} documents were not recorded but went to {self.spool.folder}; "
+                "`gapless bluesky deliver` takes them from there",
+                file=sys.stderr,
+            )
 
     def _sync_spool(self) -> None:
         try:
@@ -211,26 +295,32 @@ class Recording:
 
     def _factory(self, _name: str, start: Doc) -> tuple[list[Callable[[str, Doc], None]], list[Any]]:
         uid = str(start["uid"])
-        pattern = self._pattern(start)
-        if pattern is None:  # recorded before: what is new in it becomes a layer
-            self._end(uid, run_name(self._options.name, start))
+        recorded, pattern = self._recorded(uid), self._options.name
+        if recorded is not None:  # what is new in it becomes a layer
+            self._late_runs.ended(uid, recorded, [("start", start)])
             return [lambda name, doc: self._late(uid, name, doc)], []
-        run = GuardedRun(start, lambda refuse: self._feed(start, pattern, refuse), self.spool, self.tell)
+        if not self._is_free(run_name(pattern, start)):
+            pattern = "{uid}"
+        run = GuardedRun(uid, lambda refuse: self._feed(start, pattern, refuse), self.spool, self.tell)
         self._runs[uid] = run
         return [lambda name, doc: self._take(run, name, doc)], []
 
-    def _pattern(self, start: Doc) -> str | None:
-        """Return the pattern of a name that is free, None when the run itself has it."""
-        pattern = self._options.name
+    def _recorded(self, uid: str) -> str | None:
+        """Return the name of the sequence that has the run already."""
         try:
-            name = run_name(pattern, start)
-            if not self._client.sequence_exists(name):
-                return pattern
-            recorded = self._client.sequence_handler(name).metadata.get("start", {}).get("uid")
-        except (GaplessError, OSError, AttributeError) as error:
+            return find_run(self._client, uid)
+        except NameRefused:  # which no sequence can have
+            return None
+        except (GaplessError, OSError) as error:
             self.tell(error)
-            return "{uid}"
-        return None if recorded == start["uid"] else "{uid}"
+            return None
+
+    def _is_free(self, name: str) -> bool:
+        try:
+            return not self._client.sequence_exists(name)
+        except (GaplessError, OSError) as error:
+            self.tell(error)
+            return False
 
     def _feed(self, start: Doc, pattern: str, refuse: Callable[[str, Doc, BaseException], None]) -> RunFeed:
         sink = self._options.sink
@@ -265,71 +355,55 @@ class Recording:
 
     def _end_run(self, uid: str, cause: str) -> None:
         run = self._runs.pop(uid)
+        run.parked = self.router.parked_of(uid)
         run.end_group()
-        self._end(uid, None if run.failed else run.sequence)
+        self._late_runs.ended(
+            uid,
+            None if run.failed else run.sequence,
+            run.headers if self._options.sink is not None else [],
+        )
         self._sealer.put(lambda: self._seal(run, cause))
 
     def _seal(self, run: GuardedRun, cause: str) -> None:
+        self._overflow.wait(self._deadline_s)
+        with self._lock:
+            kept = self._kept.pop(run.uid, 0)
+        if kept:
+            run.quarantined += kept
+            run.spool_headers("documents of the run are here")
         run.seal(cause)
         if run.report is not None:
             self.reports[run.uid] = run.report
             while len(self.reports) > _REMEMBERED:
                 self.reports.popitem(last=False)
         if run.failed:
-            self._ended[run.uid] = None
+            self._late_runs.ended(run.uid, None, [])
             self._sync_spool()
         elif self._options.sink is not None and run.sequence is not None:
             self._options.sink.sealed(run.sequence)
 
-    def _end(self, uid: str, sequence: str | None) -> None:
-        self._ended[uid] = sequence
-        if len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
-
     # -- what comes too late, or belongs nowhere -----------------------------------------------
 
     def _late(self, uid: str, name: str, doc: Doc) -> None:
-        self._late_documents.setdefault(uid, []).append((name, doc))
-        self._late_at = time.monotonic()
-
-    def _write_late(self) -> None:
-        late, self._late_documents = self._late_documents, {}
-        for uid, documents in late.items():
-            self._sealer.put(partial(self._add, uid, documents))
-
-    def _add(self, uid: str, documents: list[tuple[str, Doc]]) -> None:
-        """Write a run's late documents into a layer; on the sealing thread, so behind its seal."""
-
-        def refuse(name: str, doc: Doc, error: BaseException) -> None:
-            self.tell(error)
-            self._spooled(uid, name, doc, str(error))
-
-        sequence = self._ended.get(uid)
-        if sequence is None:
-            self._spool_all(uid, documents, "the run itself is in the spool")
-            return
-        try:
-            add_late(
-                self._client,
-                sequence,
-                documents,
-                make_normalizer=self._options.make_normalizer,
-                refuse=refuse,
-            )
-        except BaseException as error:  # noqa: BLE001 - of one run: its documents are kept
-            self.tell(error)
-            self._spool_all(uid, documents, str(error))
+        self._late_runs.take(uid, name, doc)
 
     def _unroutable(self, name: str, doc: Doc, reason: str) -> None:
         error = DocumentRefused(reason, found=f"{name} {doc.get('uid', '')}".strip())
         self.tell(error)
-        self._spooled(self.router.run_of(name, doc) or UNROUTED, name, doc, reason)
+        self._spooled(self._run_of(name, doc), name, doc, reason)
 
     def _spooled(self, uid: str, name: str, doc: Doc, reason: str) -> None:
-        self._spool_all(uid, [(name, doc)], reason)
-
-    def _spool_all(self, uid: str, documents: list[tuple[str, Doc]], reason: str) -> None:
         try:
-            self.spool.keep_all(uid, documents, reason=reason)
+            self.spool.keep(uid, name, doc, reason=reason)
         except GaplessError as error:
             self.tell(error)
+        with self._lock:
+            self._kept[uid] += 1
+
+
+def _descriptor_of_event(item: Request | tuple[str, Doc]) -> str | None:
+    """Return the descriptor that an event names, None for anything else."""
+    if item.__class__ is not tuple or item[0] != "event":
+        return None
+    descriptor = item[1].get("descriptor")
+    return descriptor if descriptor.__class__ is str else None

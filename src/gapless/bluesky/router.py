@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from gapless.bluesky.document import DOCUMENT_NAMES
@@ -32,13 +32,14 @@ class _Run:
     subfactories: list[SubFactory] = field(default_factory=list)
     streams: dict[str, list[Callback]] = field(default_factory=dict)  # descriptor uid -> callbacks
     resources: list[str] = field(default_factory=list)
+    parked: int = 0
 
     @property
     def uid(self) -> str:
         return str(self.start["uid"])
 
     def everyone(self) -> Iterator[Callback]:
-        return chain(self.callbacks, *self.streams.values())
+        return itertools.chain(self.callbacks, *self.streams.values())
 
 
 class RunRouter:
@@ -73,12 +74,10 @@ class RunRouter:
         self._by_descriptor: dict[str, list[Callback]] = {}
         self._run_of: dict[str, str] = {}  # uid of a descriptor or (stream) resource -> run, of open runs
         self._loose: OrderedDict[str, None] = OrderedDict()  # resources that name no run
-        self._closed: OrderedDict[str, tuple[str, tuple[str, ...]]] = (
-            OrderedDict()
-        )  # run -> start, uids of it
+        self._closed: OrderedDict[str, tuple[str, list[str]]] = OrderedDict()  # run -> start, uids of it
         self._closed_of: dict[str, str] = {}
-        self._parked: dict[str, deque[tuple[str, Doc]]] = {}  # by the uid they wait for
-        self._parked_order: deque[str] = deque()
+        self._parked: dict[str, dict[int, tuple[str, Doc]]] = {}  # by the uid they wait for and a number
+        self._parked_order: OrderedDict[int, str] = OrderedDict()
         self.repeated_starts = 0
         self.parked_total = 0
         self._routes: dict[str, Callable[[str, Doc], None]] = {
@@ -126,6 +125,33 @@ class RunRouter:
         """How many documents wait for another one."""
         return len(self._parked_order)
 
+    def parked_of(self, run: str) -> int:
+        """Return how many documents of an open run had to wait for another one."""
+        return self._runs[run].parked
+
+    def parked_since(self, total: int) -> list[tuple[str, Doc]]:
+        """Return those that wait still, of the documents parked since ``parked_total`` was ``total``."""
+        newest = itertools.takewhile(lambda number: number > total, reversed(self._parked_order))
+        return [self._parked[self._parked_order[number]][number] for number in newest][::-1]
+
+    def resume(self, start: Doc) -> None:
+        """Open a run whose start came long before; its callbacks get what follows."""
+        uid = _uid(start, "uid")
+        if uid not in self._runs and uid not in self._closed:
+            self._made(start)
+            self._release(uid)
+
+    def know(self, run: str, uids: Iterable[str]) -> None:
+        """Let documents refer to descriptors and resources of an open run that came long before."""
+        opened = self._runs.get(run)
+        if opened is None:
+            return
+        for uid in uids:
+            if uid not in self._run_of:
+                self._run_of[uid] = run
+                opened.resources.append(uid)
+                self._release(uid)
+
     def run_of(self, name: str, doc: Doc) -> str | None:
         """Return the uid of the run that a document belongs to, as far as it is known. Usable from any thread."""
         for key in ("run_start", "descriptor", "stream_resource", "resource"):
@@ -154,15 +180,18 @@ class RunRouter:
                 return
             self._refuse(name, doc, "another start document has the same uid")
             return
-        run = _Run(doc)
-        for factory in self._factories:
-            callbacks, subfactories = factory("start", doc)
-            run.callbacks += callbacks
-            run.subfactories += subfactories
-        self._runs[uid] = run
-        for callback in run.callbacks:
+        for callback in self._made(doc).callbacks:
             callback("start", doc)
         self._release(uid)
+
+    def _made(self, start: Doc) -> _Run:
+        run = _Run(start)
+        for factory in self._factories:
+            callbacks, subfactories = factory("start", start)
+            run.callbacks += callbacks
+            run.subfactories += subfactories
+        self._runs[run.uid] = run
+        return run
 
     def _descriptor(self, name: str, doc: Doc) -> None:
         run = self._run(name, doc, _uid(doc, "run_start"))
@@ -251,8 +280,11 @@ class RunRouter:
         """Split the oldest form of many events, which may be of several descriptors, where runs differ."""
         owners: dict[str, dict[str, list[Doc]]] = {}
         for stream, events in doc.items():
+            if not isinstance(events, list | tuple):
+                raise _Incomplete(f"{stream!r} is no list of events")
             for event in events:
-                owner = self.run_of("event", event) or f"?{_uid(event, 'descriptor')}"
+                _uid(event, "descriptor")
+                owner = self.run_of("event", event) or f"?{event['descriptor']}"
                 owners.setdefault(owner, {}).setdefault(stream, []).append(event)
         for owner, part in owners.items():
             run = self._runs.get(owner)
@@ -261,12 +293,12 @@ class RunRouter:
                     callback(name, part)
                 self._bulk_to_streams(run, part)
             else:
-                for event in chain(*part.values()):
+                for event in itertools.chain(*part.values()):
                     self("event", event)
 
     @staticmethod
     def _bulk_to_streams(run: _Run, part: Mapping[str, list[Doc]]) -> None:
-        for event in chain(*part.values()):
+        for event in itertools.chain(*part.values()):
             for callback in run.streams.get(event["descriptor"], ()):
                 callback("event", event)
 
@@ -288,7 +320,7 @@ class RunRouter:
         del self._runs[run.uid]
         if not self._runs:
             self._loose.clear()
-        self._closed[run.uid] = (encode(run.start), uids)
+        self._closed[run.uid] = (encode(run.start), [*uids])
         self._closed_of.update(dict.fromkeys(uids, run.uid))
         if len(self._closed) > _CLOSED_RUNS:
             _, (_, forgotten) = self._closed.popitem(last=False)
@@ -319,9 +351,8 @@ class RunRouter:
 
     def _remember_late(self, run: str, uid: str) -> None:
         """Let what refers to a late descriptor or resource be late as well."""
-        start, uids = self._closed[run]
-        if uid not in uids:
-            self._closed[run] = (start, (*uids, uid))
+        if self._closed_of.get(uid) != run:
+            self._closed[run][1].append(uid)
             self._closed_of[uid] = run
 
     def _park(self, name: str, doc: Doc, waits_for: str) -> None:
@@ -330,14 +361,14 @@ class RunRouter:
             return
         if len(self._parked_order) >= self._max_parked:
             self._unpark_oldest("too many documents wait for what has not come")
-        self._parked.setdefault(waits_for, deque()).append((name, doc))
-        self._parked_order.append(waits_for)
         self.parked_total += 1
+        self._parked.setdefault(waits_for, {})[self.parked_total] = (name, doc)
+        self._parked_order[self.parked_total] = waits_for
 
     def _unpark_oldest(self, reason: str) -> None:
-        waits_for = self._parked_order.popleft()
+        number, waits_for = self._parked_order.popitem(last=False)
         waiting = self._parked[waits_for]
-        name, doc = waiting.popleft()
+        name, doc = waiting.pop(number)
         if not waiting:
             del self._parked[waits_for]
         self._refuse(name, doc, reason)
@@ -345,11 +376,13 @@ class RunRouter:
     def _release(self, uid: str) -> None:
         """Route what waited for this uid, or for any run."""
         for waits_for in (uid, "") if self._parked else ():
-            waiting = self._parked.pop(waits_for, None)
-            if waiting is None:
-                continue
-            self._parked_order = deque(other for other in self._parked_order if other != waits_for)
-            for name, doc in sorted(waiting, key=_stop_last):
+            waiting = self._parked.pop(waits_for, {})
+            for number in waiting:
+                del self._parked_order[number]
+            for name, doc in sorted(waiting.values(), key=_stop_last):
+                run = self._runs.get(self.run_of(name, doc) or "")
+                if run is not None:
+                    run.parked += 1
                 self(name, doc)
 
     def _refuse(self, name: str, doc: Doc, reason: str) -> None:

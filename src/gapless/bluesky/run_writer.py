@@ -64,11 +64,10 @@ class RunWriter:
             original,
         )
         try:
-            self._keep("start", start, None)
+            self.keep_start(start)
         except BaseException as error:
             self.fail(error)
             raise
-        self.report.documents["start"] += 1
 
     @classmethod
     def of_layer(
@@ -111,6 +110,11 @@ class RunWriter:
             "stream_datum": lambda doc: self.stream_datums([doc]),
         }
         sequence.__enter__()
+
+    def keep_start(self, start: Mapping[str, Any]) -> None:
+        """Record the start document; in a layer, that of a run whose base did not live to hold it."""
+        self._keep("start", start, None)
+        self.report.documents["start"] += 1
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Record one document; ``stop`` records it and seals the sequence."""

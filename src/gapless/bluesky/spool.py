@@ -41,7 +41,7 @@ class Spool:
     A line is with the operating system when :meth:`keep` returns, so that it outlives the process; start and
     stop are on the disk then, others at most 250 ms later as long as documents come, and after :meth:`flush`.
     Any number of threads and processes may keep documents in one folder; a line that was torn stays a line of
-    its own. Raises BackupFailed when the disk refuses.
+    its own. ``kept`` counts the documents. Raises BackupFailed when the disk refuses.
     """
 
     def __init__(self, folder: Path, *, platform: Platform = PLATFORM) -> None:
@@ -50,6 +50,7 @@ class Spool:
         self._files: OrderedDict[Path, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         self._oldest_unsynced: float | None = None
+        self.kept = 0
 
     def path(self, uid: str) -> Path:
         """Return the file of a run; a uid that cannot be a file's name is kept in the file of the unrouted."""
@@ -77,12 +78,25 @@ class Spool:
             with self._lock, self.locked():
                 opened = self._open(path)
                 self._append(path, opened, b"".join(lines))
+                self.kept += len(lines)
                 if at_once or self._is_due():
                     self._sync_all()
         except OSError as error:
             raise BackupFailed(
                 "the spool refused a document", sequence=uid, found=f"{path}: {error}"
             ) from error
+
+    def discard(self, uid: str) -> None:
+        """Remove the file of ``uid``, of which every document is elsewhere by now."""
+        path = self.path(uid)
+        try:
+            with self._lock, self.locked():
+                if path in self._files:
+                    self._platform.close(self._files.pop(path).fd)
+                path.unlink(missing_ok=True)
+                self._platform.sync_directory(self.folder)
+        except OSError as error:
+            raise BackupFailed("the spool could not be tidied", found=f"{path}: {error}") from error
 
     def flush(self) -> None:
         """Return when every document kept here is on the disk; raises BackupFailed when the disk refuses."""

@@ -162,8 +162,14 @@ class StoredRun:
 
 
 def is_run(reader: BundleReader) -> bool:
-    """Tell whether a sequence was recorded from documents."""
-    return DOCUMENTS in reader.topics
+    """Tell whether a sequence was recorded from documents.
+
+    One that was killed before its first document was durable has nothing but its start, in the metadata.
+    """
+    start = reader.metadata.get("start")
+    return DOCUMENTS in reader.topics or (
+        not reader.topics and isinstance(start, dict) and isinstance(start.get("uid"), str)
+    )
 
 
 def parts_of(reader: BundleReader) -> list[BundleReader]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from gapless.bluesky.document import copy_document
+from gapless.bluesky.document import weighed_copy
 from gapless.bluesky.hand_over import HandOver
 from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.recording import Recording, RunOptions, Sink
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 Doc = Mapping[str, Any]
 _REMOTE: Final = ("http", "https", "tiled", "tiled+http", "tiled+https")
+_ALWAYS: Final = frozenset(("start", "descriptor", "stop"))  # taken even where there is no room
+_ROWS: Final = frozenset(("event", "event_page", "stream_datum", "datum"))
 _LIVE: weakref.WeakSet[Recording] = weakref.WeakSet()
 _WRITERS: weakref.WeakSet[Writer] = weakref.WeakSet()
 _EXIT_DEADLINE_S: Final = 60.0
@@ -56,8 +59,9 @@ class Writer:
     documents as they come. ``on_error="raise"`` raises what went wrong at the next call and in :meth:`close`;
     "spool" leaves it in :attr:`errors`. That a document could not even be kept in the spool is raised always.
 
-    At most ``max_waiting_documents`` wait for the thread; then a call waits, up to ``deadline_s``, and after that
-    documents go to the spool. Documents are gathered for ``group_s`` before they are written together.
+    About ``max_waiting_documents``, and ``max_waiting_bytes`` in arrays, lists and texts, wait for the thread;
+    then a call waits, up to ``deadline_s``, and after that documents go to the spool, but for start, descriptors
+    and stop. Documents are gathered for ``group_s`` before they are written together.
     """
 
     def __init__(
@@ -70,13 +74,19 @@ class Writer:
         spec_to_mimetype: Mapping[str, str] | None = None,
         on_error: Literal["spool", "raise"] = "spool",
         max_waiting_documents: int = 100_000,
+        max_waiting_bytes: int = 1 << 30,
         group_s: float = 0.02,
         deadline_s: float = 30.0,
         sink: Sink | None = None,
     ) -> None:
         if on_error not in ("spool", "raise"):
             raise ArgumentRefused("on_error is no such policy", found=repr(on_error), expected="spool, raise")
-        _check_above_zero(max_waiting_documents=max_waiting_documents, group_s=group_s, deadline_s=deadline_s)
+        _check_above_zero(
+            max_waiting_documents=max_waiting_documents,
+            max_waiting_bytes=max_waiting_bytes,
+            group_s=group_s,
+            deadline_s=deadline_s,
+        )
         check_pattern(name)
         _load_columns()
         self._owns_client = not isinstance(client_or_url, Client)
@@ -85,7 +95,7 @@ class Writer:
         self._sink = sink or opened
         self._raises = on_error == "raise"
         self._deadline_s = deadline_s
-        self._hand_over = HandOver(max_waiting_documents)
+        self._hand_over = HandOver(max_waiting_documents, max_waiting_bytes)
         options = RunOptions(name, normalizer_maker(normalizer, patches, spec_to_mimetype), self._sink)
         self._recording = Recording(
             client,
@@ -113,11 +123,16 @@ class Writer:
         if self._closed or self._forked:
             self._refuse_call()
         try:
-            taken = copy_document(doc)
+            taken, size_bytes = weighed_copy(doc)
         except DocumentRefused as error:
             self._recording.keep(name, {"repr": repr(doc)}, error)
         else:
-            if not self._hand_over.put((name, taken), self._deadline_s):
+            if name not in _ROWS:
+                self._recording.announce(taken)
+            room = self._hand_over.put(
+                (name, taken), self._deadline_s, size_bytes=size_bytes, always=name in _ALWAYS
+            )
+            if not room:
                 self._recording.keep(name, taken, self._saturated())
             elif name == "stop":
                 self._hand_over.hurry()
@@ -138,13 +153,11 @@ class Writer:
 
     def _tell(self, always: tuple[type[BaseException], ...]) -> None:
         """Raise the first error that nobody heard of, if errors are to be raised; the others stay to be told."""
-        untold = self._recording.untold
+        untold = list(self._recording.untold)
         wanted = [error for error in untold if self._raises or isinstance(error, always)]
-        if not wanted:
-            untold.clear()
-            return
-        untold.remove(wanted[0])
-        raise wanted[0]
+        self._recording.heard(wanted[:1] or untold)
+        if wanted:
+            raise wanted[0]
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -265,18 +278,19 @@ def _check_above_zero(**limits: float) -> None:
 def _finish(recording: Recording, owner: int) -> None:
     """Let a recording end that nobody holds any more, in the process that began it."""
     if os.getpid() == owner:
-        recording.finish()
+        recording.finish(speaks_last=True)
 
 
 @atexit.register
 def _drain_at_exit() -> None:
-    """Record and seal what writers that were never closed still hold."""
+    """Record and seal what writers that were never closed still hold, and say what they could not."""
     recordings = list(_LIVE)
     for recording in recordings:
-        recording.finish()
+        recording.finish(speaks_last=True)
     give_up = time.monotonic() + _EXIT_DEADLINE_S
     for recording in recordings:
-        recording.join(max(0.0, give_up - time.monotonic()))
+        if not recording.join(max(0.0, give_up - time.monotonic())) and sys.stderr is not None:
+            print(f"gapless: runs were not sealed within {_EXIT_DEADLINE_S:g} s", file=sys.stderr)
 
 
 def _after_fork_in_child() -> None:

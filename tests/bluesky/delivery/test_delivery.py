@@ -14,8 +14,9 @@ from tests.bluesky.recording.run_documents import event_document
 from tests.bluesky.writer.runs import Documents, feed, run_of, values
 from tests.cli.conftest import environment
 
-from gapless.bluesky.delivery import deliver, deliver_documents, find_run
-from gapless.bluesky.late_documents import known_uids
+from gapless.bluesky.delivery import deliver, deliver_documents
+from gapless.bluesky.late_documents import Addition, find_run, known_uids
+from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.run_writer import RunWriter
 from gapless.bluesky.spool import Spool
 from gapless.bluesky.writer import Writer
@@ -359,3 +360,71 @@ def test_of_two_deliveries_the_second_file_keeps_its_own_name(tmp_path: Path) ->
             path = write_lines(tmp_path / "b.jsonl", documents)
             deliver(path, client)
     assert sorted(path.name for path in (tmp_path / "delivered").iterdir()) == ["b-2.jsonl", "b.jsonl"]
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_file_needs_no_descriptor_that_the_store_has(tmp_path: Path, begins: bool) -> None:
+    """Its name tells the run, or its first line."""
+    documents = run_of(events=2)
+    late = [("event", event_document(documents[1][1], n, {"x": float(n)})) for n in (3, 4)]
+    with Writer(tmp_path) as writer:
+        feed(writer, documents)
+    Spool(tmp_path / "spool").keep_all(
+        uid_of(documents), [*documents[:1], *late] if begins else late, reason="there was no room"
+    )
+    with connect(tmp_path) as client:
+        report = deliver(tmp_path, client)
+        assert report.findings == []
+        assert [(run.result, run.documents) for run in report.runs] == [("added", 2)]
+        assert sorted(values(client, uid_of(documents))) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_uid_that_names_no_sequence_costs_no_other_run(tmp_path: Path) -> None:
+    """Its file stays, and the others are delivered."""
+    odd, documents = run_of(events=1, uid="x" * 300), run_of(events=2)
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    first = write_lines(folder / "a.jsonl", odd)
+    write_lines(folder / "b.jsonl", documents)
+    with connect(tmp_path / "store") as client:
+        report = deliver(folder, client)
+        assert values(client, uid_of(documents)) == [1.0, 2.0]
+    assert {finding.code for finding in report.findings} <= {"B102", "B103"}
+    assert list(folder.glob("*.jsonl")) == [first]
+
+
+def test_every_file_of_a_run_that_is_being_recorded_stays(tmp_path: Path) -> None:
+    """Those without its start as well; delivering again completes it."""
+    documents = run_of(events=3)
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    write_lines(folder / "a.jsonl", documents[:2])
+    write_lines(folder / "b.jsonl", documents[3:5])
+    with connect(tmp_path / "store") as client:
+        with Writer(client) as writer:
+            feed(writer, documents[:3])
+            writer.flush()
+            report = deliver(folder, client)
+            assert [run.result for run in report.runs] == ["open"]
+            assert len(list(folder.glob("*.jsonl"))) == 2
+        deliver(folder, client)
+        assert sorted(values(client, uid_of(documents))) == [1.0, 2.0, 3.0]
+    assert list(folder.glob("*.jsonl")) == []
+
+
+def test_a_layer_that_was_not_sealed_leaves_its_name(tmp_path: Path) -> None:
+    """The next layer of late documents has another one."""
+    documents = run_of(events=1)
+    with connect(tmp_path) as client:
+        with Writer(client) as writer:
+            feed(writer, documents)
+        for number in (2, 3):
+            event = event_document(documents[1][1], number, {"x": float(number)})
+            addition = Addition(client, uid_of(documents), RunNormalizer, lambda *_: None)
+            addition("event", event)
+            addition.feed.flush()
+            if number == 2:
+                addition.abandon(RuntimeError("the process was killed"))
+        addition.end()
+        client.seal(uid_of(documents))
+        assert sorted(client.sequence_handler(uid_of(documents)).layers) == ["late-1", "late-2"]

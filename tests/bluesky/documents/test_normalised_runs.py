@@ -11,7 +11,7 @@ from tests.bluesky.recording.run_documents import new_uid
 from tests.bluesky.strategies import Run, legacy_runs, modern_runs
 
 import gapless
-from gapless.bluesky.documents import documents
+from gapless.bluesky.document_source import documents
 from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.run_writer import RunWriter
 

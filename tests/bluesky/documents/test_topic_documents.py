@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from tests.bluesky.documents.test_round_trip import assert_usable_order, unpack
 
-from gapless.bluesky.documents import documents
+from gapless.bluesky.document_source import documents
 from gapless.client.client import Client
 from gapless.model.ontology.geometry import Vector3d
 from gapless.model.ontology.sensors import IMU

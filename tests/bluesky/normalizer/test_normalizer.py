@@ -432,3 +432,63 @@ def test_nothing_heavy_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_datum_that_every_event_shows_is_remembered_however_many_others_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of those that were resolved, the ones that are referred to again stay; the others are let go."""
+    monkeypatch.setattr("gapless.bluesky.legacy_datum._SHOWN", 10)
+    normalizer = RunNormalizer()
+    got: Run = []
+    normalizer.subscribe(lambda name, doc: got.append((name, doc)))
+    for name, doc in (START, IMAGED, resource(), datum("r/dark"), imaged(1, "r/dark")):
+        normalizer(name, doc)
+    for number in range(2, 102):
+        normalizer(*datum(f"r/{number}", point_number=number))
+        normalizer(*imaged(number, f"r/{number}"))
+        normalizer(*imaged(number + 1000, "r/dark", uid=f"dark-{number}"))
+    assert len(named(got, "stream_datum")) == 201
+    assert len(normalizer._join._shown) == 10
+    assert normalizer._join._datums == {}
+    normalizer(*imaged(3000, "r/2", uid="again"))
+    assert [reference.datum_id for reference in normalizer.unresolved] == ["r/2"]
+
+
+def test_references_of_long_before_wait_for_their_datums() -> None:
+    """References that were not resolved when their run ended are resolved by another normalizer."""
+    first, second = RunNormalizer(), RunNormalizer()
+    for name, doc in (START, IMAGED, imaged(1, "r/0")):
+        first(name, doc)
+    (reference,) = first.unresolved
+    assert reference.event == imaged(1, "r/0")[1]["uid"]
+    got: Run = []
+    second.subscribe(lambda name, doc: got.append((name, doc)))
+    for name, doc in (START, IMAGED, resource()):
+        second(name, doc)
+    second.resume(first.unresolved)
+    second(*datum("r/0", point_number=4))
+    assert indices(got) == [(4, 5)]
+    assert second.unresolved == []
+
+
+def test_plain_events_are_what_single_events_leave_as() -> None:
+    """The fast way gives the same documents, and steps aside for any event that is not as it must be."""
+    normalizer = RunNormalizer()
+    got: Run = []
+    normalizer.subscribe(lambda name, doc: got.append((name, doc)))
+    plain = descriptor({"det": FLOAT})
+    events = [event(number, {"det": 0.5}, filled={})[1] for number in range(1, 4)]
+    assert normalizer.plain_events(events) is None
+    for name, doc in (START, plain):
+        normalizer(name, doc)
+    assert normalizer.plain_events([*events, {**events[0], "data": None}]) is None
+    fast = normalizer.plain_events(events)
+    for doc in events:
+        normalizer("event", doc)
+    assert fast == named(got, "event")
+    assert all("filled" in doc for doc in events)
+    patched = RunNormalizer(patches={"event": lambda doc: doc})
+    for name, doc in (START, plain):
+        patched(name, doc)
+    assert patched.plain_events(events) is None

@@ -280,7 +280,7 @@ def test_text_in_an_external_key_that_is_not_filled_is_a_reference(
     got, references = EventPlan(descriptor, descriptor).split(event, remarks)
     assert ("image" in got["data"], "image" in got["timestamps"]) == (not is_reference, not is_reference)
     assert [tuple(reference) for reference in references] == [
-        ("r/0", "image", "d", "primary", 3)
+        ("r/0", "image", "d", "primary", 3, "")
     ] * is_reference
     assert (EXTERNAL_SPLIT.versioned in remarks.used) == is_reference
 

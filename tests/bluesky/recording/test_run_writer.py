@@ -20,7 +20,7 @@ from tests.bluesky.recording.run_documents import (
 )
 
 import gapless
-from gapless.bluesky.documents import documents
+from gapless.bluesky.document_source import documents
 from gapless.bluesky.lossless import decode
 from gapless.bluesky.run_writer import RunWriter
 from gapless.client.client import Client

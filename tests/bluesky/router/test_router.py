@@ -240,3 +240,48 @@ def test_a_callback_that_raises_at_stop_leaves_nothing_behind() -> None:
         router(*stop)
     assert router.open_runs == []
     assert not router._by_descriptor
+
+
+def test_a_bulk_that_is_no_list_of_events_is_unroutable() -> None:
+    """A bulk that is no list of events is unroutable."""
+    collector = Collector()
+    bulks: list[Doc] = [{"d": None}, {"d": [3]}, {"d": [{}]}]
+    collector.feed(("bulk_events", bulk) for bulk in bulks)
+    assert [doc for _, doc, _ in collector.odd] == bulks
+
+
+def test_documents_that_waited_are_counted_by_run_and_listed_while_they_wait() -> None:
+    """Documents that waited are counted by run and listed while they wait."""
+    start, descriptor, *events, _stop = run_of(events=3)
+    collector = Collector()
+    collector.feed([events[0], start, events[1]])
+    assert collector.router.parked_since(0) == events[:2]
+    assert collector.router.parked_since(1) == events[1:2]
+    collector.feed([descriptor, events[2]])
+    assert collector.router.parked_since(0) == []
+    assert collector.router.parked_of(start[1]["uid"]) == 2
+
+
+def test_many_that_wait_for_different_documents_follow_in_their_order() -> None:
+    """Many that wait for different documents follow in their order."""
+    start = start_document()
+    descriptors = [descriptor_document(start, {"x": data_key()}) for _ in range(300)]
+    events = [event_document(descriptor, 1, {"x": 1.0}) for descriptor in descriptors]
+    collector = Collector(max_parked=200)
+    collector.feed([("start", start), *(("event", event) for event in events)])
+    assert [doc for _, doc, _ in collector.odd] == events[:100]
+    collector.feed(("descriptor", descriptor) for descriptor in reversed(descriptors))
+    assert collector.router.parked == 0
+    assert [doc for name, doc in collector.got[start["uid"]] if name == "event"] == events[:99:-1]
+
+
+def test_a_run_from_long_before_takes_what_refers_to_it() -> None:
+    """A run from long before takes what refers to it."""
+    start, descriptor, *events, stop = run_of(events=2)
+    collector = Collector()
+    collector.feed(events[:1])
+    collector.router.resume(start[1])
+    collector.router.know(start[1]["uid"], [descriptor[1]["uid"]])
+    collector.feed([events[1], start, stop])
+    assert collector.got == {start[1]["uid"]: [*events, stop]}
+    assert collector.odd == []

@@ -145,3 +145,19 @@ def test_a_line_that_is_not_whole_is_refused(line: bytes) -> None:
     """A line that is not whole is refused."""
     with pytest.raises(DocumentRefused):
         loads(line)
+
+
+def test_a_masked_array_keeps_data_and_mask() -> None:
+    """A masked array keeps data and mask."""
+    back = decode(encode(np.ma.masked_array([1.0, 2.0], [False, True])))
+    assert isinstance(back, np.ma.MaskedArray)
+    assert back.data.tolist() == [1.0, 2.0]
+    assert back.mask.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, -(10**5000), {frozenset({1}), (2, frozenset({3}))}], ids=("huge", "negative", "sets")
+)
+def test_what_python_does_not_print_or_hash_by_itself(value: Any) -> None:
+    """Numbers of thousands of digits, and sets of sets."""
+    assert decode(encode(value)) == value

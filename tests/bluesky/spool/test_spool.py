@@ -153,3 +153,16 @@ def test_two_processes_do_not_tear_each_others_lines(tmp_path: Path) -> None:
     assert [writer.wait(100) for writer in writers] == [0, 0]
     found = documents(tmp_path / "run.jsonl")
     assert sorted(str(doc["uid"]) for _, doc in found) == sorted(f"{w}-{n}" for w in "ab" for n in range(200))
+
+
+def test_a_file_that_is_needed_no_more_is_removed(tmp_path: Path) -> None:
+    """The next document makes it anew."""
+    spool = Spool(tmp_path)
+    spool.keep("a", "event", {"uid": "1"}, reason="r")
+    spool.discard("a")
+    spool.discard("b")
+    assert spool.files() == []
+    spool.keep("a", "event", {"uid": "2"}, reason="r")
+    spool.close()
+    assert len(spool.path("a").read_bytes().splitlines()) == 1
+    assert spool.kept == 2

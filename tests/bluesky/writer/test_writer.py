@@ -507,7 +507,7 @@ def test_importing_the_package_imports_neither_bluesky_nor_a_file_format() -> No
 def test_the_function_keeps_its_name_beside_the_module() -> None:
     """``gapless.bluesky.documents`` is the function, however its module was imported before."""
     program = (
-        "import gapless.bluesky.documents; from gapless.bluesky.documents import documents\n"
+        "import gapless.bluesky.document_source; from gapless.bluesky.document_source import documents\n"
         "import gapless.bluesky; assert gapless.bluesky.documents is documents; assert callable(documents)"
     )
     subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=100)
