@@ -29,7 +29,7 @@ def test_every_budgeted_job_has_a_script() -> None:
     names = {script.stem.removeprefix("bench_") for script in SCRIPTS}
     assert names == {
         "push", "columns", "sync_stalls", "seal", "memory", "content_query", "metadata_query", "merge", "plot",
-        "startup", "many", "acquire", "acquire_load", "bridge", "features", "episodes",
+        "startup", "many", "acquire", "acquire_load", "bridge", "features", "episodes", "bluesky", "tiled_search",
     }  # fmt: skip
 
 

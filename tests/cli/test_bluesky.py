@@ -62,3 +62,11 @@ def test_usage_and_missing_files(cli: Cli) -> None:
     assert cli("bluesky", "deliver", "nowhere").returncode == 3
     assert cli("import", "bluesky", "nowhere").returncode == 3
     assert cli("import", "one.csv", "two.csv").returncode == 2
+
+
+def test_import_refuses_what_runs_tell_themselves(cli: Cli, tmp_path: Path) -> None:
+    """Rather than pass over it."""
+    path = write_lines(tmp_path / "b.jsonl", run_of(events=1))
+    done = cli("import", "bluesky", str(path), "--store", "store", "--group", "g", "--tz", "UTC")
+    assert done.returncode == 2
+    assert "--group, --tz" in done.stderr

@@ -18,6 +18,7 @@ FINDINGS: Final[dict[str, str]] = {
     "B103": "A document refers to a run or descriptor that is in none of the files; its file stays where it is.",
     "B104": "The run is still being recorded; deliver again when it has ended.",
     "B105": "No stop document of the run is there: its sequence is marked as interrupted.",
+    "B106": "The Tiled server did not take a run; it stays in the store, to be delivered again.",
 }
 
 
@@ -33,7 +34,8 @@ class DeliveryFinding:
 
 @dataclass(slots=True)
 class DeliveredRun:
-    """What became of one run: ``recorded``, ``added`` as a layer, ``complete`` (nothing was new) or ``open``.
+    """What became of one run: ``recorded``, ``added`` as a layer, ``complete`` (nothing was new), ``open``, or
+    ``sent`` from the store to the server it was recorded for.
 
     ``stop`` tells where its stop document is: ``delivered`` now, in the ``store`` before, or ``missing``.
     """

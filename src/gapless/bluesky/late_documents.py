@@ -141,8 +141,11 @@ class Addition:
         sequence: str,
         make_normalizer: Callable[[], Normalizer | None],
         refuse: Refuse,
+        *,
+        replayed: bool = False,
     ) -> None:
         handler = client.sequence_handler(sequence)
+        self._replayed = replayed
         self._client = client
         self._sequence = sequence
         taken = {*handler.layers, *handler.unsealed_layers}
@@ -158,7 +161,9 @@ class Addition:
         return [doc for name, doc in self._primers if name == "descriptor"]
 
     def _open(self, start: Doc | None, _original: Callable[[], Doc | None] | None) -> RunWriter:
-        run = RunWriter.of_layer(self._client, self._sequence, self._descriptors(), layer=self._layer)
+        run = RunWriter.of_layer(
+            self._client, self._sequence, self._descriptors(), layer=self._layer, replayed=self._replayed
+        )
         for name, doc in self._primers:
             if name == "stream_resource":
                 run.know_resource(doc)

@@ -57,7 +57,7 @@ class NewRun:
     def _opened(self, start: Doc | None, original: Callable[[], Doc | None] | None) -> RunWriter:
         if start is None:
             raise DocumentRefused("a run begins with its start document", found=self.run.uid)
-        return RunWriter(self._client, start, name=self._pattern, original=original)
+        return RunWriter(self._client, start, name=self._pattern, original=original, replayed=True)
 
     def take(self, name: str, doc: Doc) -> None:
         """Take one document of the run."""
@@ -88,7 +88,9 @@ class KnownRun:
 
     def __init__(self, run: DeliveredRun, target: Target, report: Delivery) -> None:
         self.run = run
-        self._addition = Addition(target.client, run.sequence, target.make_normalizer, report.refuse)
+        self._addition = Addition(
+            target.client, run.sequence, target.make_normalizer, report.refuse, replayed=True
+        )
 
     def take(self, name: str, doc: Doc) -> None:
         """Take one document of the run."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gapless.client.sequence_writer import SequenceWriter
     from gapless.client.topic_writer import TopicWriter
 
+_LATEST_S = 9e9  # what int64 nanoseconds hold
 _OUTCOMES = {"success": Outcome.COMPLETED, "abort": Outcome.ABORTED, "fail": Outcome.FAILED}
 
 
@@ -39,8 +40,9 @@ class RunWriter:
     """Records the normalised documents of one run, in the order they come.
 
     The sequence is opened at once, its columns follow from the descriptors, and ``stop`` seals it. Call it
-    from one thread; :meth:`seal` may run on another once no more documents come. Raises what the client
-    raises; a document that means nothing here raises DocumentRefused and changes nothing.
+    from one thread; :meth:`seal` may run on another once no more documents come. ``replayed``: the documents
+    come from a file or a server, so when they come says nothing. Raises what the client raises; a document that
+    means nothing here raises DocumentRefused and changes nothing.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class RunWriter:
         name: str = "{uid}",
         metadata: Mapping[str, Any] | None = None,
         original: Callable[[], Mapping[str, Any] | None] | None = None,
+        replayed: bool = False,
     ) -> None:
         group = start.get("data_session")
         words = {"start": json_safe(start), **(metadata or {})}
@@ -62,6 +65,7 @@ class RunWriter:
                 on_error=OnErrorPolicy.Report,
             ),
             original,
+            replayed=replayed,
         )
         try:
             self.keep_start(start)
@@ -71,17 +75,26 @@ class RunWriter:
 
     @classmethod
     def of_layer(
-        cls, client: Client, sequence: str, descriptors: Sequence[Mapping[str, Any]], *, layer: str = "late"
+        cls,
+        client: Client,
+        sequence: str,
+        descriptors: Sequence[Mapping[str, Any]],
+        *,
+        layer: str = "late",
+        replayed: bool = False,
     ) -> RunWriter:
         """Return the writer of a layer of a sealed run, for documents that came late.
 
         ``descriptors``: those of the base, so that events which name them find their columns.
         """
         self = cls.__new__(cls)
-        self._begin(client.sequence_update(sequence, layer, on_error=OnErrorPolicy.Report), None)
+        self._begin(
+            client.sequence_update(sequence, layer, on_error=OnErrorPolicy.Report), None, replayed=replayed
+        )
         try:
             for descriptor in descriptors:
                 self._add_stream(descriptor)
+                self._note_time(descriptor.get("time"))
         except BaseException as error:
             self.fail(error)
             raise
@@ -89,9 +102,15 @@ class RunWriter:
         return self
 
     def _begin(
-        self, sequence: SequenceWriter, original: Callable[[], Mapping[str, Any] | None] | None
+        self,
+        sequence: SequenceWriter,
+        original: Callable[[], Mapping[str, Any] | None] | None,
+        *,
+        replayed: bool,
     ) -> None:
         self.sequence = sequence
+        self._replayed = replayed
+        self._latest_ns = self._document_ns = 0
         self.report = RunReport()
         self._original = original
         self._is_layer = False
@@ -181,7 +200,8 @@ class RunWriter:
 
     def _rows(self, descriptor_uid: str, batch: EventBatch) -> None:
         stream = self._stream(descriptor_uid)
-        violations = stream.write(descriptor_uid, batch, self.sequence.now_ns())
+        violations = stream.write(descriptor_uid, batch, self._now_ns())
+        self._note_time(batch.times[-1])
         if violations:
             self._violate(violations)
 
@@ -199,7 +219,7 @@ class RunWriter:
         """Record that an event refers to a datum that never came, with the datum's id."""
         text = "a datum" if isinstance(datum_id, str) else "the id of a datum"
         row = (
-            self.sequence.now_ns(),
+            self._now_ns(),
             stream,
             uid,
             seq_num,
@@ -251,13 +271,13 @@ class RunWriter:
                 found=unknown[0],
             )
         keys = [self._key_of[d["stream_resource"]] for d in datums]
-        stream.write_external(datums, keys, self.sequence.now_ns())
+        stream.write_external(datums, keys, self._now_ns())
         self.report.documents["stream_datum"] += len(datums)
 
     def keep_original(self, name: str, doc: Mapping[str, Any]) -> None:
         """Record a legacy document as it came; what it became is recorded apart."""
         uid = doc.get("uid") or doc.get("datum_id") or ""
-        self._documents.push_row(self.sequence.now_ns(), name, str(uid), None, None, encode(doc))
+        self._documents.push_row(self._now_ns(), name, str(uid), None, None, encode(doc))
 
     def _keep(self, name: str, doc: Mapping[str, Any], stream: str | None) -> None:
         original = self._original() if self._original is not None else None
@@ -271,10 +291,19 @@ class RunWriter:
         )
 
     def _time_ns(self, doc: Mapping[str, Any]) -> int:
-        time = doc.get("time")
-        if isinstance(time, int | float) and abs(time) < 9e9:
-            return round(time * 1e9)
-        return self.sequence.now_ns()
+        return self._now_ns() if not self._note_time(doc.get("time")) else self._document_ns
+
+    def _note_time(self, time: Any) -> bool:
+        """Remember the time that a document tells; False for one that tells none."""
+        if isinstance(time, bool) or not isinstance(time, int | float) or not abs(time) < _LATEST_S:
+            return False
+        self._document_ns = round(time * 1e9)
+        self._latest_ns = max(self._latest_ns, self._document_ns)
+        return True
+
+    def _now_ns(self) -> int:
+        """Return the time of what tells none: when it came, or of a replayed run the latest that it told."""
+        return self._latest_ns if self._replayed else self.sequence.now_ns()
 
     # -- topics --------------------------------------------------------------------------------
 

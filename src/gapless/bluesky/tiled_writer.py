@@ -23,8 +23,17 @@ class TiledWriter:
     """Writes Bluesky runs into Tiled: ``RE.subscribe(TiledWriter.from_uri("http://localhost:8000"))``.
 
     Each document is durable in the store ``backup_directory`` before it is sent, and the run leaves that store
-    when the server has confirmed its stop document; so a call takes microseconds and a dead server costs
-    nothing. Without ``backup_directory`` the store is ``$GAPLESS_STORE``, else ``./gapless-data``.
+    when the server has confirmed its stop document and nothing of it is only here; so a call takes microseconds
+    and a dead server costs nothing. Without ``backup_directory`` the store is ``$GAPLESS_STORE``, else
+    ``./gapless-data``.
+
+    A run stays in the store, and :attr:`delivered` and the ``notes`` on the server say why, where the server does
+    not hold: values that are not as their descriptor declares; the absence of a value in an array of integers,
+    booleans or text; external data that cannot be registered; what start, descriptors and stop hold that JSON does
+    not (NaN, infinity, integers beyond 64 bits, bytes, dates); what a later descriptor of a stream declares anew;
+    documents that were rewritten, as resource and datum are. It leaves although the server lacks the uids of
+    events, resources and datums, ``object_keys``, which follow from the data keys, and the difference between NaN
+    and no value in an array of floats.
 
     ``client``: a container of a Tiled server. ``normalizer``, ``patches``, ``spec_to_mimetype``: as for
     :class:`~gapless.bluesky.writer.Writer`. ``batch_size``: rows of one request at most; rows are sent each

@@ -214,6 +214,15 @@ class Writer:
         """The counts of the last 1,000 runs that were sealed, by the run's uid."""
         return dict(self._recording.reports)
 
+    def _hand_on_at_exit(self, timeout_s: float) -> None:
+        """Let the server behind the store have what was recorded, and say what it does not have."""
+        if self._sink is None or self._forked:
+            return
+        try:
+            self._sink.close(timeout_s)
+        except BackupFailed as error:
+            print(f"gapless: {error}", file=sys.stderr)
+
     @property
     def errors(self) -> list[BaseException]:
         """The last 1,000 errors, oldest first; their documents are in the spool."""
@@ -291,6 +300,8 @@ def _drain_at_exit() -> None:
     for recording in recordings:
         if not recording.join(max(0.0, give_up - time.monotonic())) and sys.stderr is not None:
             print(f"gapless: runs were not sealed within {_EXIT_DEADLINE_S:g} s", file=sys.stderr)
+    for writer in list(_WRITERS):
+        writer._hand_on_at_exit(max(1.0, give_up - time.monotonic()))
 
 
 def _after_fork_in_child() -> None:

@@ -9,6 +9,10 @@ from gapless.cli import options
 from gapless.cli.bluesky import print_delivery
 from gapless.errors import UsageError
 
+_OTHERS = (
+    "topic", "group", "metadata", "format", "pictures", "time", "tz", "units", "start", "delimiter", "decimal",
+    "encoding", "skip_lines", "date_order", "type", "header",
+)  # fmt: skip # they describe a table
 _SERVER = ("tiled://", "tiled+http://", "tiled+https://", "http://", "https://")
 
 
@@ -16,6 +20,13 @@ def run(args: argparse.Namespace, source: str) -> int:
     """Import every run of the source that the store does not have."""
     from gapless.bluesky.delivery import deliver, deliver_documents
 
+    unused = [name for name in _OTHERS if getattr(args, name) not in (None, [])]
+    if unused:
+        raise UsageError(
+            "runs of Bluesky tell this themselves",
+            found=", ".join(f"--{name.replace('_', '-')}" for name in unused),
+            expected="--name PATTERN, --store, --dry-run, --json",
+        )
     pattern = args.name or "{uid}"
     with options.connect(options.store_root(args)) as client:
         if source.startswith(_SERVER):

@@ -302,7 +302,7 @@ class BundleWriter:
         deadline = time.monotonic() + (self.durability.deadline_s if timeout_s is None else timeout_s)
         while not command.done.wait(min(0.5, max(0.0, deadline - time.monotonic()))):
             if not self._thread.is_alive() and not command.done.is_set():
-                raise self.failure or WriterDied("the writer thread is gone", sequence=self.header["name"])
+                raise self.failure or self._reason_to_refuse()
             if time.monotonic() >= deadline:
                 raise DeadlinePassed(
                     "the disk did not finish in time",
@@ -312,6 +312,12 @@ class BundleWriter:
                 )
         if command.error is not None:
             raise command.error
+
+    def _reason_to_refuse(self) -> Exception:
+        """Return why an ended thread answers nothing: it was told to end, or nobody knows."""
+        if self._refusal is not None:
+            return self._refusal()
+        return WriterDied("the writer thread is gone", sequence=self.header["name"])
 
     # -- the writer thread ---------------------------------------------------------------------
 

@@ -463,3 +463,19 @@ def test_what_else_an_event_holds_is_kept(client: Client) -> None:
     (found,) = violations(handler)
     assert (found["kind"], found["seq_num"], found["value"]) == ("extra", 2, {"mood": "good", "grid": [1, 2]})
     assert [doc for name, doc in documents(handler) if name == "event"] == [plain, richer]
+
+
+def test_a_replayed_run_has_no_times_of_the_replay(client: Client) -> None:
+    """References to frames and documents without a time stand where the run was when they came."""
+    start = start_document()
+    descriptor = descriptor_document(start, {"image": data_key("array", (1, 2, 2), external="STREAM:")})
+    run = RunWriter(client, start, replayed=True)
+    run("descriptor", descriptor)
+    uri = "file://localhost/x"
+    run("stream_resource", {"uid": "r", "data_key": "image", "mimetype": "x/y", "uri": uri, "parameters": {}})
+    datum = {"uid": "r/0", "stream_resource": "r", "descriptor": descriptor["uid"]}
+    run("stream_datum", datum | {"indices": {"start": 0, "stop": 1}, "seq_nums": {"start": 1, "stop": 2}})
+    run("stop", stop_document(start))
+    handler = client.sequence_handler(start["uid"])
+    assert (handler.start_ns, handler.end_ns) == (round(BEGIN_S * 1e9), round((BEGIN_S + 100) * 1e9))
+    assert handler.topic("primary/_external").start_ns == round(BEGIN_S * 1e9)

@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Iterator[Ti
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def target(server: TiledServer) -> Iterator[Server]:
     """Yield the server as what runs are delivered to."""
     found = Server.of_url(server.url)

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.bluesky.recording.run_documents import event_document
 from tests.bluesky.tiled_server import TiledServer
 from tests.bluesky.tiled_sink.cutting_proxy import CuttingProxy
 from tests.bluesky.tiled_sink.sample_runs import eventually, full_run, scalar_run, seq_nums, uid_of
@@ -24,33 +24,30 @@ from gapless.bluesky.tiled_writer import TiledWriter
 ROOT = Path(__file__).parents[3]
 NOBODY = "http://127.0.0.1:1/api/v1"
 
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[TiledServer]:
-    """Yield a server of this test only."""
-    with TiledServer(tmp_path / "server", tables="duckdb") as server:
-        yield server
+pytestmark = pytest.mark.filterwarnings("ignore:.* not on the Tiled server")
 
 
 @pytest.mark.crash
 def test_a_server_killed_in_the_middle_has_everything_once_after_its_return(
-    mortal: TiledServer, tmp_path: Path
+    server: TiledServer, tmp_path: Path
 ) -> None:
     """Rows before, during and after the outage; nothing twice, and the run leaves the store."""
     run = full_run(40)
     uid = uid_of(run)
-    writer = TiledWriter.from_uri(mortal.url, backup_directory=tmp_path / "store")
+    writer = TiledWriter.from_uri(server.url, backup_directory=tmp_path / "store")
     feed(writer, run[:15])
     writer.flush(PATIENCE_S)
-    assert seq_nums(mortal.client(), uid) == list(range(1, 14))
-    mortal.kill()
-    feed(writer, run[15:30])
-    writer.flush(1.0)
-    mortal.start()
+    assert seq_nums(server.client(), uid) == list(range(1, 14))
+    server.kill()
+    try:
+        feed(writer, run[15:30])
+        writer.flush(1.0)
+    finally:
+        server.start()
     feed(writer, run[30:])
     writer.close(PATIENCE_S)
-    assert seq_nums(mortal.client(), uid) == list(range(1, 41))
-    assert mortal.client()[uid]["primary"]["large"].read()[:, 0, 0].tolist() == list(range(1, 41))
+    assert seq_nums(server.client(), uid) == list(range(1, 41))
+    assert server.client()[uid]["primary"]["large"].read()[:, 0, 0].tolist() == list(range(1, 41))
     assert writer.delivered[uid].is_whole
     with gapless.connect(tmp_path / "store") as store:
         assert store.list_sequences() == []
@@ -72,6 +69,25 @@ def test_an_answer_that_is_lost_doubles_nothing(server: TiledServer, tmp_path: P
     assert server.client()[uid]["primary"]["large"].shape[0] == 20
     assert "stop" in server.client()[uid].metadata
     assert writer.delivered[uid].is_whole
+
+
+def test_a_late_event_whose_delivery_fails_at_first_keeps_the_run_here(
+    server: TiledServer, tmp_path: Path
+) -> None:
+    """The run is there, its layer is not yet: it leaves the store only after the layer was brought as well."""
+    run = scalar_run(3)
+    uid = uid_of(run)
+    with CuttingProxy(server.port, method=b"GET", cuts=0) as proxy:
+        writer = TiledWriter.from_uri(TiledServer.url_at(proxy.port), backup_directory=tmp_path)
+        feed(writer, run)
+        eventually(lambda: uid in server.client() and "stop" in server.client()[uid].metadata)
+        proxy.cuts_left = 4
+        writer("event", event_document(run[1][1], 4, {"x": 2.0}))
+        writer.close(PATIENCE_S)
+        assert proxy.lost == 4
+    assert seq_nums(server.client(), uid) == [1, 2, 3, 4]
+    with gapless.connect(tmp_path) as store:
+        assert store.was_discarded(uid)
 
 
 def test_delivering_through_lost_answers_doubles_nothing(server: TiledServer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,15 @@ from tests.bluesky.tiled_sink.sample_runs import (
 )
 
 import gapless
+from gapless.bluesky.tiled_sink.sink import DeliveryWarning
 from gapless.bluesky.tiled_writer import TiledWriter
 from gapless.bluesky.writer import Writer
+from gapless.cli.main import main
+from gapless.errors import NotFound
 
 PATIENCE_S = 100.0
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* not on the Tiled server")
 
 
 def feed(writer: Any, run: list[Named]) -> None:
@@ -137,6 +144,20 @@ def test_a_server_that_never_answers_costs_the_recording_nothing(tmp_path: Path)
     assert len((writer.spool / f"{uid}.jsonl").read_text().splitlines()) >= len(run)
 
 
+def test_a_run_that_somebody_discarded_keeps_no_other_from_the_spool(tmp_path: Path) -> None:
+    """Nobody listens, and the first of two runs is gone from the store: the second is in the spool all the same."""
+    runs = [scalar_run(2), scalar_run(2)]
+    writer = TiledWriter.from_uri("http://127.0.0.1:1/api/v1", backup_directory=tmp_path)
+    for run in runs:
+        feed(writer, run)
+    writer.flush(PATIENCE_S)
+    with gapless.connect(tmp_path) as store:
+        store.discard(uid_of(runs[0]))
+    writer.close(3.0)
+    assert any(isinstance(error, NotFound) for error in writer.errors)
+    assert [path.stem for path in writer.spool.glob("*.jsonl")] == [uid_of(runs[1])]
+
+
 def test_when_too_much_waits_the_sequence_is_sent_instead(server: TiledServer, tmp_path: Path) -> None:
     """The bound on documents in memory holds, and no row is lost by it."""
     run = scalar_run(300)
@@ -211,3 +232,30 @@ def test_a_run_that_was_delivered_without_its_layer_is_delivered_again(
             feed(writer, documents)
         assert writer.errors == []
     assert seq_nums(server.client(), uid) == [1, 2, 3, 4]
+
+
+def test_deliver_sends_what_a_store_still_has_for_the_server(
+    server: TiledServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that a dead server never took: listed by a dry run, sent once, and gone from the store."""
+    run = scalar_run(12)
+    writer = TiledWriter.from_uri(server.url, backup_directory=tmp_path / "store")
+    server.pause()
+    try:
+        feed(writer, run)
+        with pytest.warns(DeliveryWarning, match="gapless bluesky deliver"):
+            writer.close(2.0)
+    finally:
+        server.resume()
+    for thread in threading.enumerate():
+        if thread.name == "gapless-bluesky-tiled":  # it waited for the server's answer
+            thread.join(PATIENCE_S)
+    deliver = ["bluesky", "deliver", str(tmp_path / "store"), "--to", server.url, "--json"]
+    for extra, results in (["--dry-run"], ["complete", "sent"]), ([], ["complete", "sent"]), ([], []):
+        out = io.StringIO()
+        monkeypatch.setattr("sys.stdout", out)
+        assert main([*deliver, *extra]) == 0
+        assert [told["result"] for told in json.loads(out.getvalue())["runs"]] == results
+    assert seq_nums(server.client(), uid_of(run)) == list(range(1, 13))
+    with gapless.connect(tmp_path / "store") as store:
+        assert store.list_sequences() == []

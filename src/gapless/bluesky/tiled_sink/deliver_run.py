@@ -12,6 +12,7 @@ import numpy as np
 from gapless.bluesky.document import Document
 from gapless.bluesky.tiled_sink.delivered import Delivered
 from gapless.bluesky.tiled_sink.node_options import BATCH_ROWS, MAX_ARRAY_SIZE, NodeOptions
+from gapless.bluesky.tiled_sink.only_here import only_here
 from gapless.bluesky.tiled_sink.run_delivery import RunDelivery
 from gapless.bluesky.tiled_sink.server import Server, is_unanswered, refused
 from gapless.bluesky.tiled_sink.table_node import RowsDiffer, marks
@@ -42,7 +43,7 @@ def deliver_run(
     A request without an answer is made at most ``tries`` times, after a look at what it did.
     Raises DeliveryFailed; the sequence stays as it is in any case.
     """
-    from gapless.bluesky.documents import documents
+    from gapless.bluesky.document_source import documents
 
     notes = handler.metadata.get("bluesky", {}).get("notes", [])
     return deliver_documents(
@@ -54,6 +55,7 @@ def deliver_run(
         tries=tries,
         end=last_words(handler),
         notes=[str(note) for note in notes],
+        findings=only_here(handler),
     )
 
 
@@ -77,11 +79,13 @@ def deliver_documents(
     tries: int = TRIES,
     end: Document | None = None,
     notes: Iterable[str] = (),
+    findings: Iterable[str] = (),
 ) -> Delivered:
     """Bring the normalised documents of one run to the server; ``source()`` gives them from the start again.
 
     Rows that the server holds in another order, twice, or in columns that were guessed are deleted there and
-    written again, once it is sure that the recording has all of them.
+    written again, once it is sure that the recording has all of them. ``findings``: what is known already to be
+    only in the recording.
     """
     rewritten: set[str] = set()
     while True:
@@ -91,6 +95,7 @@ def deliver_documents(
             for name, doc in source():
                 if delivery is None:
                     delivery = RunDelivery(doc, options, look=True)
+                    delivery.find(findings)
                 delivery(name, doc)
                 if delivery.waiting_rows >= batch_rows:
                     _insist(delivery.send, delivery.uid, tries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 
@@ -20,6 +20,12 @@ class Delivered:
     has_stop: bool
     findings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def also(self, findings: list[str]) -> Self:
+        """Return the same with these findings too."""
+        return replace(
+            self, findings=[*self.findings, *(text for text in findings if text not in self.findings)]
+        )
 
     @property
     def is_whole(self) -> bool:

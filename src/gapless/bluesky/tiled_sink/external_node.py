@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gapless.bluesky.sequence_numbers import SeenRanges
+from gapless.bluesky.tiled_sink.node_key import array_key
 from gapless.bluesky.tiled_sink.node_options import NodeOptions
 from gapless.bluesky.tiled_sink.server import child, is_conflict
 
@@ -42,7 +43,7 @@ class ExternalNode:
         self._first = copy.deepcopy(dict(resource))  # the consolidator of NPY files adds parameters to it
         self._consolidator = consolidator_factory(self._first, descriptor)
         self._access_tags, self._clock = options.access_tags, options.clock
-        self.key = str(resource["data_key"])
+        self.key = array_key(str(resource["data_key"]))
         self._resources = {resource["uid"]}
         self._seen: dict[str, SeenRanges] = {}
         self.node: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +20,22 @@ from gapless.bluesky.violation import Violation, describe, raw
 
 MAX_TABLE_COLUMNS = 1024
 _TEXT_WIDTH = 64  # characters of a text in an array whose descriptor tells no width
-_FORBIDDEN = re.compile(r"""--|/\*|\*/|['"`;\\%()=+]""")  # what a table of the server takes in no name
+# What the server's tables take in no name.
+_FORBIDDEN = re.compile(r"""[\x00-\x1f\x7f'"`;\\%()=+]|--|/\*|\*/""")
 _LEAD = 5  # timestamp_ns, seq_num, time, uid, descriptor
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of a stream in the order of arrival, the first of which is row ``position`` of the stream."""
+    """Some rows of a stream in the order of arrival, the first of which is row ``position`` of the stream.
+
+    ``blanks``: for each array that has no word for no value, how many of its rows should say that.
+    """
 
     position: int
     table: pa.Table
     arrays: dict[str, np.ndarray[Any, Any]]
+    blanks: dict[str, int]
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -82,16 +88,20 @@ class StreamRows:
         """Return events of one descriptor as a piece, and what in them is not as declared."""
         batch, violations = self._check.build(EventBatch.of_events(events), 0, 0)
         columns = [batch.column(1), batch.column(2), *(cells.of(batch) for cells in self._cells.values())]
-        arrays = {}
+        arrays, blanks = {}, {}
+        refused = Counter(violation.key for violation in violations if violation.kind != "timestamp")
         for place, column in enumerate(self._columns.keys):
             if column.key in self.array_shapes:
                 shape, dtype = self.array_shapes[column.key]
                 cells = batch.column(_LEAD + 2 * place)
                 stack = arrays[column.key] = _stacked(cells, shape, dtype)
+                if dtype.kind != "f" and cells.null_count > refused[column.key]:
+                    blanks[column.key] = cells.null_count - refused[column.key]
                 for n in _too_wide(cells, dtype):
                     stack[n] = ""
                     violations.append(_width_violation(batch, n, self._stream, column.key, cells[n].as_py()))
-        return Piece(position, pa.Table.from_arrays(columns, schema=self.schema), arrays), violations
+        table = pa.Table.from_arrays(columns, schema=self.schema)
+        return Piece(position, table, arrays, blanks), violations
 
     def schema_of(self, columns: Sequence[str]) -> pa.Schema:
         """Return the schema of one table."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -10,6 +10,8 @@ import numpy as np
 
 from gapless.bluesky.document import Document
 from gapless.bluesky.json_safe import json_safe
+from gapless.bluesky.tiled_sink.json_loss import loss_in
+from gapless.bluesky.tiled_sink.node_key import stream_key
 from gapless.bluesky.tiled_sink.node_options import NodeOptions
 from gapless.bluesky.tiled_sink.server import child, is_conflict, plain
 from gapless.bluesky.tiled_sink.stream_node import StreamNode
@@ -39,6 +41,7 @@ class RunDelivery:
         self._resources: dict[str, Mapping[str, Any]] = {}
         self.stop: Mapping[str, Any] | None = None
         self.is_confirmed = False
+        self._found = loss_in("start document", start)
         self._take = {
             "start": lambda _: None,
             "descriptor": self._descriptor,
@@ -62,9 +65,11 @@ class RunDelivery:
         if doc["uid"] in self._stream_of:
             return
         name = str(doc["name"])
+        self.find(loss_in(f"descriptor of stream {name!r}", doc))
         stream = self.streams.get(name)
         if stream is None:
-            stream = self.streams[name] = StreamNode(doc, self._options, look=self._look)
+            key = stream_key(name)
+            stream = self.streams[name] = StreamNode(doc, self._options, key=key, look=self._look)
         else:
             stream.add_descriptor(doc)
         self._stream_of[doc["uid"]] = stream
@@ -81,6 +86,7 @@ class RunDelivery:
         self._stream(doc).add_datum(resource, doc)
 
     def _stop(self, doc: Mapping[str, Any]) -> None:
+        self.find(loss_in("stop document", doc))
         self.stop = doc
 
     def _stream(self, doc: Mapping[str, Any]) -> StreamNode:
@@ -152,9 +158,8 @@ class RunDelivery:
         self.is_confirmed = True
 
     def _last_words(self, end: Document | None) -> Document:
-        for stream in self.streams.values():
-            for note in stream.findings():
-                self._options.note(note)
+        for note in self.findings:
+            self._options.note(note)
         words: Document = {}
         if self.stop is not None:
             words["stop"] = json_safe(self.stop)
@@ -173,8 +178,8 @@ class RunDelivery:
         self.streams[stream].clear(self._node)
 
     def say(self, end: Document) -> None:
-        """Write what is said of the run beside its documents."""
-        self._node.update_metadata(metadata={"gapless": self._said(end)}, drop_revision=True)
+        """Write what is said of the run beside its documents, once it is confirmed."""
+        self._node.update_metadata(metadata=self._last_words(end), drop_revision=True)
 
     def _said(self, end: Document) -> Document:
         said: Document = json_safe(end | {"rows": self.rows, "findings": len(self.findings)})
@@ -199,7 +204,11 @@ class RunDelivery:
     @property
     def findings(self) -> list[str]:
         """What of the run the server does not hold as it came."""
-        return [text for stream in self.streams.values() for text in stream.findings()]
+        return [*self._found, *(text for stream in self.streams.values() for text in stream.findings())]
+
+    def find(self, findings: Iterable[str]) -> None:
+        """Add what is found outside the streams that the server does not hold."""
+        self._found += [text for text in findings if text not in self._found]
 
 
 def _events_of(page: Mapping[str, Any]) -> list[Document]:

@@ -13,7 +13,7 @@ from gapless.bluesky.tiled_sink.delivered import Delivered
 from gapless.bluesky.tiled_sink.run_delivery import RunDelivery
 from gapless.bluesky.tiled_sink.table_node import RowsDiffer
 from gapless.bluesky.tiled_sink.validation import problems_of
-from gapless.errors import WriterClosed, WriterDied
+from gapless.errors import WriterClosed
 
 if TYPE_CHECKING:
     from gapless.bluesky.tiled_sink.target import Target
@@ -35,8 +35,9 @@ class Progress(StrEnum):
 class RunSink:
     """Takes the normalised documents of one run after its sequence has them, and sends what is durable there.
 
-    Called on the recording thread, where it only remembers, at most ``max_waiting`` documents; when more wait,
-    it forgets all of them and sends the sequence when it is sealed. :meth:`step` runs on the sending thread.
+    Called on the recording thread, where it only remembers, at most ``max_waiting`` documents that the server
+    has not got; when more wait, it forgets all of them and sends the sequence when it is sealed. :meth:`step`
+    runs on the sending thread.
     """
 
     def __init__(self, target: Target, name: str, start: Mapping[str, Any], sequence: SequenceWriter | None):
@@ -52,9 +53,10 @@ class RunSink:
         self.sealed_at_s = time.monotonic()
         self._target, self._sequence = target, sequence
         self._waiting: deque[tuple[str, Mapping[str, Any]]] = deque()
-        self._is_unsent = False  # something was taken that no request has brought yet
+        self._unsent = 0  # documents that the delivery has and no request has brought yet
         self._lock = threading.Lock()
-        self._delivery = RunDelivery(start, target.options())
+        live = self.progress is Progress.LIVE
+        self._delivery = RunDelivery(start, target.options()) if live else None
 
     # -- the recording thread ------------------------------------------------------------------
 
@@ -64,7 +66,7 @@ class RunSink:
             if self.progress is not Progress.LIVE:
                 return
             self._waiting.append((name, doc))
-            if len(self._waiting) > self._target.max_waiting:
+            if len(self._waiting) + self._unsent > self._target.max_waiting:
                 self._forget("more documents wait than the limit allows")
         if name == "stop" or len(self._waiting) == self._target.batch_rows:
             self._target.hurry()
@@ -72,7 +74,12 @@ class RunSink:
     def _forget(self, reason: str) -> None:
         self.progress = Progress.AFTER_SEAL
         self.reason = reason
+        self._drop()
+
+    def _drop(self) -> None:
         self._waiting.clear()
+        self._unsent = 0
+        self._delivery = None
 
     def sealed(self) -> None:
         """Take note that the sequence is sealed."""
@@ -91,48 +98,54 @@ class RunSink:
 
     def _send_live(self) -> None:
         with self._lock:
-            room = max(0, _AT_ONCE - self._delivery.waiting_rows)  # none while the server does not answer
+            delivery = self._delivery
+            if delivery is None:  # too much waited, a moment ago
+                return
+            room = max(0, _AT_ONCE - self._unsent)  # none while the server does not answer
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), room))]
-            self._is_unsent = self._is_unsent or bool(taken)
+            self._unsent += len(taken)
         for name, doc in taken:
-            self._delivery(name, doc)
-        if not self._is_durable():
+            delivery(name, doc)
+        if not self._is_durable(delivery):
             return
         try:
-            if self._delivery.stop is not None and not self._waiting:
-                self._delivery.confirm()
-                self._confirmed()
+            if delivery.stop is not None and not self._waiting:
+                delivery.confirm()
+                self._confirmed(delivery)
             else:
-                self._delivery.send()
-                self._is_unsent = False
+                delivery.send()
+                with self._lock:
+                    self._unsent = 0
         except RowsDiffer as differ:
             self.send_later(str(differ))
 
-    def _is_durable(self) -> bool:
+    def _is_durable(self, delivery: RunDelivery) -> bool:
         """Make what was taken durable in the sequence; False while its end is being written."""
         assert self._sequence is not None
         if self.is_sealed:
-            if self._delivery.stop is None and not self._waiting:
+            if delivery.stop is None and not self._waiting:
                 self.send_later("the run has no stop document")
             return self.progress is Progress.LIVE
         try:
             self._sequence.flush()
-        except (WriterClosed, WriterDied):  # it is being sealed on another thread, which makes it durable too
+        except WriterClosed:  # it is being sealed on another thread, which makes it durable too
             return False
         return True
 
-    def _confirmed(self) -> None:
-        delivery = self._delivery
+    def _confirmed(self, delivery: RunDelivery) -> None:
         problems = problems_of(delivery) if self._target.validate else []
         self.delivered = Delivered(
             delivery.uid, delivery.rows, has_stop=True, findings=delivery.findings, problems=problems
         )
-        self.progress = Progress.CONFIRMED
+        with self._lock:
+            self.progress = Progress.CONFIRMED
+            self._unsent = 0
         delivery.end_streaming()
 
-    def say(self, end: Mapping[str, Any]) -> None:
+    def say(self, end: Mapping[str, Any], findings: list[str]) -> None:
         """Write on the server what became of the sequence, if sending it from there did not."""
-        if self._delivery.is_confirmed:
+        if self._delivery is not None and self._delivery.is_confirmed:
+            self._delivery.find(findings)
             self._delivery.say(dict(end))
 
     def _deliver(self) -> None:
@@ -149,12 +162,12 @@ class RunSink:
         with self._lock:
             self.reason = reason
             self.progress = Progress.REFUSED
-            self._waiting.clear()
+            self._drop()
 
     @property
     def is_idle(self) -> bool:
         """Whether everything that came is on the server, or will not be before the sequence is sealed."""
         with self._lock:
             if self.progress is Progress.LIVE:
-                return not (self._waiting or self._is_unsent)
+                return not (self._waiting or self._unsent)
             return not (self.progress is Progress.AFTER_SEAL and self.is_sealed)

@@ -35,7 +35,7 @@ class Server:
     def of_url(cls, url: str, **options: Any) -> Server:
         """Return the server at a URL; ``options`` go to ``tiled.client.from_uri``."""
         address = http_url(url)
-        return cls(without_secrets(address), lambda: _tiled_client().from_uri(address, **options))
+        return cls(without_secrets(address), lambda: connected(address, **options))
 
     @classmethod
     def of_profile(cls, profile: str, **options: Any) -> Server:
@@ -65,6 +65,18 @@ class Server:
         """Ask the server for its name with a short deadline; raises what ``httpx`` raises for silence."""
         context = self.root.context
         context.http_client.get(context.api_uri, timeout=_PROBE_S).raise_for_status()
+
+
+def connected(address: str, **options: Any) -> Any:
+    """Return the Tiled client of an http address; DeliveryFailed where the server wants a key it did not get."""
+    try:
+        return _tiled_client().from_uri(address, **options)
+    except RuntimeError as error:  # what the client says when it would have to ask a person for a password
+        raise DeliveryFailed(
+            "the Tiled server lets nobody in without a key",
+            found=f"{without_secrets(address)}: {error}",
+            next_step="set TILED_API_KEY, or write ?api_key=… behind the URL",
+        ) from error
 
 
 def http_url(url: str) -> str:

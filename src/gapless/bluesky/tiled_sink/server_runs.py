@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gapless.bluesky.tiled_sink.server import http_url, is_unanswered, without_secrets
+from gapless.bluesky.tiled_sink.server import connected, http_url, is_unanswered, without_secrets
 from gapless.errors import DeliveryFailed, ImportRefused, MissingExtra
 
 _NOT_ACCEPTABLE = 406
@@ -32,14 +32,13 @@ def server_documents(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """
     try:
         import bluesky_tiled_plugins  # noqa: F401 - it tells the client what a run is
-        from tiled.client import from_uri
     except ImportError as error:
         raise MissingExtra(
             "reading from a Tiled server needs the Tiled client", next_step="pip install 'gapless[bluesky]'"
         ) from error
     check_reachable(url)
     try:
-        for run in _runs(from_uri(http_url(url))):
+        for run in _runs(connected(http_url(url))):
             for name, doc in run.documents():
                 yield str(name), doc
     except BaseException as error:

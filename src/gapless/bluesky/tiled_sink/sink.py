@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gapless.bluesky.tiled_sink.claim import Claim
 from gapless.bluesky.tiled_sink.deliver_run import last_words
+from gapless.bluesky.tiled_sink.leaving import leave
 from gapless.bluesky.tiled_sink.node_options import BATCH_ROWS, MAX_ARRAY_SIZE
+from gapless.bluesky.tiled_sink.only_here import only_here
 from gapless.bluesky.tiled_sink.run_sink import Progress, RunSink
 from gapless.bluesky.tiled_sink.server import Server, is_silent, is_unanswered
 from gapless.bluesky.tiled_sink.target import Target
-from gapless.errors import DeliveryFailed, GaplessError
+from gapless.errors import BackupFailed, DeliveryFailed, GaplessError
 
 if TYPE_CHECKING:
     from gapless.bluesky.run_writer import RunWriter
@@ -26,7 +29,12 @@ _PERIOD_S: Final = 0.25
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _PAUSE_AT_THE_END_S: Final = 1.0
+_LATE_PAUSE_S: Final = 5.0  # until a layer that is being written is looked at again
 _REMEMBERED: Final = 1_000  # runs and errors
+
+
+class DeliveryWarning(UserWarning):
+    """Runs wait in the local store because a server did not take them; the text says what to do."""
 
 
 class TiledSink:
@@ -123,8 +131,27 @@ class TiledSink:
             self._ended = True
         self._target.hurry()
         self._thread.join(min(timeout_s, 1.0))  # it may wait for a dead server, and is a daemon
+        failures: list[BackupFailed] = []
         for run in left:
-            self._leave_behind(run)
+            try:
+                self._leave_behind(run)
+            except BackupFailed as error:
+                failures.append(error)
+            except (GaplessError, OSError) as error:  # of one that is gone or damaged; the others go on
+                self._tell(error)
+        if failures:
+            raise failures[0]
+        if self.undelivered:
+            self._warn()
+
+    def _warn(self) -> None:
+        """Tell the person at the RunEngine, who looks at no list of errors."""
+        runs = f"{len(self.undelivered)} run{'s' * (len(self.undelivered) > 1)}"
+        text = (
+            f"{runs} not on the Tiled server {self.url}: {self.undelivered[0].found}. Nothing is lost; "
+            f"when it answers: gapless bluesky deliver {self._client.path} --to {self.url}"
+        )
+        warnings.warn_explicit(text, DeliveryWarning, "gapless.bluesky", 1, module="gapless.bluesky")
 
     def _has_nothing_left(self) -> bool:
         return self._has_looked and all(
@@ -133,7 +160,7 @@ class TiledSink:
 
     def _leave_behind(self, run: RunSink) -> None:
         """Keep the documents of an undelivered run in the spool, from where they can be delivered."""
-        from gapless.bluesky.documents import documents
+        from gapless.bluesky.document_source import documents
         from gapless.bluesky.spool import FOLDER, Spool
 
         reason = run.reason or "the server did not confirm the run in time"
@@ -235,17 +262,18 @@ class TiledSink:
         old = time.monotonic() - run.sealed_at_s >= self._release_after_s
         if not run.is_sealed or not (old or self._closing) or self._ended:
             return
-        delivered = run.delivered
-        assert delivered is not None
         handler = self._client.sequence_handler(run.sequence_name)
         if handler.layers and run.layers != len(handler.layers):
+            run.delivered = self._target.deliver(run.sequence_name)
             run.layers = len(handler.layers)
-            delivered = run.delivered = self._target.deliver(run.sequence_name)
-        if self._keep_local or not delivered.is_whole or handler.unsealed_layers:
+        assert run.delivered is not None
+        delivered = run.delivered.also(only_here(handler))
+        if self._keep_local or not delivered.is_whole:
             if not run.layers:
-                run.say(last_words(handler))
-        else:
-            self._client.discard(run.sequence_name)
+                run.say(last_words(handler), delivered.findings)
+        elif not leave(self._client, handler) and not self._closing:
+            run.retry_at_s = time.monotonic() + _LATE_PAUSE_S  # what came now goes to the server first
+            return
         self._remember(delivered)
         run.progress = Progress.RELEASED
         with self._change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from gapless.bluesky.json_safe import json_safe
 from gapless.bluesky.sequence_numbers import SequenceNumbers
 from gapless.bluesky.tiled_sink.array_node import ArrayNode
 from gapless.bluesky.tiled_sink.external_node import ExternalNode
+from gapless.bluesky.tiled_sink.node_key import array_key, is_table
 from gapless.bluesky.tiled_sink.node_options import NodeOptions
 from gapless.bluesky.tiled_sink.rows import Piece, StreamRows
 from gapless.bluesky.tiled_sink.server import child, is_conflict, is_unanswered, plain
@@ -20,6 +22,7 @@ from gapless.bluesky.violation import Violation
 
 _TRIES = 3  # of frames that the server answers with an error of its own; then the run goes on without them
 _NOT_OF_STREAM = ("name", "object_keys", "run_start")
+_OF_ONE_DESCRIPTOR = ("uid", "time", "configuration", *_NOT_OF_STREAM)
 
 
 class StreamNode:
@@ -29,12 +32,17 @@ class StreamNode:
     may be called again: it goes on where the server is. ``look``: nodes may be there from an earlier try.
     """
 
-    def __init__(self, descriptor: Mapping[str, Any], options: NodeOptions, *, look: bool) -> None:
+    def __init__(self, descriptor: Mapping[str, Any], options: NodeOptions, *, key: str, look: bool) -> None:
         self.name = str(descriptor["name"])
+        self.key = key
+        if self.key != self.name:
+            options.note(f"stream {self.name!r} is under the key {self.key!r}")
         self._descriptor, self._options = descriptor, options
         self._look = look
         self.node: Any = None
         self._numbers = SequenceNumbers()
+        self._declared = _declared(descriptor)
+        self._differing_descriptors = 0
         self._updates: list[dict[str, Any]] = []
         self._updates_sent = 0
         self._events: list[Mapping[str, Any]] = []
@@ -48,11 +56,14 @@ class StreamNode:
         self.problems: dict[str, str] = {}  # what of this stream the server does not get, and why
         self.violations: list[Violation] = []
         self.violation_count = 0
+        self._without_value: Counter[str] = Counter()  # events, by the key of an array that cannot say so
 
     # -- documents -----------------------------------------------------------------------------
 
     def add_descriptor(self, doc: Mapping[str, Any]) -> None:
-        """Take a later descriptor: a changed configuration."""
+        """Take a later descriptor: a changed configuration; what else is changed in it is only in the recording."""
+        if _declared(doc) != self._declared:
+            self._differing_descriptors += 1
         update = {"uid": doc["uid"], "time": doc["time"]}
         if doc.get("configuration"):
             update["configuration"] = json_safe(doc["configuration"])
@@ -71,6 +82,7 @@ class StreamNode:
         try:
             if key not in self.externals:
                 self.externals[key] = ExternalNode(self._descriptor, resource, self._options)
+                self._note_key(key)
             self.externals[key].consume(resource, datum)
         except (ValueError, NotImplementedError, KeyError, TypeError, IndexError) as error:
             self.problems[key] = f"not registered: {type(error).__name__}: {error}"
@@ -102,14 +114,16 @@ class StreamNode:
     def _open(self, run: Any) -> None:
         if self.node is not None:
             return
-        found = child(run, self.name) if self._look else None
+        found = child(run, self.key) if self._look else None
         self.node = plain(self._create(run) if found is None else found)
 
     def _create(self, run: Any) -> Any:
         words = {key: value for key, value in self._descriptor.items() if key not in _NOT_OF_STREAM}
+        if self.key != self.name:
+            words["name"] = self.name
         try:
             return run.create_container(
-                key=self.name,
+                key=self.key,
                 metadata=json_safe(words),
                 specs=self._options.stream_specs(),
                 access_tags=self._options.access_tags,
@@ -117,7 +131,7 @@ class StreamNode:
         except httpx.HTTPStatusError as error:
             if not is_conflict(error):
                 raise
-            return run[self.name]
+            return run[self.key]
 
     def _send_updates(self) -> None:
         if self._updates_sent < len(self._updates):
@@ -133,6 +147,7 @@ class StreamNode:
         piece, violations = self._rows_layout().piece(events, self.rows)
         self.violation_count += len(violations)
         self.violations += violations[: max(0, self._options.shown_violations - len(self.violations))]
+        self._without_value.update(piece.blanks)
         self._pieces.append(piece)
         self.rows += len(piece)
         del self._events[: len(events)]
@@ -163,6 +178,9 @@ class StreamNode:
         self._layout, self._tables = layout, tables
         for key, name in layout.renamed.items():
             options.note(f"data key {key!r} of stream {self.name!r} is column {name!r} of the table")
+        for key in layout.array_shapes:
+            options.note(f"Internal array data for '{key}' in stream '{self.name}' written as zarr.")
+            self._note_key(key)
         if self._look:
             self._held = next(
                 (found for table in tables.values() if (found := table.marks()) is not None), None
@@ -184,6 +202,7 @@ class StreamNode:
                 self.node,
                 key,
                 layout.schema_of(columns),
+                of_stream=self.name,
                 metadata=json_safe({name: keys[name] for name in columns if name in keys}),
                 access_tags=self._options.access_tags,
             )
@@ -212,13 +231,17 @@ class StreamNode:
     def _array(self, key: str, values: np.ndarray[Any, Any]) -> ArrayNode:
         if key not in self._arrays:
             self._arrays[key] = ArrayNode(
-                key,
+                array_key(key),
                 metadata=json_safe(self._descriptor["data_keys"][key]),
                 dims=self._options.dims(self.name, values.shape[1:]),
                 access_tags=self._options.access_tags,
             )
-            self._options.note(f"Internal array data for '{key}' in stream '{self.name}' written as zarr.")
         return self._arrays[key]
+
+    def _note_key(self, data_key: str) -> None:
+        key = array_key(data_key)
+        if key != data_key:
+            self._options.note(f"data key {data_key!r} of stream {self.name!r} is under the key {key!r}")
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -239,23 +262,32 @@ class StreamNode:
 
     @property
     def array_keys(self) -> list[str]:
-        """The data keys that are arrays of their own and have been written."""
-        return list(self._arrays)
+        """The keys of the arrays that have been written."""
+        return [array.key for array in self._arrays.values()]
 
     def external_rows(self) -> dict[str, int]:
-        """Return how many rows each external key has."""
-        return {key: external.rows for key, external in self.externals.items()}
+        """Return how many rows the node of each external key has."""
+        return {external.key: external.rows for external in self.externals.values()}
 
     def findings(self) -> list[str]:
         """Return what of this stream the server does not hold as it came."""
         found = [
             f"External data of '{key}' in stream '{self.name}' {why}" for key, why in self.problems.items()
         ]
+        if self._differing_descriptors:
+            found.append(
+                f"{self._differing_descriptors} later descriptors of stream '{self.name}' declare something else"
+                " than the first, which is the one here"
+            )
         if self.violation_count:
             found.append(
                 f"{self.violation_count} values of stream '{self.name}' are not as its descriptor declares and"
                 " are null here; the recording that keeps them stays where it was made"
             )
+        found += [
+            f"{count} events of stream '{self.name}' have no value of '{key}'; the array here has 0, False or no text"
+            for key, count in self._without_value.items()
+        ]
         found += [
             f"stream '{self.name}', seq_num {v.seq_num}, {v.key!r}: {v.kind}, found {v.found}, expected {v.expected}"
             for v in self.violations
@@ -278,8 +310,13 @@ class StreamNode:
     def clear(self, run: Any) -> None:
         """Delete the stream's table and arrays on the server, so that they can be written again."""
         self._open(run)
-        keys = [key for key in self.node if key == "internal" or key.startswith("internal_")]
+        keys = [key for key in self.node if is_table(key)]
         internal = [key for key, words in self._descriptor["data_keys"].items() if "external" not in words]
-        keys += [key for key in internal if child(self.node, key) is not None]
+        keys += [key for key in map(array_key, internal) if child(self.node, key) is not None]
         if keys:
             self.node.delete_contents(keys, external_only=False)
+
+
+def _declared(descriptor: Mapping[str, Any]) -> Any:
+    """Return what descriptors of one stream should have in common."""
+    return json_safe({key: value for key, value in descriptor.items() if key not in _OF_ONE_DESCRIPTOR})

@@ -31,9 +31,17 @@ class TableNode:
     """
 
     def __init__(
-        self, stream: Any, key: str, schema: pa.Schema, *, metadata: dict[str, Any], access_tags: Any
+        self,
+        stream: Any,
+        key: str,
+        schema: pa.Schema,
+        *,
+        of_stream: str,
+        metadata: dict[str, Any],
+        access_tags: Any,
     ) -> None:
         self._stream, self.key, self._schema = stream, key, schema
+        self._of_stream = of_stream
         self._metadata, self._access_tags = metadata, access_tags
         self.node: Any = None
         self.rows: int | None = None
@@ -49,7 +57,7 @@ class TableNode:
         if node is None:
             raise DeliveryFailed("the server neither makes the table nor has it", topic=self.key)
         if set(node.columns) != set(self._schema.names):
-            raise RowsDiffer(self._stream.item["id"], list(node.columns), self._schema.names)
+            raise RowsDiffer(self._of_stream, list(node.columns), self._schema.names)
         self.node = node
 
     def _create(self) -> Any:
@@ -72,7 +80,7 @@ class TableNode:
 
         held = self.count()
         if held < position:
-            raise RowsDiffer(self._stream.item["id"], f"{held} rows", f"at least {position}")
+            raise RowsDiffer(self._of_stream, f"{held} rows", f"at least {position}")
         rest = piece.slice(held - position)
         if not rest.num_rows:
             return
