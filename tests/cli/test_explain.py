@@ -27,9 +27,12 @@ def test_every_error_is_explained() -> None:
 
 
 def test_findings_are_explained() -> None:
-    """Findings of verify, check, doctor and of rig files are among the codes."""
+    """Findings of verify, check, doctor, of rig files and of deliveries are among the codes."""
     verbs = {entry.name for entry in explanations().values() if entry.kind == "finding"}
-    assert verbs == {"gapless verify", "gapless check", "gapless doctor", "gapless devices check RIG.toml"}
+    assert verbs == {
+        "gapless verify", "gapless check", "gapless doctor", "gapless devices check RIG.toml",
+        "gapless bluesky deliver",
+    }  # fmt: skip
 
 
 def test_one_code_is_printed(cli: Cli) -> None:

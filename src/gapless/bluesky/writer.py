@@ -43,6 +43,7 @@ _ROWS: Final = frozenset(("event", "event_page", "stream_datum", "datum"))
 _LIVE: weakref.WeakSet[Recording] = weakref.WeakSet()
 _WRITERS: weakref.WeakSet[Writer] = weakref.WeakSet()
 _EXIT_DEADLINE_S: Final = 60.0
+_EXIT_SENDING_S: Final = 15.0  # what a server did not take by then waits in the store
 
 
 class Writer:
@@ -214,14 +215,15 @@ class Writer:
         """The counts of the last 1,000 runs that were sealed, by the run's uid."""
         return dict(self._recording.reports)
 
-    def _hand_on_at_exit(self, timeout_s: float) -> None:
-        """Let the server behind the store have what was recorded, and say what it does not have."""
+    def _hand_on_at_exit(self, timeout_s: float) -> BackupFailed | None:
+        """Let the server behind the store have what was recorded; return what not even the spool took."""
         if self._sink is None or self._forked:
-            return
+            return None
         try:
             self._sink.close(timeout_s)
         except BackupFailed as error:
-            print(f"gapless: {error}", file=sys.stderr)
+            return error
+        return None
 
     @property
     def errors(self) -> list[BaseException]:
@@ -301,7 +303,9 @@ def _drain_at_exit() -> None:
         if not recording.join(max(0.0, give_up - time.monotonic())) and sys.stderr is not None:
             print(f"gapless: runs were not sealed within {_EXIT_DEADLINE_S:g} s", file=sys.stderr)
     for writer in list(_WRITERS):
-        writer._hand_on_at_exit(max(1.0, give_up - time.monotonic()))
+        lost = writer._hand_on_at_exit(_EXIT_SENDING_S)
+        if lost is not None and sys.stderr is not None:
+            print(f"gapless: {lost}", file=sys.stderr)
 
 
 def _after_fork_in_child() -> None:
