@@ -42,6 +42,7 @@ _ALWAYS: Final = frozenset(("start", "descriptor", "stop"))  # taken even where 
 _ROWS: Final = frozenset(("event", "event_page", "stream_datum", "datum"))
 _LIVE: weakref.WeakSet[Recording] = weakref.WeakSet()
 _WRITERS: weakref.WeakSet[Writer] = weakref.WeakSet()
+_FLUSH_MS: Final = 100  # so that who follows a plan sees its events at once
 _EXIT_DEADLINE_S: Final = 60.0
 _EXIT_SENDING_S: Final = 15.0  # what a server did not take by then waits in the store
 
@@ -268,10 +269,10 @@ def _opened(client_or_url: Client | str | os.PathLike[str]) -> tuple[Client, Sin
     if isinstance(client_or_url, Client):
         return client_or_url, None
     if urlsplit(os.fspath(client_or_url)).scheme not in _REMOTE:
-        return connect(client_or_url), None
+        return connect(client_or_url, flush_ms=_FLUSH_MS), None
     from gapless.bluesky.tiled_sink import open_sink
 
-    client = connect(os.environ.get("GAPLESS_STORE") or "./gapless-data")
+    client = connect(os.environ.get("GAPLESS_STORE") or "./gapless-data", flush_ms=_FLUSH_MS)
     return client, open_sink(os.fspath(client_or_url), client)
 
 
