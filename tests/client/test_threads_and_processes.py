@@ -16,6 +16,7 @@ import pytest
 import gapless
 from gapless.errors import NameTaken, SequenceOwned, WriterClosed, WriterDied, WrongProcess, WrongThread
 from gapless.model.outcome import OnErrorPolicy
+from gapless.store.writer import BundleWriter
 from gapless.testing.sample import MOTION
 
 SCHEMA = pa.schema([("thread", pa.int64()), ("n", pa.int64())])
@@ -123,8 +124,10 @@ def test_a_dead_writer_thread_raises_at_the_next_call_and_at_the_end(tmp_path: P
                 def boom() -> bool:
                     raise RuntimeError("boom")
 
-                seq._writer._sync_wanted = boom  # type: ignore[method-assign] # an error that nobody foresees
-                seq._writer._publish = boom  # type: ignore[method-assign,assignment] # whatever it does next
+                writer = seq._writer
+                assert isinstance(writer, BundleWriter)
+                writer._sync_wanted = boom  # type: ignore[method-assign] # an error that nobody foresees
+                writer._publish = boom  # type: ignore[method-assign,assignment] # whatever it does next
                 topic.push_row(1, 0, 1)
                 with pytest.raises(WriterDied, match="boom"):
                     seq.flush()

@@ -26,6 +26,7 @@ from gapless.acquire.run import Run, run_rig
 from gapless.client.client import Client
 from gapless.errors import NotFound, PreflightFailed, StateError
 from gapless.model.outcome import Outcome
+from gapless.store.writer import BundleWriter
 from gapless.testing.faults import Fault, FaultyPlatform
 from gapless.testing.modbus_server import ModbusServer
 
@@ -131,7 +132,9 @@ def test_a_dead_writer_thread(tmp_path: Path) -> None:
     def kill(run: Run) -> None:
         while run.recorder.rows < 2000:
             time.sleep(0.01)
-        run.sequence._writer.hand_over.queue.put("poison")  # type: ignore[arg-type]
+        writer = run.sequence._writer
+        assert isinstance(writer, BundleWriter)
+        writer.hand_over.queue.put("poison")  # type: ignore[arg-type]
 
     result = record(client, ScriptedDevice(limit=10**9), kill)
     assert (result.outcome, result.sealed) == (Outcome.FAILED, False)

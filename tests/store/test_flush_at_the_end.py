@@ -40,7 +40,8 @@ def test_a_flush_behind_the_last_sync_is_refused_as_closed(tmp_path: Path) -> No
         with client.sequence_create("run") as sequence:
             sequence.log("x", 1.0)
             sequence.flush()
-            writer: BundleWriter = sequence._writer
+            writer = sequence._writer
+            assert isinstance(writer, BundleWriter)
             disk.held.set()
             closing = threading.Thread(target=writer.close, args=({"outcome": "completed", "cause": None},))
             closing.start()

@@ -174,6 +174,7 @@ class Client:
         block does. Raises NameTaken, NameRefused, MetadataRefused. What a dead owner left open in this
         store is recovered first.
         """
+        from gapless.client.local_recording import LocalRecording
         from gapless.client.sequence_writer import SequenceWriter
 
         name = check_sequence_name(sequence_name)
@@ -185,10 +186,10 @@ class Client:
         return SequenceWriter(
             self,
             name,
-            None,
             header,
+            lambda: LocalRecording.begin(self, name, None, header, self._durability),
             on_error=choice(OnErrorPolicy, on_error, "on_error"),
-            durability=self._durability,
+            deadline_s=self._durability.deadline_s,
         )
 
     def sequence_update(
@@ -203,6 +204,7 @@ class Client:
 
         Raises NotFound, and StateError for a sequence that is not sealed.
         """
+        from gapless.client.local_recording import LocalRecording
         from gapless.client.sequence_writer import SequenceWriter
         from gapless.store.journal import read_json
 
@@ -218,10 +220,10 @@ class Client:
         return SequenceWriter(
             self,
             layer,
-            bundle,
             header,
+            lambda: LocalRecording.begin(self, layer, bundle, header, self._durability),
             on_error=choice(OnErrorPolicy, on_error, "on_error"),
-            durability=self._durability,
+            deadline_s=self._durability.deadline_s,
             base_topics=known,
         )
 

@@ -180,7 +180,7 @@ class MediaTopicWriter(TopicWriter):
     ) -> MediaTopicWriter:
         """Start the topic's encoder and return the first writer into it."""
         writer = sequence._writer
-        lane = EncoderLane(writer.hand_over, state.declaration, writer.now_ns)
+        lane = EncoderLane(writer.hand_over_of(state), state.declaration, writer.now_ns)
         header = writer.header
         thread = EncoderThread(
             make_encoder(media),
@@ -220,7 +220,8 @@ class MediaTopicWriter(TopicWriter):
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when every picture pushed before the call is encoded and durable. Works from any thread."""
-        limit_s = self._sequence._check_active().durability.deadline_s if timeout_s is None else timeout_s
+        self._sequence._check_active()
+        limit_s = self._sequence.deadline_s if timeout_s is None else timeout_s
         give_up = time.monotonic() + limit_s
         self._thread.drain(limit_s)
         super().flush(max(0.0, give_up - time.monotonic()))
@@ -233,7 +234,7 @@ class MediaTopicWriter(TopicWriter):
         return other
 
     def _close(self) -> None:
-        failure = self._thread.close(self._sequence._writer.durability.deadline_s)
+        failure = self._thread.close(self._sequence.deadline_s)
         super()._close()
         if failure is not None:
             raise failure

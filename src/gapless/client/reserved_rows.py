@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from gapless.client.recording import Recording
 from gapless.errors import UsageError
 from gapless.model.metadata import event_data
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import EVENTS_INDEX
 from gapless.store.reserved import EVENTS, QUARANTINE
-from gapless.store.writer import BundleWriter, TopicState
+from gapless.store.writer import TopicState
 
 _INDEX_AND_SCHEMA = {"_events": (EVENTS_INDEX, EVENTS), "_quarantine": (3, QUARANTINE)}
 
@@ -19,7 +20,7 @@ _INDEX_AND_SCHEMA = {"_events": (EVENTS_INDEX, EVENTS), "_quarantine": (3, QUARA
 class ReservedRows:
     """Pushes rows of a reserved topic from any thread, declaring it on first use."""
 
-    def __init__(self, writer: Callable[[], BundleWriter]) -> None:
+    def __init__(self, writer: Callable[[], Recording]) -> None:
         self._writer = writer
         self._lock = threading.Lock()
         self._states: dict[str, TopicState] = {}

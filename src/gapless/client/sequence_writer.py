@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 import weakref
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import pyarrow as pa
 
-from gapless.client.artifact import Artifacts
-from gapless.client.ending import describe, keep_pending, learned_metadata, tombstone
+from gapless.client.ending import describe, learned_metadata, tombstone
 from gapless.client.logged import check_unit, logged_schema, logged_values
 from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
 from gapless.client.quarantine import Quarantined
+from gapless.client.recording import Recording
 from gapless.client.reserved_rows import ReservedRows
 from gapless.client.topic_writer import TopicWriter
 from gapless.errors import (
@@ -28,7 +27,6 @@ from gapless.errors import (
     NotFound,
     RecordingFailed,
     SchemaRefused,
-    StorageFailed,
     UsageError,
     WriterClosed,
 )
@@ -37,13 +35,10 @@ from gapless.model.metadata import check_metadata
 from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import OnErrorPolicy, Outcome, TopicErrorPolicy, choice
 from gapless.store.declaration import TopicDeclaration, check_schema
-from gapless.store.durability import Durability
 from gapless.store.handover import OverflowPolicy
-from gapless.store.layout import Bundle
 from gapless.store.media.encoder_thread import MAX_PENDING
 from gapless.store.media.rows import Media
-from gapless.store.seal import seal
-from gapless.store.writer import BundleWriter, Progress
+from gapless.store.writer import Progress
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -64,21 +59,21 @@ class SequenceWriter:
         self,
         client: Client,
         name: str,
-        bundle: Bundle | None,
         header: dict[str, Any],
+        begin: Callable[[], Recording],
         *,
         on_error: OnErrorPolicy,
-        durability: Durability,
+        deadline_s: float,
         base_topics: dict[str, tuple[str, pa.Schema]] | None = None,
     ) -> None:
         self._client = client
         self.name = name
         self.on_error = on_error
-        self._bundle = bundle  # None: reserved when the block is entered
+        self._begin = begin  # called when the block is entered
         self._header = header
-        self._durability = durability
+        self.deadline_s = deadline_s
         self._base_topics = base_topics or {}  # folded name -> name and schema of the base's topics
-        self._running: BundleWriter | None = None
+        self._running: Recording | None = None
         self._ended = False
         self._topics: dict[str, TopicWriter] = {}
         self._folded: dict[str, str] = {}
@@ -87,7 +82,6 @@ class SequenceWriter:
         self._reserved = ReservedRows(self._check_active)
         self._next_index = _FIRST_INDEX
         self._encoders = EncoderThreads()
-        self._artifacts = Artifacts()
         self._manifest: dict[str, Any] | None = None
 
     # -- the block -----------------------------------------------------------------------------
@@ -95,19 +89,7 @@ class SequenceWriter:
     def __enter__(self) -> Self:
         if self._running is not None or self._ended:
             raise UsageError("a sequence writer can be entered once", sequence=self.name)
-        if self._bundle is None:
-            self._bundle = self._client._store.reserve(self.name)
-        try:
-            self._running = BundleWriter(
-                self._bundle, self._header, durability=self._durability, platform=self._client._store.platform
-            )
-        except OSError as error:
-            shutil.rmtree(
-                self._bundle.path, ignore_errors=True
-            )  # nothing was recorded: the name is free again
-            raise StorageFailed(
-                "the disk refused the journal of a new sequence", sequence=self.name, found=str(error)
-            ) from error
+        self._running = self._begin()
         self._client._opened(self)
         _LIVE.add(self)
         return self
@@ -142,7 +124,7 @@ class SequenceWriter:
 
     def _end(self, error: BaseException | None) -> None:
         writer = self._writer_or_raise()
-        unencoded = self._encoders.close(self._durability.deadline_s)
+        unencoded = self._encoders.close(self.deadline_s)
         if error is not None and unencoded is not None:
             error.add_note(f"an encoder failed as well: {unencoded}")
         if error is None:
@@ -173,7 +155,7 @@ class SequenceWriter:
         """
         learned = learned_metadata(self.name, self._header["metadata"], metadata)
         self._check_active()
-        unencoded = self._encoders.close(self._durability.deadline_s)
+        unencoded = self._encoders.close(self.deadline_s)
         try:
             self._close(outcome, cause, learned)
             self._seal()
@@ -190,36 +172,22 @@ class SequenceWriter:
         Leaving the block afterwards does nothing more.
         """
         writer = self._check_active()
-        self._encoders.close(self._durability.deadline_s)  # a failed encoder is no matter any more
+        self._encoders.close(self.deadline_s)  # a failed encoder is no matter any more
         rows = {name: topic.ledger.written for name, topic in self._topics.items()}
         words = tombstone(self._header, None, rows, self._ledger()) | {"outcome": None, "reason": reason}
-        assert self._bundle is not None
         try:
             self._close(Outcome.ABORTED, reason)
         finally:
             self._ended = True
             self._client._closed(self)
             writer.release()
-        self._client._discard(self._bundle, words)
+        writer.discard(words)
 
     def _close(self, outcome: Outcome, cause: str | None, learned: dict[str, Any] | None = None) -> None:
         self._writer_or_raise().close({"outcome": str(outcome), "cause": cause} | (learned or {}))
 
     def _seal(self) -> None:
-        writer = self._writer_or_raise()
-        assert self._bundle is not None
-        assert writer.sealer is not None
-        try:
-            sealer = writer.sealer.stop(self._durability.deadline_s)
-            sealer.take(sealer.read_segment(writer.segments.close()))
-            self._manifest = seal(self._bundle, self._header, sealer, writer.platform)
-        except OSError as error:  # every row is durable in the journal, so no policy applies
-            raise StorageFailed(
-                "the disk refused the seal; everything recorded is in the journal",
-                sequence=self.name,
-                found=str(error),
-            ) from error
-        self._client._sealed(self._bundle)
+        self._manifest = self._writer_or_raise().seal()
 
     def _keep_or_delete(self, error: BaseException) -> None:
         if self.on_error is OnErrorPolicy.Delete:
@@ -234,8 +202,7 @@ class SequenceWriter:
         words = tombstone(self._header, text, rows, self._ledger())
         if writer.failure is None:
             self._close(Outcome.FAILED, text)
-        assert self._bundle is not None
-        self._client._discard(self._bundle, words)
+        writer.discard(words)
 
     def _keep(self, error: BaseException) -> None:
         """Keep all that the disk takes as pending, with the error as a notification."""
@@ -248,10 +215,9 @@ class SequenceWriter:
             self._close(Outcome.FAILED, text)
         except GaplessError as problem:  # the disk takes no more rows: the words go beside the journal
             error.add_note(f"gapless could not write the last rows of sequence {self.name!r}: {problem}")
-        assert self._bundle is not None
-        keep_pending(self._bundle, writer, text, told=told, deadline_s=self._durability.deadline_s)
+        writer.keep(text, told=told)
 
-    def _writer_or_raise(self) -> BundleWriter:
+    def _writer_or_raise(self) -> Recording:
         if self._running is None:
             raise UsageError(
                 "a sequence writer must be used inside a with-block",
@@ -261,10 +227,10 @@ class SequenceWriter:
         return self._running
 
     @property
-    def _writer(self) -> BundleWriter:
+    def _writer(self) -> Recording:
         return self._writer_or_raise()
 
-    def _check_active(self) -> BundleWriter:
+    def _check_active(self) -> Recording:
         writer = self._writer_or_raise()
         if writer.failure is not None:
             raise writer.failure
@@ -483,7 +449,7 @@ class SequenceWriter:
 
         ``encoders=False`` leaves out pictures that still wait for their encoder.
         """
-        limit_s = self._durability.deadline_s if timeout_s is None else timeout_s
+        limit_s = self.deadline_s if timeout_s is None else timeout_s
         give_up = time.monotonic() + limit_s
         writer = self._check_active()
         unencoded = self._encoders.drain(limit_s) if encoders else None
@@ -528,7 +494,7 @@ class SequenceWriter:
         Returns the artifact's name (default: the file's). Raises NotFound, NameTaken, NameRefused.
         """
         with self._lock:
-            return self._artifacts.add(self._check_active(), path_or_uri, name, media_type)
+            return self._check_active().add_artifact(path_or_uri, name, media_type)
 
     def growing_artifact(self, name: str, media_type: str = "application/octet-stream") -> Path:
         """Return a path inside the bundle for a file that another program writes while this recording lasts.
@@ -537,7 +503,7 @@ class SequenceWriter:
         Raises NameTaken, NameRefused.
         """
         with self._lock:
-            return self._artifacts.grow(self._check_active(), name, media_type)
+            return self._check_active().grow_artifact(name, media_type)
 
     @property
     def progress(self) -> Progress:
@@ -549,7 +515,7 @@ class SequenceWriter:
 
         It is called on the writer's thread every 10 s and must not wait.
         """
-        self._writer.health.describe_hops = describe
+        self._writer.describe_hops(describe)
 
     def announce(self, words: dict[str, Any]) -> None:
         """Write JSON words into the lock file, for other processes that look for this recorder."""
@@ -574,8 +540,8 @@ class SequenceWriter:
 
     @property
     def path(self) -> Path | None:
-        """The bundle's folder once the block was entered."""
-        return None if self._bundle is None else self._bundle.path
+        """The bundle's folder once the block was entered; None where it is on another machine."""
+        return None if self._running is None else self._running.path
 
     def __repr__(self) -> str:
         running = "open" if self._running else "not entered"

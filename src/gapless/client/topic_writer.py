@@ -236,6 +236,11 @@ class TopicWriter:
         """Rows of the topic that are on the disk and synced, counted without waiting."""
         return self._state.durable_rows
 
+    @property
+    def accepted_rows(self) -> int:
+        """Rows of the topic that are durable where the sequence is: on the server, or, in a folder, here."""
+        return self._sequence._writer.accepted_rows(self._state)
+
     def on_durable(self, callback: Callable[[int], None]) -> None:
         """Call ``callback(durable_rows)`` from the writer's thread after each sync that covers new rows.
 
