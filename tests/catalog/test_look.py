@@ -112,3 +112,79 @@ def test_a_catalog_in_memory_has_no_look_that_holds(store: Path) -> None:
     catalog.database.in_memory = True
     catalog.close()
     assert catalog.look() is not catalog.look()
+
+
+NAMES = "SELECT 'name', s.name, NULL FROM sequence s UNION ALL SELECT 'tombstone', file, NULL FROM discarded"
+
+
+def names(catalog: Catalog) -> tuple[Look, list[str]]:
+    """Return a look and what the catalog said at it."""
+    look, rows = catalog.look_and_read(NAMES, (), 3)
+    return look, sorted(row[1] for kind in ("name", "tombstone") for row in rows[kind])
+
+
+def at_rest(store: Path) -> None:
+    """Let the catalog remember the folders as they are."""
+    with Catalog(store) as catalog:
+        settled(catalog)
+    long_ago(store)  # closing writes the file
+
+
+def test_a_first_look_reads_by_one_statement_after_opening(store: Path) -> None:
+    """And holds, so that the next one takes none."""
+    write_bundle(store, "a")
+    at_rest(store)
+    with Catalog(store) as catalog:
+        catalog.groups()
+        before = catalog.statements
+        look, found = names(catalog)
+        assert (found, catalog.statements) == (["a"], before + 1)
+        assert catalog.look() is look
+        assert catalog.statements == before + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [(_add, ["a", "new"]), (_remove, []), (_discard, ["a", "x.json"]), (_delete_the_file, ["a"])],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_a_first_look_reads_what_the_folders_say_now(
+    store: Path, change: Callable[[Path], None], found: list[str], later: bool
+) -> None:
+    """Whether they changed just now or some time ago."""
+    (store / "discarded").mkdir(exist_ok=True)
+    write_bundle(store, "a")
+    at_rest(store)
+    change(store)
+    if later:
+        for path in (store / "sequences", store / "discarded"):
+            os.utime(path, (10**9 + 1, 10**9 + 1))
+    with Catalog(store) as catalog:
+        assert names(catalog)[1] == found
+
+
+def test_a_first_look_looks_at_what_was_unsealed(store: Path) -> None:
+    """The folders of names do not tell what became of it."""
+    with gapless.connect(store) as client, client.sequence_create("live") as sequence:
+        sequence.flush()
+        at_rest(store)
+        with Catalog(store) as catalog:
+            look, _ = names(catalog)
+            assert (list(look.unsealed), look.holds()) == (["live"], True)
+            catalog.groups()
+        (store / "sequences" / "live" / "journal" / "open.json").touch()
+        with Catalog(store) as catalog:
+            catalog.groups()
+            before = catalog.statements
+            assert names(catalog)[1] == ["live"]
+            assert catalog.statements > before + 1
+
+
+def test_a_first_look_at_a_catalog_in_memory_does_not_hold(store: Path) -> None:
+    """It is right nevertheless."""
+    write_bundle(store, "a")
+    at_rest(store)
+    catalog = Catalog(store)
+    catalog.database.in_memory = True
+    look, found = names(catalog)
+    assert (found, look.settled) == (["a"], False)

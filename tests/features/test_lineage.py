@@ -6,12 +6,12 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.features.run_folders import record, store_run
 
 import gapless

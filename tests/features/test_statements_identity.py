@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
-import sqlite3
 import sys
 from collections.abc import Iterator
 from enum import Enum
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.catalog.bundle_files import TopicSpec, write_bundle
+from tests.features.first_look import settle, traced
 from tests.features.toy_features import Centre, Double, Plus, Rank
 from tests.features.tracks import record_tracks, tree, values
 
@@ -301,63 +300,31 @@ def test_s30_looking_changes_no_parameter_and_no_file(ds: Dataset) -> None:
 def test_s30_looking_is_one_statement_and_reads_no_parquet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many entries and steps there are; the first look of a process takes a fixed number."""
+    """However many entries and steps there are: the first look of a process as well as every later one."""
     store = tmp_path / "store"
     for number in range(1_000):
         rows = [{"timestamp_ns": number * 10**9 + row, "x": float(row)} for row in range(2)]
         topics = {"tracks": TopicSpec({"x": pa.float64()}, [rows])}
         write_bundle(store, f"s{number:03d}", topics, group=f"g{number % 2}")
-    said = traced(monkeypatch)
-    pipeline, small = (
-        Pipeline(scope)
+    pipeline = (
+        Pipeline()
         .add(FeatureStep("d", Double))
         .add(FeatureStep("p", Plus, None, ["d"]))
         .add(FeatureStep("r", Rank))
-        for scope in ({}, {"sequences": ["s000"]})
     )
     with Dataset(store) as ds:
-        small.run(ds)
         pipeline.run(ds)
-    for _ in range(2):  # the first look remembers the folders
-        long_ago(store)
-        with Dataset(store) as ds:
-            few = statements(ds, small, said)
+    settle(store)
+    said = traced(monkeypatch)
     opened: list[Any] = []
     for name in ("ParquetFile", "read_metadata", "read_table"):
         monkeypatch.setattr(pq, name, lambda *args, **_: opened.append(args))
     with Dataset(store) as ds:
-        assert len(statements(ds, pipeline, said)) == len(few)  # 1,000 entries take as many as one
-        for again in range(3):
-            [only] = statements(ds, pipeline, said)
-            assert "feature_entries" in only, again
-        table = pipeline.status(ds)
-    assert (list(table["cached"]), list(table["ok"])) == ([True] * 3, [1_000] * 3)
+        assert ds.registry.has_run("double", "none") is False  # opens the store
+        for look in range(4):
+            said.clear()
+            table = pipeline.status(ds)
+            [only] = said
+            assert "feature_entries" in only, look
+            assert (list(table["cached"]), list(table["ok"])) == ([True] * 3, [1_000] * 3)
     assert not opened
-
-
-def long_ago(store: Path) -> None:
-    """Let what a look goes by have changed long ago: what changes just now is looked at again."""
-    for name in ("sequences", "discarded", "catalog.db", "catalog.db-wal"):
-        if (store / name).exists():
-            os.utime(store / name, (10**9, 10**9))
-
-
-def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that gets every statement which any SQLite connection of the process runs."""
-    said: list[str] = []
-    connect = sqlite3.connect
-
-    def listening(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*args, **kwargs)
-        connection.set_trace_callback(said.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", listening)
-    return said
-
-
-def statements(ds: Dataset, pipeline: Pipeline, said: list[str]) -> list[str]:
-    """Return the SQL statements of a status, without the settings of a connection that it opens."""
-    said.clear()
-    pipeline.status(ds)
-    return [sql for sql in said if not sql.startswith("PRAGMA")]

@@ -7,6 +7,7 @@ any number of processes may use it at once.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from gapless.catalog.bundle_facts import bundle_state, owner_alive, read_bundle
 from gapless.catalog.content_index import complete_statistics
 from gapless.catalog.feature_folders import feature_runs_read, read_feature_runs
 from gapless.catalog.look import Look, store_stamps
-from gapless.catalog.reconcile import Changes, forget, reconcile, upsert
+from gapless.catalog.reconcile import Changes, agreed, forget, reconcile, standing, upsert
 from gapless.catalog.schema import FEATURE_TABLES
 from gapless.catalog.sqlite import Database, Row
 from gapless.errors import NotFound, StateError, UsageError
@@ -135,6 +136,23 @@ class Catalog:
             unsealed = self.reconcile(quick=True).unsealed
             self._look = Look(self.root, (None,) if self._database.in_memory else stamps, unsealed)
         return self._look
+
+    def look_and_read(
+        self, select: str, parameters: Sequence[object], width: int
+    ) -> tuple[Look, Mapping[str, list[Row]]]:
+        """Return how folders and catalog stand, and the rows of a SELECT of ``width`` columns at that moment.
+
+        The rows come by the word in their first column, which is neither ``seen`` nor ``unsealed``. Where the
+        catalog agrees with the folders it is one statement, else the SELECT runs again after reconciling.
+        """
+        stamps = store_stamps(self.root)  # before anything is read, as in look()
+        found = _by_kind(self._database.rows(f"{select} UNION ALL {standing(width)}", parameters))
+        seen = {row[1]: row[2] for row in found["seen"]}
+        unsealed = {row[1]: row[2] for row in found["unsealed"]}
+        if not agreed(self.root, seen, unsealed):
+            return self.look(), _by_kind(self._database.rows(select, parameters))
+        self._look = Look(self.root, (None,) if self._database.in_memory else stamps, unsealed)
+        return self._look, found
 
     def upsert(
         self, bundle_path: Path, stats: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]] | None = None
@@ -296,6 +314,13 @@ class Catalog:
         layers = tuple(_layer_states(path, json.loads(unsealed))) if unsealed != "[]" else ()
         known = (*row[2:-4], json.loads(metadata), json.loads(ledger), problem, alive, layers)
         return SequenceRow(name, component, path, *known)
+
+
+def _by_kind(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row[0]].append(row)
+    return found
 
 
 def _layer_states(bundle: Path, folders: Sequence[str]) -> Iterator[tuple[str, str]]:

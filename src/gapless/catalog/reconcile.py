@@ -63,6 +63,30 @@ def reconcile(database: Database, root: Path, *, quick: bool = False) -> Changes
     return Changes(read, len(gone), unsealed)
 
 
+def standing(width: int) -> str:
+    """Return a SELECT of what the catalog believes of the folders, for :func:`agreed`; rows of ``width`` columns.
+
+    They begin with ``seen``, key and value, or with ``unsealed``, component and stamp; the rest is NULL.
+    """
+    rest = ", NULL" * (width - 3)
+    return (
+        f"SELECT 'seen', key, value{rest} FROM seen WHERE key IN ('discarded', 'sequences')"
+        f" UNION ALL SELECT 'unsealed', component, stamp{rest} FROM sequence WHERE state<>'sealed'"
+    )
+
+
+def agreed(root: Path, seen: Mapping[str, str], unsealed: Mapping[str, str]) -> bool:
+    """Tell whether a quick reconciling would find nothing to do; False where stats alone cannot tell.
+
+    ``seen`` are the signatures of the folders, ``unsealed`` stamps by component, as the catalog has them.
+    """
+    for folder in ("discarded", "sequences"):
+        signature = directory_stamp(root / folder)
+        if signature is None or seen.get(folder) != signature:
+            return False
+    return all(bundle_stamp(root / "sequences" / name) == stamp for name, stamp in unsealed.items())
+
+
 def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -> None:
     """Put what a bundle's files say into every table, in one transaction."""
     with database.transaction():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gapless.features.run_folder import RunFolder
 from gapless.features.survey import damage_of
@@ -29,7 +30,7 @@ def distrust_damaged(ds: Dataset, runs: Iterable[tuple[str, str]]) -> None:
         damaged = [
             replace(record, mtime_ns=UNTRUSTED_NS)
             for record in records
-            if record.file and damage_of(folder.path, record, deep=True)
+            if record.file and damage_of(str(folder.path), record, deep=True)
         ]
         if not damaged:
             continue

@@ -14,12 +14,12 @@ from gapless.features.apply import DatasetAddress, as_frame
 from gapless.features.artifact import ArtifactSpec
 from gapless.features.catalog_reads import CatalogReads
 from gapless.features.columns import Columns
-from gapless.features.entry import EntryKey, EntryRecord
+from gapless.features.entry import EntryKey, EntryRecord, KnownEntry
 from gapless.features.frame import EntryPlan, InputSource, read_frame
 from gapless.features.identity import RunOptions
 from gapless.features.inputs import TopicInput
 from gapless.features.labels_source import FeatureLabelsSource
-from gapless.features.registry import FeatureRegistry
+from gapless.features.registry import FeatureRegistry, Pair, WantedRun
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder
 from gapless.features.scope import Scope
@@ -63,11 +63,8 @@ class Dataset:
         self.close()
 
     def close(self) -> None:
-        """Close the registry, and the client if the data set opened it."""
-        self._reads = None
-        if self._registry is not None:
-            self._registry.close()
-            self._registry = None
+        """Close the client, and with it the registry, if the data set opened it."""
+        self._reads = self._registry = None
         if self._owned:
             self.client.close()
 
@@ -90,7 +87,7 @@ class Dataset:
     def registry(self) -> FeatureRegistry:
         """The registry of feature runs in the store's catalog."""
         if self._registry is None:
-            self._registry = FeatureRegistry(self.root)
+            self._registry = FeatureRegistry.in_catalog(self.client.catalog)
         return self._registry
 
     @property
@@ -121,6 +118,23 @@ class Dataset:
     def topics(self) -> list[str]:
         """Return the topics that sealed and completed sequences of the store have, in order."""
         return list(self.reads().topics)
+
+    @property
+    def was_read(self) -> bool:
+        """Whether something of the catalog is known, or one statement could not tell it: with a query."""
+        return self._reads is not None or bool(self.where)
+
+    def first_reads(
+        self, topics: frozenset[str], runs: Sequence[WantedRun]
+    ) -> tuple[CatalogReads, dict[Pair, dict[EntryKey, KnownEntry]]]:
+        """Return what :meth:`reads` does, and what is recorded of the entries of runs, by one statement.
+
+        A run id None stands for the newest run.
+        """
+        self._reads, rows = CatalogReads.first(self.client, self.where, topics, runs)
+        told = [(feature, run_id) for feature, run_id in runs if run_id is not None]
+        found = [(row[0], row[1]) for row in rows]
+        return self._reads, self.registry.known_of(list(dict.fromkeys([*told, *found])), rows)
 
     def reads(self) -> CatalogReads:
         """Return what is read from the catalog now: the same for as long as neither it nor a folder changes.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cached_property
 from typing import Any, Literal, Self
+
+from msgspec import Struct
 
 EntryKey = tuple[str, str]  # (group or "", sequence)
 GLOBAL_ENTRY: EntryKey = ("", "__global__")  # what a feature without inputs leaves
 Recorded = Literal["ok", "empty", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEntry:
+class KnownEntry(Struct, frozen=True, gc=False):
     """What a look at an entry needs of its record; ``empty`` is a result, ``failed`` is none.
 
     ``key`` is the digest of ``inputs`` (label -> content digest). ``file`` lies in the run's folder, "" if
@@ -27,7 +27,7 @@ class KnownEntry:
     sequence: str
     status: Recorded
     key: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = {}
     n_rows: int = 0
     file: str = ""
     bytes: int = 0
@@ -38,7 +38,7 @@ class KnownEntry:
     mtime_ns: int = 0
     timebase: str | None = None
     code: str | None = None
-    stamps: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[str, str] = {}
     error_type: str | None = None
     error_message: str | None = None
     error_traceback: str | None = None
@@ -51,34 +51,25 @@ class KnownEntry:
         return self.group, self.sequence
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRecord(KnownEntry):
+class EntryRecord(KnownEntry, frozen=True, gc=True, dict=True):
     """All that is recorded of an entry.
 
     ``fields`` are its columns with their Arrow types, ``stats`` the statistics in its footer.
     """
 
-    fields: Mapping[str, str] = field(default_factory=dict)
-    stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    _text: str = field(default="", init=False, repr=False, compare=False)
+    fields: Mapping[str, str] = {}
+    stats: Mapping[str, Mapping[str, Any]] = {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object."""
-        return {name: getattr(self, name) for name in _names()}
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
+    @cached_property
     def text(self) -> str:
-        """Return the record as canonical JSON text, made once: the ledger and the registry both keep it."""
-        if not self._text:
-            text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-            object.__setattr__(self, "_text", text)
-        return self._text
+        """The record as canonical JSON text: the ledger and the registry both keep it."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Return the record that :meth:`to_json` gave; unknown keys of a later release are passed over."""
-        return cls(**{name: document[name] for name in _names() if name in document})
-
-
-@cache
-def _names() -> tuple[str, ...]:
-    return tuple(each.name for each in fields(EntryRecord) if each.init)
+        return cls(**{name: document[name] for name in cls.__struct_fields__ if name in document})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _NS = 1e9
 
 
-class InputSource(Struct, frozen=True):
+class InputSource(Struct, frozen=True, gc=False):
     """One input of an entry: where its rows lie and how they come onto the first input's times."""
 
     source: TableSource
@@ -38,7 +38,7 @@ class InputSource(Struct, frozen=True):
     columns: tuple[str, ...] | None = None
 
 
-class EntryPlan(Struct, frozen=True):
+class EntryPlan(Struct, frozen=True, gc=False):
     """All that a worker needs to read the frame of one entry."""
 
     key: EntryKey

@@ -11,6 +11,7 @@ from gapless.errors import ArgumentRefused, FeatureFailed, GaplessError, Integri
 from gapless.features.accepted_code import accept_code
 from gapless.features.callback_stamp import CallbackStamp
 from gapless.features.dataset import checked_dataset
+from gapless.features.foresight import Foresight
 from gapless.features.resolve import BoundRun, RunView, bind_run, survey_run
 from gapless.features.result import Result
 from gapless.features.step import CallbackStep, FeatureStep, ModelStep, Step
@@ -94,6 +95,8 @@ class Pipeline:
     def survey(self, ds: Dataset, *, deep: bool = False) -> list[StepSurvey]:
         """Return every step as it stands, in order; one SQL statement reads all entries of all steps."""
         view = RunView(checked_dataset(ds), deep=deep)
+        if not ds.was_read:
+            view.look_ahead(self._foreseen(ds))
         found = self._named(view)
         view.preload([item.bound.pair for item in found if item.bound is not None])
         done: dict[str, StepSurvey] = {}
@@ -101,6 +104,20 @@ class Pipeline:
             self._look(view, item, done)
             done[item.step.name] = item
         return found
+
+    def _foreseen(self, ds: Dataset) -> Foresight:
+        """Return what the steps will ask for, up to the first one of which nothing can be told yet."""
+        ahead = Foresight(ds)
+        results: dict[str, Result[str]] = {}
+        for step in self.steps.values():
+            if isinstance(step, FeatureStep):
+                try:
+                    feature = step.feature(results, {})
+                    storage, run_id = ahead.add(feature, step.options, step.run_kwargs.get("code", "warn"))
+                except (GaplessError, ValueError, TypeError, KeyError):
+                    return ahead  # what is wrong is told where the step is named
+                results[step.name] = Result(feature=storage, run_id=run_id)
+        return ahead
 
     def _named(self, view: RunView) -> list[StepSurvey]:
         """Name the run of each step, nothing of it read."""

@@ -39,12 +39,20 @@ from gapless.model.names import to_component
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gapless.catalog.catalog import Catalog
     from gapless.features.identity import RunIdentity
 
 Pair = tuple[str, str]  # (feature, run_id)
+WantedRun = tuple[str, str | None]  # without a run id: the newest one
 _KEPT_ROWS = 20_000  # of some 1.5 kB each: more are decoded again every time
 Known = TypeVar("Known", bound=KnownEntry)
 _NEWEST = "ORDER BY finished_at='', started_at DESC, run_id DESC"
+ENTRIES_OF = (  # of the runs in a text that wanted_text() gave
+    "FROM json_each(?) AS wanted CROSS JOIN feature_entries AS e"
+    " ON e.feature=json_extract(wanted.value, '$[0]') AND e.run_id=coalesce(json_extract(wanted.value, '$[1]'),"
+    " (SELECT r.run_id FROM feature_runs AS r WHERE r.feature=json_extract(wanted.value, '$[0]')"
+    f" {_NEWEST} LIMIT 1))"
+)
 _ENTRY_COLUMNS = ("feature", "run_id", "group", "sequence", "abs_path", "n_rows", "status")
 
 
@@ -57,6 +65,14 @@ class FeatureRegistry:
     def __init__(self, path: str | Path) -> None:
         self._database, self.root = open_tables(Path(path))
         self._last_known: tuple[list[Pair], list[Row], dict[Pair, dict[EntryKey, KnownEntry]]] = ([], [], {})
+
+    @classmethod
+    def in_catalog(cls, catalog: Catalog) -> Self:
+        """Return the registry of a store over a catalog that is open: both use one connection."""
+        registry = cls.__new__(cls)
+        registry._database, registry.root = catalog.database, catalog.root
+        registry._last_known = ([], [], {})
+        return registry
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +190,7 @@ class FeatureRegistry:
         with self._database.transaction():
             self._database.many(
                 UPSERT_ENTRY,
-                [entry_row(feature, run_id, place, record.to_json(), record.text()) for record in records],
+                [entry_row(feature, run_id, place, record.to_json(), record.text) for record in records],
             )
             if owner is not None:
                 self._release(feature, run_id, [record.entry_key for record in records], owner)
@@ -372,7 +388,10 @@ class FeatureRegistry:
 
         While the registry says what it said the last time the same objects come again: they must not be altered.
         """
-        rows = self._entry_rows(runs)
+        return self.known_of(runs, self._entry_rows(runs))
+
+    def known_of(self, runs: Sequence[Pair], rows: list[Row]) -> dict[Pair, dict[EntryKey, KnownEntry]]:
+        """Return what :meth:`known_entries` does of storage, run id and record of each entry of the runs."""
         asked, said, known = self._last_known
         if asked != runs or said != rows:
             known = _decoded(runs, rows, _known_decoder())
@@ -447,11 +466,7 @@ class FeatureRegistry:
         """Return storage, run id and record of each entry of the runs."""
         if not runs:
             return []
-        return self._database.rows(
-            "SELECT e.feature, e.run_id, e.record FROM json_each(?) AS pair CROSS JOIN feature_entries AS e"
-            " ON e.feature=json_extract(pair.value, '$[0]') AND e.run_id=json_extract(pair.value, '$[1]')",
-            (msgspec.json.encode(list(dict.fromkeys(runs))).decode(),),
-        )
+        return self._database.rows(f"SELECT e.feature, e.run_id, e.record {ENTRIES_OF}", (wanted_text(runs),))
 
     def _by_hand(self, kind: str, rows: Sequence[Row]) -> None:
         record_by_hand(self._database, self.root, kind, rows)
@@ -505,6 +520,11 @@ def open_registry(features_root: str | Path, migrate_csv: bool = True) -> Featur
     if migrate_csv and registry.root is not None and not registry.list_features():
         registry.migrate_from_csv()
     return registry
+
+
+def wanted_text(runs: Iterable[WantedRun]) -> str:
+    """Return the parameter of ``ENTRIES_OF``."""
+    return msgspec.json.encode(list(dict.fromkeys(runs))).decode()
 
 
 def _decoded(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gapless.features.catalog_reads import CatalogReads
     from gapless.features.dataset import Dataset
     from gapless.features.feature import Feature
+    from gapless.features.foresight import Foresight
 
 CodePolicy = Literal["ignore", "warn", "rerun"]
 CODE_POLICIES = ("ignore", "warn", "rerun")
@@ -55,6 +56,11 @@ class RunView:
     latest: dict[str, str] = field(default_factory=dict)  # storage -> run id of the step in this pass
     _records: dict[Pair, dict[EntryKey, KnownEntry]] = field(default_factory=dict)
     _accepted: dict[Pair, frozenset[str]] | None = None
+
+    def look_ahead(self, ahead: Foresight) -> None:
+        """Read what will be asked for by one statement."""
+        self.reads, records = self.ds.first_reads(frozenset(ahead.topics), ahead.runs)
+        self._records.update(records)
 
     def preload(self, pairs: Iterable[Pair]) -> None:
         """Read the records of runs, all by one statement."""

@@ -18,6 +18,7 @@ from gapless.errors import (
     ArgumentRefused,
     DeadlinePassed,
     FeatureFailed,
+    GaplessError,
     IdentityRefused,
     IntegrityError,
 )
@@ -28,6 +29,7 @@ from gapless.features.entry import EntryKey, EntryRecord
 from gapless.features.executor import MODES, run_chunks
 from gapless.features.feature_warning import say
 from gapless.features.fitting import ensure_state
+from gapless.features.foresight import Foresight
 from gapless.features.identity import RunOptions
 from gapless.features.owner import Owner
 from gapless.features.resolve import BoundRun, CodePolicy, RunView, bind_run, dependencies_of, survey_run
@@ -127,8 +129,19 @@ def run_feature(
         raise ArgumentRefused(
             "the registry belongs to another store", found=registry.root, expected=view.ds.root
         )
+    if not ds.was_read:
+        view.look_ahead(_foreseen(ds, feature, options, code))
     bound = bind_run(view, feature, options, groups=groups, sequences=sequences, policy=code)
     return FeatureRun(view, bound, settings).run()
+
+
+def _foreseen(ds: Dataset, feature: Feature, options: RunOptions, code: CodePolicy) -> Foresight:
+    ahead = Foresight(ds)
+    try:
+        ahead.add(feature, options, code)
+    except (GaplessError, ValueError, TypeError):
+        return ahead  # what is wrong is told where the run is named
+    return ahead
 
 
 @dataclass

@@ -115,7 +115,7 @@ class RunFolder:
     def append(self, records: Sequence[EntryRecord]) -> None:
         """Make records durable, and before them the directory entries of the files they name."""
         PLATFORM.sync_directory(self.path)
-        _append_lines(self.entries, [_line_of(record.text()) for record in records])
+        _append_lines(self.entries, [_line_of(record.text) for record in records])
         failures = [record for record in records if record.status == "failed"]
         if failures:
             _append_lines(self.errors, [_line(_failure(record)) for record in failures])

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from gapless.catalog.sqlite import Database
+from gapless.catalog.sqlite import Database, Row
 from gapless.errors import ArgumentRefused, NotFound
 from gapless.features.entry import EntryKey
-from gapless.features.table_source import TableSource, topic_files
+from gapless.features.table_source import TableSource, part_file
 
-_SQL = (
-    "SELECT s.component, s.name, s.grp, s.stamp, t.name, p.folder, p.entry"
-    " FROM sequence s JOIN topic t ON t.sequence_id=s.id LEFT JOIN part p ON p.topic_id=t.id"
-    " WHERE s.state='sealed' AND s.outcome='completed' AND s.problem IS NULL"
-    " AND t.name IN (SELECT value FROM json_each(?))"
-    " ORDER BY coalesce(s.grp, ''), s.name, t.name, p.position"
+# A row for each part of the topics asked for, and one for a sequence that has none of them.
+SCOPE_SELECT = (
+    "SELECT 'sequence', coalesce(s.grp, ''), s.name, t.name, p.position, s.component, s.stamp, p.folder, p.entry"
+    " FROM sequence s LEFT JOIN topic t ON t.sequence_id=s.id AND s.problem IS NULL"
+    " AND t.name IN (SELECT value FROM json_each(?)) LEFT JOIN part p ON p.topic_id=t.id"
+    " WHERE s.state='sealed' AND s.outcome='completed'"
 )
+SCOPE_COLUMNS = 9
 
 
-@dataclass(slots=True)
-class ScopeEntry:
+class ScopeEntry(Struct, gc=False):
     """One sealed, completed sequence and its topics that were asked for."""
 
     group: str
     sequence: str
     component: str
-    topics: dict[str, TableSource] = field(default_factory=dict)
+    topics: dict[str, TableSource] = {}
 
     @property
     def key(self) -> EntryKey:
@@ -107,37 +107,55 @@ def _checked(name: str, values: Iterable[str] | None) -> list[str] | None:
     return names
 
 
-def read_scope(database: Database, sequences: Path, topics: Sequence[str], only: set[str] | None) -> Scope:
-    """Return all sealed and completed sequences that have one of the topics, by one SQL statement."""
-    grouped: dict[EntryKey, tuple[str, dict[str, list[tuple[str, dict[str, Any], int]]]]] = {}
-    seals: dict[str, Sequence[int]] = {}
-    for component, name, group, stamp, topic, folder, part in database.rows(
-        _SQL, (msgspec.json.encode(sorted(set(topics))).decode(),)
-    ):
-        if only is not None and name not in only:
-            continue
-        if component not in seals:
-            seals[component] = _seal_times(stamp)
-        _, held = grouped.setdefault((group or "", name), (component, {}))
-        files = held.setdefault(topic, [])
-        if part is not None:
-            files.append((folder, msgspec.json.decode(part), _sealed_ns(seals[component], folder)))
-    entries: dict[EntryKey, ScopeEntry] = {}
-    for key, (component, held) in grouped.items():
-        sources = {
-            topic: TableSource(topic, topic, topic, topic_files(f"{sequences}/{component}", files))
-            for topic, files in held.items()
-        }
-        entries[key] = ScopeEntry(key[0], key[1], component, sources)
-    return Scope(entries)
+class SealedSequences:
+    """The sealed and completed sequences of a store, and where the rows of some of their topics lie.
+
+    ``rows`` are those of ``SCOPE_SELECT`` for the topics.
+    """
+
+    def __init__(self, topics: frozenset[str], sequences: Path, rows: list[Row]) -> None:
+        self.topics = topics
+        self.keys: list[EntryKey] = []
+        self._entries: dict[EntryKey, ScopeEntry] = {}
+        folder_path = str(sequences)
+        rows.sort()  # by group, name, topic and place of the part
+        for _, group, name, topic, _, component, stamp, folder, part in rows:
+            key = (group, name)
+            if not self.keys or self.keys[-1] != key:
+                self.keys.append(key)
+            if topic is None:
+                continue
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = ScopeEntry(group, name, component, {})
+            held = entry.topics.get(topic)
+            files = () if held is None else held.files
+            if part is not None:
+                bundle = f"{folder_path}/{component}"
+                files = (*files, part_file(bundle, folder, part, _sealed_ns(stamp, folder)))
+            entry.topics[topic] = TableSource(topic, topic, topic, files)
+
+    def scope(self, topics: frozenset[str], only: Container[str] | None) -> Scope:
+        """Return the sequences that have all of these topics; ``only`` those of these names."""
+        if only is None and len(topics) == 1 and topics == self.topics:
+            return Scope(self._entries)
+        return Scope(
+            {
+                key: entry
+                for key, entry in self._entries.items()
+                if frozenset() < topics <= entry.topics.keys() and (only is None or key[1] in only)
+            }
+        )
 
 
-def existing_entries(database: Database) -> list[EntryKey]:
-    """Return group and name of all sealed and completed sequences."""
-    rows = database.rows(
-        "SELECT coalesce(grp, ''), name FROM sequence WHERE state='sealed' AND outcome='completed' ORDER BY 1, 2"
-    )
-    return [(group, name) for group, name in rows]
+def read_sequences(database: Database, sequences: Path, topics: frozenset[str]) -> SealedSequences:
+    """Return all sealed and completed sequences, by one SQL statement."""
+    return SealedSequences(topics, sequences, database.rows(SCOPE_SELECT, (names_text(topics),)))
+
+
+def names_text(topics: Iterable[str]) -> str:
+    """Return the parameter of ``SCOPE_SELECT``."""
+    return msgspec.json.encode(sorted(topics)).decode()
 
 
 def existing_topics(database: Database) -> list[str]:
@@ -161,16 +179,12 @@ def absent_topic(wanted: Iterable[str], there: Sequence[str]) -> NotFound | None
     )  # fmt: skip
 
 
-def _seal_times(stamp: str) -> list[int]:
-    """Return when the manifests of a bundle were written: of the base, then of its layers by their number.
+def _sealed_ns(stamp: str, folder: str) -> int:
+    """Return when the manifest of a bundle's folder was written: "" or that of a layer.
 
-    The stamp is ``sealed;<manifest>;<annotations>;<manifest of each layer>``, each ``mtime:size:inode``.
+    The stamp is ``sealed;<manifest>;<annotations>;<manifest of each layer>``, each ``mtime:size:inode``; layers
+    are numbered from 1, without holes.
     """
-    _, base, _, *layers = stamp.split(";")
-    return [0 if item == "-" else int(item.partition(":")[0]) for item in (base, *layers)]
-
-
-def _sealed_ns(times: Sequence[int], folder: str) -> int:
-    """Return the time of the manifest of a folder: layers are numbered from 1, without holes."""
-    place = int(folder.removeprefix("layers/")[:5]) if folder else 0
-    return times[place] if place < len(times) else 0
+    place = 2 + int(folder.removeprefix("layers/")[:5]) if folder else 1
+    item = stamp.split(";")[place : place + 1]
+    return int(item[0].partition(":")[0]) if item and item[0] != "-" else 0

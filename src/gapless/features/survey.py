@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,7 +32,7 @@ STATE_LABEL = "state"
 _ALONE = (None, None)
 
 
-class EntryState(Struct):
+class EntryState(Struct, gc=False):
     """One entry of a survey. ``plan`` is None when its inputs are not there, ``why`` says what is the matter."""
 
     key: EntryKey
@@ -117,7 +117,7 @@ class Survey:
 
 def entry_digest(inputs: Mapping[str, str]) -> str:
     """Return the digest of what an entry is computed from: label -> content digest."""
-    text = "\n".join([f"{label}={inputs[label]}" for label in sorted(inputs)])  # a digest holds no line end
+    text = "\n".join(map("=".join, sorted(inputs.items())))  # no digest holds a line end
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -142,35 +142,42 @@ def survey_entries(
     all entries depend on, ``own`` those of what single entries do, by label.
     """
     beside = neighbours(around) if overlap else {}
+    saved = folder.state_document()
+    state_digest = None if saved is None else str(saved["digest"])
+    state_code = None if saved is None else saved.get("code")
     content: dict[EntryKey, dict[str, str]] = {}
-    plans: dict[EntryKey, EntryPlan | None] = {}
-    waits: dict[EntryKey, str] = {}
-    stamps: dict[EntryKey, dict[str, str]] = {}
-    for key in keys:
-        plan, why = _plan(key, rows, beside.get(key, _ALONE))
-        plans[key], waits[key] = plan, why
-        content[key] = {}
-        if plan is not None:
-            content[key], stamps[key] = _contents(plan, records.get(key), deep)
-            if shared or own:
-                content[key] |= {**shared, **_owned(own, key)}
-    state_digest, state_why, state_code = _state(folder, content, shared, deep)
+    place = str(folder.path)
     states = []
     for key in keys:
-        inputs = content[key]
+        record = records.get(key)
+        plan, why = _plan(key, rows, beside.get(key, _ALONE))
+        inputs, stamps = ({}, {}) if plan is None else _contents(plan, record, deep)
+        if plan is not None and (shared or own):
+            inputs |= {**shared, **_owned(own, key)}
+        content[key] = inputs
         if state_digest is not None and inputs:
             inputs = {**inputs, STATE_LABEL: state_digest}
-        state = _entry(key, plans[key], waits[key], inputs, records.get(key), folder, deep)
-        state.stamps = stamps.get(key, {})
+        state = EntryState(key, "pending", why, record, plan, inputs, stamps)
+        _decide(state, place, deep)
+        if state.done:
+            state.code_changed = _is_other(record, state_code, code, accepted)
         states.append(state)
-        if state.done and code is not None and state.record is not None:
-            made_with = (state.record.code, state_code)
-            state.code_changed = any(
-                then is not None and then != code and f"{then}>{code}" not in accepted for then in made_with
-            )
-        if state.done and state_why:
-            state.status, state.why = "stale", state_why
+    state_why = "" if saved is None else _state_why(folder, saved, content, shared, deep)
+    if state_why:
+        for state in states:
+            if state.done:
+                state.status, state.why = "stale", state_why
     return Survey(identity, folder, states, state_digest, state_why, shared, code, state_code=state_code)
+
+
+def _is_other(
+    record: KnownEntry | None, state_code: str | None, code: str | None, accepted: frozenset[str]
+) -> bool:
+    """Tell whether an entry or the state was made by other source code, which nobody accepted."""
+    if code is None or record is None or (record.code == code and state_code is None):
+        return False
+    made_with = (record.code, state_code)
+    return any(then is not None and then != code and f"{then}>{code}" not in accepted for then in made_with)
 
 
 def _plan(
@@ -181,7 +188,7 @@ def _plan(
     for item in rows:
         if key in item.waiting:
             return None, item.waiting[key]
-    inputs = tuple([item.sources[key] for item in rows])
+    inputs = (rows[0].sources[key],) if len(rows) == 1 else tuple([item.sources[key] for item in rows])
     if beside is _ALONE:
         return EntryPlan(key, inputs), ""
     before, after = (_sources_of(rows, other) for other in beside)
@@ -204,9 +211,13 @@ def _contents(
     plan: EntryPlan, record: KnownEntry | None, deep: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return digest and stamp of each input of an entry, by label."""
+    known = record.stamps if record is not None else {}
+    if plan.before is None and plan.after is None and len(plan.inputs) == 1:  # as most are
+        source = plan.inputs[0].source
+        digest, stamp = source.look(deep=deep, known=known.get(source.label))
+        return {source.label: digest}, {source.label: stamp}
     found: dict[str, str] = {}
     stamps: dict[str, str] = {}
-    known = record.stamps if record is not None else {}
     for label, source in labelled_sources(plan):
         found[label], stamps[label] = source.look(deep=deep, known=known.get(label))
     return found, stamps
@@ -234,56 +245,44 @@ def learned_from(content: Mapping[EntryKey, Mapping[str, str]], shared: Mapping[
     return {**found, **{f"shared:{label}": digest for label, digest in shared.items()}}
 
 
-def _state(
+def _state_why(
     folder: RunFolder,
+    saved: Mapping[str, Any],
     content: Mapping[EntryKey, Mapping[str, str]],
     shared: Mapping[str, str],
     deep: bool,
-) -> tuple[str | None, str, str | None]:
-    """Return the digest of the state on disk, why it must be learned again ("" if it need not), and its code."""
-    document = folder.state_document()
-    if document is None:
-        return None, "", None
-    digest, code = str(document["digest"]), document.get("code")
-    if deep and tree_digest(folder.state) != digest:
-        return digest, "the state on disk is not what was saved", code
+) -> str:
+    """Return why the state on disk, which ``saved`` describes, must be learned again; "" if it need not."""
+    if deep and tree_digest(folder.state) != saved["digest"]:
+        return "the state on disk is not what was saved"
     now = learned_from(content, shared)
     unread = {_entry_label(key) for key, inputs in content.items() if not inputs}
-    for label, known in document["learned_from"].items():
+    for label, known in saved["learned_from"].items():
         if label in now and now[label] != known and label not in unread:
-            return digest, f"the state was learned from other content of {label.partition(':')[2]}", code
-    return digest, "", code
+            return f"the state was learned from other content of {label.partition(':')[2]}"
+    return ""
 
 
 def _entry_label(key: EntryKey) -> str:
     return f"entry:{key[0]}/{key[1]}"
 
 
-def _entry(
-    key: EntryKey,
-    plan: EntryPlan | None,
-    waits: str,
-    inputs: dict[str, str],
-    record: KnownEntry | None,
-    folder: RunFolder,
-    deep: bool,
-) -> EntryState:
-    if plan is None:
-        status: Status = "pending" if record is None or record.status == "failed" else "stale"
-        return EntryState(key, status, waits, record)
-    state = EntryState(key, "pending", "not computed yet", record, plan, inputs)
-    if record is None:
-        return state
-    if record.key != entry_digest(inputs):
-        state.status, state.why = "stale", _difference(record.inputs, inputs)
+def _decide(state: EntryState, folder: str, deep: bool) -> None:
+    """Set status and reason of an entry whose inputs are known; the reason was why they are not there."""
+    record = state.record
+    if state.plan is None:
+        state.status = "pending" if record is None or record.status == "failed" else "stale"
+    elif record is None:
+        state.why = "not computed yet"
+    elif record.key != entry_digest(state.inputs):
+        state.status, state.why = "stale", _difference(record.inputs, state.inputs)
         if record.status == "failed":
             state.status, state.why = "pending", "failed before; its inputs changed"
     elif record.status == "failed":
         state.status, state.why = "failed", f"{record.error_type}: {record.error_message}"
     else:
-        damage = damage_of(folder.path, record, deep=deep)
+        damage = damage_of(folder, record, deep=deep)
         state.status, state.why = ("stale", damage) if damage else (record.status, "")
-    return state
 
 
 def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -307,7 +306,7 @@ def _spelled(label: str, then: Mapping[str, str], now: Mapping[str, str]) -> str
     )
 
 
-def damage_of(folder: Path, record: KnownEntry, *, deep: bool) -> str:
+def damage_of(folder: str, record: KnownEntry, *, deep: bool) -> str:
     """Return what is wrong with an entry's file, "" if it is as it was written."""
     if not record.file:
         return ""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from gapless.errors import IntegrityError, NotFound
 from gapless.features.entry import KnownEntry
@@ -29,8 +29,7 @@ _SMALL_BYTES = 8 << 20
 _TAIL_BYTES = 8  # length of the footer, then PAR1
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(Struct, frozen=True, gc=False):
     """One sealed Parquet file; ``sealed_ns`` is a time after which nobody had a reason to change it."""
 
     folder: str
@@ -105,8 +104,7 @@ def _digest_once(name: str, stamp: str) -> str:
     return sha256_file(Path(name))
 
 
-@dataclass(frozen=True, slots=True)
-class TableSource:
+class TableSource(Struct, frozen=True, gc=False):
     """The rows of one input: a topic of a sequence, or the output of a feature for it.
 
     Sources with one ``timebase`` have their rows at the same times.
@@ -205,19 +203,26 @@ def record_source(label: str, topic: str, folder: Path, record: KnownEntry) -> T
     return TableSource(label, topic, record.timebase or topic, (file,) if record.file else ())
 
 
-def topic_files(bundle: str, parts: Sequence[tuple[str, dict[str, Any], int]]) -> tuple[SourceFile, ...]:
-    """Return the files of a sealed topic: of each its layer's folder, manifest entry and seal time."""
-    return tuple(
-        SourceFile(
-            f"{bundle}/{folder}" if folder else bundle,
-            entry["path"],
-            entry["rows"],
-            entry["bytes"],
-            entry["sha256"],
-            entry["footer_sha256"],
-            entry["start_ns"],
-            entry["end_ns"],
-            sealed_ns,
-        )
-        for folder, entry, sealed_ns in parts
-    )
+class _ManifestPart(Struct, gc=False):
+    """A part as a manifest lists it."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    footer_sha256: str
+    start_ns: int | None
+    end_ns: int | None
+
+
+_PART = msgspec.json.Decoder(_ManifestPart)
+
+
+def part_file(bundle: str, folder: str, entry: str, sealed_ns: int) -> SourceFile:
+    """Return the file of a sealed topic: its layer's folder, its manifest entry as JSON, and its seal time."""
+    part = _PART.decode(entry)
+    return SourceFile(
+        f"{bundle}/{folder}" if folder else bundle,
+        part.path, part.rows, part.bytes, part.sha256, part.footer_sha256, part.start_ns, part.end_ns,
+        sealed_ns,
+    )  # fmt: skip
