@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partialmethod
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from gapless import OnErrorPolicy, connect
-from gapless.client import sequence_writer
 from gapless.store.writer import BundleWriter
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ class Recording:
         if self._background:
             self.sequence = made.__enter__()
             return self.sequence
-        kept = sequence_writer.BundleWriter
+        kept = BundleWriter.__init__
         try:  # the client has no knob for this: a recording that is never sealed is of no use to anybody
-            sequence_writer.BundleWriter = _without_sealer  # type: ignore[misc,assignment]
+            BundleWriter.__init__ = partialmethod(kept, background_seal=False)  # type: ignore[method-assign,assignment]
             self.sequence = made.__enter__()
         finally:
-            sequence_writer.BundleWriter = kept  # type: ignore[misc]
+            BundleWriter.__init__ = kept  # type: ignore[method-assign]
         return self.sequence
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -97,13 +97,10 @@ class Recording:
 
     def drain(self) -> None:
         """Return when every closed segment has become parts: the whole price of sealing is then paid."""
-        sealer = self.sequence._writer.sealer
-        if sealer is not None:
-            sealer.stop(60.0)
-
-
-def _without_sealer(*arguments: Any, **knobs: Any) -> BundleWriter:
-    return BundleWriter(*arguments, **knobs, background_seal=False)
+        writer = self.sequence._writer
+        assert isinstance(writer, BundleWriter)
+        if writer.sealer is not None:
+            writer.sealer.stop(60.0)
 
 
 def batches(rows: int, block: int) -> Iterator[pa.RecordBatch]:

@@ -13,6 +13,7 @@ ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 16 << 20  # values; one row group is all that sealing holds in memory
 PART_ROW_GROUPS = 16
 PART_BYTES = 256 << 20
+CARRIES = "carry-" + "[0-9]" * 8 + ".seg"  # matches the files of carry segments
 EVENTS_INDEX = 1  # the number of the topic _events in every sequence that has it
 CLOSING_BYTES = 64 << 10  # reserved at open so that a full disk cannot refuse the last words
 
@@ -90,7 +91,7 @@ class Bundle:
         return self.path / "pyramids" / f"{topic_component(name)}.parquet"
 
     def journal_pyramid(self, name: str, part: int) -> Path:
-        """The pyramid rows of a finished part, kept until the seal joins them."""
+        """The pyramid rows of a part, kept until the seal joins them."""
         return self.journal / "pyramids" / f"{topic_component(name)}-{part:05d}.arrow"
 
     def layer_paths(self) -> list[Path]:
@@ -113,6 +114,11 @@ def part_name(number: int) -> str:
 def carry_name(number: int) -> str:
     """Return the file name of a carry segment."""
     return f"carry-{number:08d}.seg"
+
+
+def carry_number(path: Path) -> int:
+    """Return the number of a carry segment."""
+    return int(path.name[6:14])
 
 
 def segment_name(number: int) -> str:

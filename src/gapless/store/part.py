@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,14 @@ class PartWriter:
         self.groups = 0
         self.value_bytes = 0
         self._stats = PartStatistics(declaration.stored_schema)
-        self._buckets: list[pa.Buffer] = []  # each in one piece: small arrays would keep large pages alive
         self._group_rows: list[int] = []
         self._last_key: tuple[int, int] | None = None
         self._in_order = True
         self._span: tuple[int, int] | None = None
         self._make_folder()
+        self.partial.unlink(missing_ok=True)  # an owner before may have its file still open
         self._writer = parquet.open_writer(self.partial, declaration.stored_schema)
+        self._buckets = self._new_buckets()
 
     def _make_folder(self) -> None:
         """Make the topic's folder with every new directory entry durable."""
@@ -68,7 +70,7 @@ class PartWriter:
         fields = reductions(table, schema)
         self._stats.add(table, fields)
         if self._in_order:
-            self._remember(group_buckets(table, schema, self.number, self.rows, fields))
+            self._buckets.add(group_buckets(table, schema, self.number, self.rows, fields))
         self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
         self.groups += 1
@@ -88,7 +90,7 @@ class PartWriter:
             "start_ns": self._span[0] if self._span else None,
             "end_ns": self._span[1] if self._span else None,
         }
-        self._keep_pyramid()
+        self._buckets.close()
         self.platform.replace(self.partial, self.path)
         self.platform.sync_directory(self.path.parent)
         return entry
@@ -96,23 +98,18 @@ class PartWriter:
     def abandon(self) -> None:
         """Close and delete the unfinished file."""
         self._writer.close()
+        self._buckets.close()
         self.platform.remove(self.partial)
 
     def _close(self) -> None:
         self._writer.add_key_value_metadata({STATS_KEY.decode(): encode(self._stats.to_json())})
         self._writer.close()
 
-    def _remember(self, buckets: list[pa.RecordBatch]) -> None:
-        self._buckets += [batch.serialize() for batch in buckets]
-
-    def _keep_pyramid(self) -> None:
-        """Leave the buckets in the journal for the seal; they can be made again from the part, so no sync."""
+    def _new_buckets(self) -> _Buckets:
         path = self.bundle.journal_pyramid(self.declaration.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        schema = pyramid_schema(self.declaration.schema)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
-            for buckets in self._buckets:
-                out.write_batch(pa.ipc.read_record_batch(buckets, schema))
+        path.unlink(missing_ok=True)  # as the part's: its owner before may write on
+        return _Buckets(path, pyramid_schema(self.declaration.schema))
 
     def _reorder(self) -> None:
         """Write the part again with its rows in order of (time, seq), row groups as large as before."""
@@ -122,17 +119,40 @@ class PartWriter:
         del keys
         sorted_path = self.partial.with_name(f"{self.path.name}.sorted.partial")
         self._writer = parquet.open_writer(sorted_path, self.declaration.stored_schema)
-        self._buckets = []
+        self._buckets.close()
+        self._buckets = self._new_buckets()
         starts = np.concatenate(([0], np.cumsum(self._group_rows)))
         row_start = 0
         for rows in self._group_rows:
             table = _gather(source, order[row_start : row_start + rows], starts)
-            self._remember(group_buckets(table, self.declaration.schema, self.number, row_start))
+            self._buckets.add(group_buckets(table, self.declaration.schema, self.number, row_start))
             self._writer.write_table(table, row_group_size=table.num_rows)
             row_start += rows
         self._close()
         source.close()
         self.platform.replace(sorted_path, self.partial)
+
+
+class _Buckets:
+    """The part's pyramid in the journal, for the seal; it can be made again from the part, so no sync.
+
+    Written with each row group: buckets kept in memory would grow with the part, and each would hold a
+    page of Arrow's allocator, 4 MiB, that the columns beside it have left.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_file(self._sink, schema)
+
+    def add(self, buckets: list[pa.RecordBatch]) -> None:
+        """Append the buckets of one row group."""
+        for batch in buckets:
+            self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        """End the file: without its last words nobody takes it for whole."""
+        self._writer.close()
+        self._sink.close()
 
 
 def _gather(source: pq.ParquetFile, wanted: np.ndarray[Any, Any], starts: np.ndarray[Any, Any]) -> pa.Table:
