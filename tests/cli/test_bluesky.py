@@ -60,8 +60,26 @@ def test_usage_and_missing_files(cli: Cli) -> None:
     assert cli("bluesky", "deliver").returncode == 2
     assert cli("bluesky", "undo", "x").returncode == 2
     assert cli("bluesky", "deliver", "nowhere").returncode == 3
+    assert cli("bluesky", "deliver", "nowhere", "neither").returncode == 2
+    assert cli("bluesky", "deliver", "--all").returncode == 2
+    assert cli("bluesky", "deliver", "--all", "@last", "--to", "http://127.0.0.1:9").returncode == 2
+    assert cli("bluesky", "deliver", "--all", "--to", "http://127.0.0.1:9").returncode == 3  # no store
     assert cli("import", "bluesky", "nowhere").returncode == 3
     assert cli("import", "one.csv", "two.csv").returncode == 2
+
+
+def test_a_dry_run_tells_which_runs_would_be_sent_and_asks_nobody(cli: Cli, tmp_path: Path) -> None:
+    """Nobody listens at the URL; a run is named by its uid, and a name that none has is not found."""
+    documents = run_of(events=1)
+    write_lines(tmp_path / "b.jsonl", documents)
+    assert cli("import", "bluesky", "b.jsonl", "--store", "store", "--name", "x-{uid8}").returncode == 0
+    nobody = ("--store", "store", "--to", "http://127.0.0.1:9")
+    planned = cli("bluesky", "deliver", uid_of(documents)[:6], *nobody, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert f"x-{uid_of(documents)[:8]}: would be sent" in planned.stdout
+    assert cli("bluesky", "deliver", uid_of(documents)[:6], *nobody).returncode == 5
+    assert cli("bluesky", "deliver", uid_of(documents)[:5], *nobody).returncode == 3
+    assert "--all" in cli("bluesky", "deliver", "store", "--to", "http://127.0.0.1:9", "--dry-run").stderr
 
 
 def test_import_refuses_what_runs_tell_themselves(cli: Cli, tmp_path: Path) -> None:

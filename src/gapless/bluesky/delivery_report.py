@@ -34,10 +34,11 @@ class DeliveryFinding:
 
 @dataclass(slots=True)
 class DeliveredRun:
-    """What became of one run: ``recorded``, ``added`` as a layer, ``complete`` (nothing was new), ``open``, or
-    ``sent`` from the store to the server it was recorded for.
+    """What became of one run: ``recorded``, ``added`` as a layer, ``complete`` (nothing was new), ``open``,
+    ``sent`` from the store to a server, or ``there`` on the server before.
 
     ``stop`` tells where its stop document is: ``delivered`` now, in the ``store`` before, or ``missing``.
+    ``only_here``: what of a sent run the server does not hold as it came.
     """
 
     uid: str
@@ -47,6 +48,7 @@ class DeliveredRun:
     repeated: int = 0
     layer: str | None = None
     stop: str = "missing"
+    only_here: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

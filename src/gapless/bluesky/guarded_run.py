@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gapless.bluesky.run_report import RunReport
 
 Doc = Mapping[str, Any]
-Tell = Callable[[BaseException], None]
+Tell = Callable[[BaseException, str], None]  # an error and the uid of its run
 OpenFeed = Callable[[Callable[[str, Doc, BaseException], None]], RunFeed]
 
 HEADERS: Final = frozenset(("start", "descriptor", "resource", "stream_resource"))
@@ -151,14 +151,14 @@ class GuardedRun:
 
     def _refused(self, name: str, doc: Doc, error: BaseException) -> None:
         """Keep one document that could not be recorded."""
-        self._tell(error)
+        self._tell(error, self.uid)
         self.quarantined += 1
         self._spooled([(name, doc)], _text(error))
 
     def _give_up(self, error: BaseException) -> None:
         """Let all that is not durable, and all that comes, go to the spool."""
         self._failure = _text(error)
-        self._tell(error)
+        self._tell(error, self.uid)
         waiting = [document for _, group in self._not_durable for document in group] + self._group
         self._not_durable.clear()
         self._group = []
@@ -169,7 +169,7 @@ class GuardedRun:
             try:
                 run.fail(error)
             except FATAL as problem:
-                self._tell(problem)
+                self._tell(problem, self.uid)
 
     def spool_headers(self, reason: str) -> None:
         """Put what other documents need to make sense into the spool, where it is not there already."""
@@ -185,7 +185,7 @@ class GuardedRun:
         try:
             self._spool.keep_all(self.uid, [*headers, *datums, *rest], reason=reason)
         except GaplessError as error:
-            self._tell(error)
+            self._tell(error, self.uid)
             return
         self._spooled_headers = len(self.headers)
         self._datums.clear()

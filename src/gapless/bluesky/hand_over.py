@@ -93,7 +93,7 @@ class HandOver:
                 return
             if self._items[place] is item:
                 del self._items[place]
-                raise WriterClosed("the writer is closed; the document was not taken")
+                raise closed()
 
     def _is_full(self) -> bool:
         return len(self._items) >= self._max or self._waiting_bytes >= self._max_bytes
@@ -146,3 +146,11 @@ class HandOver:
             if was_full:
                 self._room.notify_all()
         return taken
+
+
+def closed() -> WriterClosed:
+    """Return the error of a document that comes after the end."""
+    return WriterClosed(
+        "the writer is closed; the document was not taken",
+        next_step="make a new writer and subscribe it to the RunEngine in place of this one",
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.bluesky.guarded_run import GuardedRun
+from gapless.bluesky.guarded_run import GuardedRun, Tell
 from gapless.bluesky.late_documents import Addition, recorded_headers
 from gapless.bluesky.run_feed import Normalizer, Refuse, RunFeed
 from gapless.bluesky.sealer import Sealer
@@ -48,7 +48,7 @@ class LateRuns:
         make_normalizer: Callable[[], Normalizer | None],
         spool: Spool,
         sealer: Sealer,
-        tell: Callable[[BaseException], None],
+        tell: Tell,
     ) -> None:
         self._client = client
         self._make_normalizer = make_normalizer
@@ -115,7 +115,7 @@ class LateRuns:
             try:
                 layer = self._layers[uid] = self._opened(uid, ended.sequence)
             except BaseException as error:  # noqa: BLE001 - of one run: its documents are kept
-                self._tell(error)
+                self._tell(error, uid)
                 self._keep(uid, documents, str(error))
                 return
         for name, doc in documents:
@@ -141,7 +141,7 @@ class LateRuns:
         try:
             self._spool.keep_all(uid, [*headers, *documents], reason=reason)
         except BackupFailed as error:
-            self._tell(error)
+            self._tell(error, uid)
             return
         if ended is not None:
             ended.headers = []

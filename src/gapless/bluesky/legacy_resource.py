@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from gapless.bluesky.document import Document
 from gapless.bluesky.mimetypes import HDF5, OPAQUE, SpecTable
 from gapless.bluesky.normal_rules import DocumentRule, Remarks
+from gapless.bluesky.run_report import SPEC_UNKNOWN
 
 _SCHEME = re.compile(r"[a-z0-9+]+://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -55,7 +56,7 @@ def _convert(table: SpecTable, doc: Document, remarks: Remarks) -> Document:
     mimetype = table.mimetype(spec)
     if mimetype is None:
         remarks.find(
-            "spec-unknown", f"Nothing is known of the spec {spec!r}; its files are kept as opaque", spec=spec
+            SPEC_UNKNOWN, f"Nothing is known of the spec {spec!r}; its files are kept as opaque", spec=spec
         )
     parameters = {**(doc.get("resource_kwargs") or {}), "spec": spec}
     if spec in _DATASETS:

@@ -18,6 +18,7 @@ from gapless.bluesky.late_documents import find_run
 from gapless.bluesky.late_runs import IDLE_S, LateRuns
 from gapless.bluesky.parked_file import ParkedFile
 from gapless.bluesky.router import RunRouter
+from gapless.bluesky.run_failure import failure_of
 from gapless.bluesky.run_feed import Normalizer, RunFeed, Tap
 from gapless.bluesky.run_name import run_name
 from gapless.bluesky.run_writer import RunWriter
@@ -38,6 +39,13 @@ _CLOSED: Final = "the writer was closed before the run's stop document"
 _NO_STOP: Final = "the run's stop document could not be understood"
 
 
+class Hear(Protocol):
+    """Takes an error, the uid of its run, and whether what failed is tried again."""
+
+    def __call__(self, error: BaseException, run: str | None = None, *, retried: bool = False) -> None:
+        """Take it."""
+
+
 class Sink(Protocol):
     """A second place for the runs, behind the sequence that is written first."""
 
@@ -50,11 +58,17 @@ class Sink(Protocol):
     def sealed(self, sequence: str) -> None:
         """Take note that the run's sequence is sealed."""
 
+    def listen(self, hear: Hear) -> None:
+        """Tell every error from now on, and those before, to whom the caller names."""
+
     def flush(self, timeout_s: float) -> None:
         """Return when the sink has what it was given, or when it will not have it soon."""
 
     def close(self, timeout_s: float) -> None:
-        """End; nothing comes any more."""
+        """End; nothing comes any more. What went wrong is told, not raised."""
+
+    def warn(self) -> None:
+        """Warn of the runs that :meth:`close` left behind, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +104,8 @@ class Recording:
         group_s: float,
         deadline_s: float,
     ) -> None:
-        self.errors: list[BaseException] = []
-        self.untold: list[BaseException] = []
+        self.errors: list[GaplessError] = []
+        self.untold: list[GaplessError] = []
         self.reports: OrderedDict[str, RunReport] = OrderedDict()
         self.spool = spool
         self.router = RunRouter([self._factory], on_unroutable=self._unroutable, on_late=self._late)
@@ -115,11 +129,13 @@ class Recording:
 
     # -- from other threads --------------------------------------------------------------------
 
-    def tell(self, error: BaseException) -> None:
-        """Take note of an error; the writer hears of it."""
+    def tell(self, error: BaseException, run: str | None = None, *, retried: bool = False) -> None:
+        """Take note of an error, with the uid of its run; one of what is ``retried`` is not raised."""
+        failure = failure_of(error, None if run == UNROUTED else run)
         with self._lock:
-            self.errors.append(error)
-            self.untold.append(error)
+            self.errors.append(failure)
+            if not retried:
+                self.untold.append(failure)
             del self.errors[:-_REMEMBERED], self.untold[:-_REMEMBERED]
 
     def heard(self, errors: Iterable[BaseException]) -> None:
@@ -138,13 +154,13 @@ class Recording:
 
     def keep(self, name: str, doc: Doc, error: BaseException) -> None:
         """Put a document that cannot be handed over into the spool, without waiting for a disk."""
-        self.tell(error)
         uid = self._run_of(name, doc)
+        self.tell(error, uid)
         if self._overflow.waiting < _MOST_OVERFLOWING:
             self._overflow.put(lambda: self._spooled(uid, name, doc, str(error)))
         else:
             text = "a document was lost: neither the recording nor the spool keeps up"
-            self.tell(BackupFailed(text, sequence=uid, found=f"{name} {doc.get('uid', '')}".strip()))
+            self.tell(BackupFailed(text, found=f"{name} {doc.get('uid', '')}".strip()), uid)
 
     def _run_of(self, name: str, doc: Doc) -> str:
         """Return the run of a document as far as anything is known of it."""
@@ -222,9 +238,10 @@ class Recording:
             else:
                 self.router(*item)
         except BaseException as error:  # noqa: BLE001 - of one item
-            self.tell(error)
-            if not isinstance(item, Request):
-                self._spooled(self._run_of(*item), *item, str(error))
+            run = None if isinstance(item, Request) else self._run_of(*item)
+            self.tell(error, run)
+            if run is not None and not isinstance(item, Request):
+                self._spooled(run, *item, str(error))
         finally:
             if isinstance(item, Request):
                 item.done.set()
@@ -276,8 +293,10 @@ class Recording:
         self._sync_spool()
         if not self._speaks_last or sys.stderr is None:
             return
-        for error in [error for error in self.untold if isinstance(error, BackupFailed)]:
+        lost = [error for error in self.untold if isinstance(error, BackupFailed)]
+        for error in lost:
             print(f"gapless: {type(error).__name__}: {error}", file=sys.stderr)
+        self.heard(lost)
         if self.spool.kept:
             print(
                 f"gapless: {self.spool.kept} documents were not recorded but went to {self.spool.folder}; "
@@ -299,7 +318,7 @@ class Recording:
         if recorded is not None:  # what is new in it becomes a layer
             self._late_runs.ended(uid, recorded, [("start", start)])
             return [lambda name, doc: self._late(uid, name, doc)], []
-        if not self._is_free(run_name(pattern, start)):
+        if not self._is_free(run_name(pattern, start), uid):
             pattern = "{uid}"
         run = GuardedRun(uid, lambda refuse: self._feed(start, pattern, refuse), self.spool, self.tell)
         self._runs[uid] = run
@@ -312,14 +331,14 @@ class Recording:
         except NameRefused:  # which no sequence can have
             return None
         except (GaplessError, OSError) as error:
-            self.tell(error)
+            self.tell(error, uid)
             return None
 
-    def _is_free(self, name: str) -> bool:
+    def _is_free(self, name: str, uid: str) -> bool:
         try:
             return not self._client.sequence_exists(name)
         except (GaplessError, OSError) as error:
-            self.tell(error)
+            self.tell(error, uid)
             return False
 
     def _feed(self, start: Doc, pattern: str, refuse: Callable[[str, Doc, BaseException], None]) -> RunFeed:
@@ -344,7 +363,7 @@ class Recording:
                 tap = tap or sink.open(start, run)
                 tap(name, doc)
             except BaseException as error:  # noqa: BLE001 - of a sink: the sequence has the document
-                self.tell(error)
+                self.tell(error, str(start["uid"]))
 
         return call
 
@@ -388,15 +407,15 @@ class Recording:
         self._late_runs.take(uid, name, doc)
 
     def _unroutable(self, name: str, doc: Doc, reason: str) -> None:
-        error = DocumentRefused(reason, found=f"{name} {doc.get('uid', '')}".strip())
-        self.tell(error)
-        self._spooled(self._run_of(name, doc), name, doc, reason)
+        run = self._run_of(name, doc)
+        self.tell(DocumentRefused(reason, found=f"{name} {doc.get('uid', '')}".strip()), run)
+        self._spooled(run, name, doc, reason)
 
     def _spooled(self, uid: str, name: str, doc: Doc, reason: str) -> None:
         try:
             self.spool.keep(uid, name, doc, reason=reason)
         except GaplessError as error:
-            self.tell(error)
+            self.tell(error, uid)
         with self._lock:
             self._kept[uid] += 1
 

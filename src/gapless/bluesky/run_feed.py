@@ -172,10 +172,7 @@ class RunFeed:
                 reference.data_key,
                 reference.datum_id,
             )
-        report, normalizer = self.run.report, self._normalizer
-        report.rules = dict(getattr(normalizer, "rules_used", {}))
-        report.notes = [str(note) for note in getattr(normalizer, "notes", [])]
-        report.findings = [dict(finding) for finding in getattr(normalizer, "findings", [])]
+        self.run.report.learn(self._normalizer)
 
     # -- from the normalizer -------------------------------------------------------------------
 

@@ -231,6 +231,7 @@ class RunWriter:
         )
         self._violate([Violation(*row)])
         self.report.stream(stream).violations += 1
+        self.report.unresolved_datums += 1
 
     def _violate(self, violations: Sequence[Violation]) -> None:
         topic = self._topic(VIOLATIONS, VIOLATIONS_SCHEMA, {})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.bluesky.external.check import check_key
 from gapless.bluesky.kept_documents import KeptDocument, kept_documents
+from gapless.bluesky.run_report import RunReport
 from gapless.bluesky.stored_stream import StoredStream
 from gapless.bluesky.stream_schema import DOCUMENTS, EXTERNAL
 from gapless.errors import ArgumentRefused, NotFound
@@ -92,7 +93,7 @@ class StoredRun:
     @property
     def report(self) -> dict[str, Any]:
         """What became of its documents, in numbers; empty until it is sealed by its writer."""
-        return dict(self.metadata.get("bluesky") or {})
+        return RunReport.read(self.metadata.get("bluesky") or {})
 
     @property
     def descriptors(self) -> list[dict[str, Any]]:

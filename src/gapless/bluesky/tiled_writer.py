@@ -15,6 +15,7 @@ from gapless.client.client import connect
 if TYPE_CHECKING:
     from gapless.bluesky.run_feed import Normalizer
     from gapless.bluesky.tiled_sink.delivered import Delivered
+    from gapless.errors import GaplessError
 
 Patch = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -63,7 +64,6 @@ class TiledWriter:
         from gapless.bluesky.tiled_sink.sink import TiledSink
 
         server = client if isinstance(client, Server) else Server.of_client(client)
-        self._raises = on_error == "raise"
         self._store = connect(backup_directory or os.environ.get("GAPLESS_STORE") or "./gapless-data")
         self._sink = TiledSink(
             server,
@@ -111,12 +111,14 @@ class TiledWriter:
     def close(self, timeout_s: float | None = None) -> None:
         """Seal and deliver what came; what cannot be delivered in time stays in the store and in the spool.
 
-        Raises BackupFailed, and with ``on_error="raise"`` what went wrong, DeliveryFailed included.
+        Raises DeadlinePassed, after which it may be called again, BackupFailed, and with ``on_error="raise"`` what
+        went wrong, DeliveryFailed included.
         """
-        self._writer.close(timeout_s)
-        self._store.close()
-        if self._raises and self._sink.undelivered:
-            raise self._sink.undelivered[0]
+        try:
+            self._writer.close(timeout_s)
+        finally:
+            if self._writer.has_ended:
+                self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,9 +129,9 @@ class TiledWriter:
         self.close()
 
     @property
-    def errors(self) -> list[BaseException]:
-        """What went wrong here or on the way to the server, the last 1,000 of each; it may have been mended."""
-        return [*self._writer.errors, *self._sink.errors]
+    def errors(self) -> list[GaplessError]:
+        """What went wrong here or on the way to the server, as :attr:`gapless.bluesky.Writer.errors`."""
+        return self._writer.errors
 
     @property
     def delivered(self) -> dict[str, Delivered]:

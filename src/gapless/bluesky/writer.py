@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from gapless.bluesky.document import weighed_copy
-from gapless.bluesky.hand_over import HandOver
+from gapless.bluesky.hand_over import HandOver, closed
 from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.recording import Recording, RunOptions, Sink
 from gapless.bluesky.run_feed import Normalizer
@@ -29,12 +29,12 @@ from gapless.errors import (
     DeadlinePassed,
     DocumentFailed,
     DocumentRefused,
-    WriterClosed,
     WrongProcess,
 )
 
 if TYPE_CHECKING:
     from gapless.bluesky.run_report import RunReport
+    from gapless.errors import GaplessError
 
 Doc = Mapping[str, Any]
 _REMOTE: Final = ("http", "https", "tiled", "tiled+http", "tiled+https")
@@ -59,7 +59,9 @@ class Writer:
     ``{plan_name}``, ``{date}``, ``{time}`` or any key of the start document. ``normalizer``: a class that is made
     once for each run with ``patches`` and ``spec_to_mimetype`` and called with every document; None records
     documents as they come. ``on_error="raise"`` raises what went wrong at the next call and in :meth:`close`;
-    "spool" leaves it in :attr:`errors`. That a document could not even be kept in the spool is raised always.
+    "spool" leaves it in :attr:`errors`. Of a server it is raised that it failed twice in a row or refused a run,
+    and by :meth:`close` each run that it did not take. That a document could not even be kept in the spool is
+    raised always.
 
     About ``max_waiting_documents``, and ``max_waiting_bytes`` in arrays, lists and texts, wait for the thread;
     then a call waits, up to ``deadline_s``, and after that documents go to the spool, but for start, descriptors
@@ -107,6 +109,8 @@ class Writer:
             group_s=group_s,
             deadline_s=deadline_s,
         )
+        if self._sink is not None:
+            self._sink.listen(self._recording.tell)
         self._closed = False
         self._ended = False
         self._forked = False
@@ -144,7 +148,7 @@ class Writer:
     def _refuse_call(self) -> None:
         if self._forked:
             raise WrongProcess("the writer belongs to the process that made it")
-        raise WriterClosed("the writer is closed; the document was not taken")
+        raise closed()
 
     def _saturated(self) -> DocumentFailed:
         return DocumentFailed(
@@ -183,7 +187,8 @@ class Writer:
         """Record what was handed over and seal every run; one without its stop is sealed as interrupted.
 
         Raises DeadlinePassed, after which it may be called again, and the first error that was not told yet:
-        BackupFailed always, others with ``on_error="raise"``. A second call does nothing.
+        BackupFailed always, others with ``on_error="raise"``, and then also that a server did not take a run; the
+        runs are sealed in the store before. A second call does nothing.
         """
         if self._forked or self._ended:
             return
@@ -200,6 +205,8 @@ class Writer:
             self._client.close()
         self._ended = True
         self._tell(always=(BackupFailed,))
+        if self._sink is not None and not self._raises:
+            self._sink.warn()
 
     def __enter__(self) -> Self:
         return self
@@ -212,23 +219,30 @@ class Writer:
     # -- what became of it ---------------------------------------------------------------------
 
     @property
+    def has_ended(self) -> bool:
+        """Whether :meth:`close` has sealed every run and let go of the store."""
+        return self._ended
+
+    @property
     def reports(self) -> dict[str, RunReport]:
         """The counts of the last 1,000 runs that were sealed, by the run's uid."""
         return dict(self._recording.reports)
 
-    def _hand_on_at_exit(self, timeout_s: float) -> BackupFailed | None:
+    def _hand_on_at_exit(self, timeout_s: float) -> list[GaplessError]:
         """Let the server behind the store have what was recorded; return what not even the spool took."""
-        if self._sink is None or self._forked:
-            return None
-        try:
-            self._sink.close(timeout_s)
-        except BackupFailed as error:
-            return error
-        return None
+        if self._sink is None or self._forked or self._ended:
+            return []
+        self._sink.close(timeout_s)
+        self._sink.warn()
+        return [error for error in self._recording.untold if isinstance(error, BackupFailed)]
 
     @property
-    def errors(self) -> list[BaseException]:
-        """The last 1,000 errors, oldest first; their documents are in the spool."""
+    def errors(self) -> list[GaplessError]:
+        """The last 1,000 errors of recording and of delivery, oldest first, each with the uid of its run.
+
+        The documents of the former are in the spool; the latter may be mended by now, since what a server does
+        not take is offered again. What was no error of ours is the cause of one.
+        """
         return list(self._recording.errors)
 
     @property
@@ -304,9 +318,9 @@ def _drain_at_exit() -> None:
         if not recording.join(max(0.0, give_up - time.monotonic())) and sys.stderr is not None:
             print(f"gapless: runs were not sealed within {_EXIT_DEADLINE_S:g} s", file=sys.stderr)
     for writer in list(_WRITERS):
-        lost = writer._hand_on_at_exit(_EXIT_SENDING_S)
-        if lost is not None and sys.stderr is not None:
-            print(f"gapless: {lost}", file=sys.stderr)
+        for lost in writer._hand_on_at_exit(_EXIT_SENDING_S):
+            if sys.stderr is not None:
+                print(f"gapless: {lost}", file=sys.stderr)
 
 
 def _after_fork_in_child() -> None:

@@ -56,6 +56,8 @@ class Query:
         """Return the answer, at most ``limit`` sequences of it after ``cursor``."""
         if limit is not None and limit < 1:
             raise QueryRefused("a limit is at least 1", found=limit)
+        for predicate in dict.fromkeys(walk(self._expression)):
+            self._check_type(predicate)
         wanted = Order.of(order)
         after = _read_cursor(cursor, wanted, self._expression)
         answer = QueryAnswer(self._load_topics)
@@ -209,6 +211,35 @@ class Query:
             if not is_property:
                 found += self._unknown_field(predicate)
         return list(dict.fromkeys(found))
+
+    def _check_type(self, predicate: Predicate) -> None:
+        """Refuse a type that no topic has where metadata, or a topic, of that name was meant: it finds nothing."""
+        kind, _, tag = predicate.target.partition(":")
+        if kind != "ontology" or self._has("topic WHERE ontology_tag=?", tag):
+            return
+        path = f"{tag}.{predicate.path}"
+        if self._has("metadata_path WHERE scope='sequence' AND path=?", path):
+            meant, written = "metadata of sequences", f"metadata.{path}"
+        elif self._has("topic WHERE name=?", tag):
+            meant, written = "a topic", f"{tag}:{predicate.path}"
+        else:
+            return
+        if not self._is_unsealed_type(tag):
+            raise QueryRefused(
+                f"no topic is of the type {tag!r}, which is the name of {meant}",
+                found=path,
+                next_step=f"write {written}",
+            )
+
+    def _has(self, what: str, name: str) -> bool:
+        return bool(self._database.rows(f"SELECT 1 FROM {what} LIMIT 1", (name,)))
+
+    def _is_unsealed_type(self, tag: str) -> bool:
+        """Return whether a topic that the catalog does not hold yet is of a type."""
+        from gapless.catalog.confirm import unsealed_topics
+
+        unsealed = self._database.rows("SELECT component FROM sequence WHERE state<>'sealed'")
+        return any(tag in unsealed_topics(self._sequences / row[0]).values() for row in unsealed)
 
     def _unknown_field(self, predicate: Predicate) -> list[str]:
         """Return that no sealed topic of the target has the field; nothing when there is no such topic."""

@@ -1,10 +1,14 @@
-"""Deliver documents of Bluesky runs that wait in files: the spool of a store, or backups of the public writers.
+"""Deliver documents of Bluesky runs: those that wait in files to the store, and runs of the store to a Tiled server.
 
 deliver SPOOL records each run exactly once: one that the store does not have becomes a sequence, of one that it
 has the missing documents become a layer. SPOOL is a store, a folder of .jsonl files or one such file. A file of
 which every document was delivered moves to the folder `delivered` beside it; delivering again changes nothing.
 With --to URL the runs are then handed on to the Tiled server there, and with them those that a store recorded for
 that server and that it never confirmed; a run that the server has whole leaves the store.
+
+deliver RUN... --to URL sends sealed runs of the store, however they were recorded, and leaves them in it; --all
+sends every one. RUN is a name, a beginning of one, @last, or at least 6 characters of the run's uid. What the server
+has is found by reading it back, so sending again changes nothing.
 
 Exit codes: 0 everything was delivered, 1 findings, 5 the server could not be reached.
 """
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import options, output
+from gapless.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +36,15 @@ _PATIENCE_S = 3600.0  # for all runs together, with a server that answers
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("action", choices=("deliver",), help="what to do")
-    parser.add_argument("spool", metavar="SPOOL", type=Path, help="a store, a folder of .jsonl files, or one")
-    parser.add_argument(
-        "--to", metavar="URL", default=None, help="hand the runs on to the Tiled server there"
+    what = parser.add_argument(
+        "what",
+        metavar="WHAT",
+        nargs="+",  # with "*" it would take nothing where an option comes first
+        help="a store, a folder of .jsonl files, or one; with --to also runs, by name or uid",
     )
+    what.required = False  # --all names them too
+    parser.add_argument("--to", metavar="URL", default=None, help="send the runs to the Tiled server there")
+    parser.add_argument("--all", action="store_true", help="with --to: every sealed run of the store")
     options.add_store(parser)
     options.add_json(parser)
     options.add_dry_run(parser)
@@ -42,16 +52,66 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Deliver and print what became of each run."""
-    from gapless.bluesky.delivery import deliver
-
-    with ExitStack() as stack:
-        send = _sender(args.to, stack) if args.to is not None and not args.dry_run else None
-        client = stack.enter_context(options.connect(_store_of(args)))
-        report = deliver(args.spool, client, send=send, dry_run=args.dry_run)
-        if args.to is not None:
-            _hand_on(client, args.to, report)
+    words: list[str] = args.what or []
+    paths = [Path(word) for word in words if Path(word).exists()]
+    names = [word for word in words if not Path(word).exists()]
+    if args.all or (names and args.to is not None):
+        report = _send(args, paths, names)
+    elif len(words) == 1:
+        report = _deliver(args, Path(words[0]))
+    else:
+        raise UsageError(
+            "what to deliver is one store, folder or file, or runs and a server",
+            found=", ".join(words) or "nothing",
+            next_step="gapless bluesky deliver SPOOL, or gapless bluesky deliver RUN --to URL",
+        )
     print_delivery(report, as_json=args.json)
     return report.exit_code
+
+
+def _deliver(args: argparse.Namespace, spool: Path) -> Delivery:
+    """Deliver a spool to its store, and hand on to the server if there is one."""
+    from gapless.bluesky.backup_files import backup_files
+    from gapless.bluesky.delivery import deliver
+
+    backup_files(spool)  # NotFound, before a store is made for nothing
+    with ExitStack() as stack:
+        send = _sender(args.to, stack) if args.to is not None and not args.dry_run else None
+        client = stack.enter_context(options.connect(_store_of(args, spool)))
+        report = deliver(spool, client, send=send, dry_run=args.dry_run)
+        if args.to is not None:
+            _hand_on(client, args.to, report)
+            _note_others(client, report)
+    return report
+
+
+def _send(args: argparse.Namespace, paths: list[Path], names: list[str]) -> Delivery:
+    """Send runs of the store to the server: those that are named, or all."""
+    from gapless.bluesky.delivery_report import Delivery
+    from gapless.bluesky.run_reference import referred_run
+    from gapless.bluesky.tiled_sink.run_sender import sealed_runs, send_runs
+    from gapless.bluesky.tiled_sink.server import check_installed
+
+    root = _store_to_send_from(args, paths, names)
+    check_installed()
+    report = Delivery(dry_run=args.dry_run)
+    with options.connect(root) as client:
+        sequences = sealed_runs(client) if args.all else [referred_run(client, name) for name in names]
+        send_runs(client, args.to, dict.fromkeys(sequences), report)
+    return report
+
+
+def _store_to_send_from(args: argparse.Namespace, paths: list[Path], names: list[str]) -> Path:
+    if args.to is None:
+        raise UsageError("where shall the runs go", field="--to", next_step="add --to URL of a Tiled server")
+    if args.all and names:
+        raise UsageError("all runs, or some", found=f"--all {' '.join(names)}")
+    stores = [*paths, *([Path(args.store)] if args.store is not None else [])]
+    if len(stores) > 1:
+        raise UsageError("runs are sent from one store", found=", ".join(map(str, stores)))
+    if paths:
+        args.store = str(paths[0])
+    return options.existing_store(args)
 
 
 def _hand_on(client: Client, url: str, report: Delivery) -> None:
@@ -77,9 +137,17 @@ def _hand_on(client: Client, url: str, report: Delivery) -> None:
         report.find("B106", None, str(error))
 
 
-def _store_of(args: argparse.Namespace) -> Path:
+def _note_others(client: Client, report: Delivery) -> None:
+    """Say how the runs of the store that were recorded for no server get to one."""
+    from gapless.bluesky.tiled_sink.run_sender import sealed_runs
+
+    others = len(set(sealed_runs(client)) - {run.sequence for run in report.runs})
+    if others:
+        output.note(f"note: {output.counted(others, 'more run')} in the store; --all sends those too")
+
+
+def _store_of(args: argparse.Namespace, spool: Path) -> Path:
     """Return the store that is named, or the one whose spool is delivered."""
-    spool: Path = args.spool
     for folder in (spool, spool.parent, spool.parent.parent):
         if args.store is None and (folder / "gapless.json").exists():
             return folder
@@ -107,8 +175,11 @@ def print_delivery(report: Delivery, *, as_json: bool) -> None:
     for run in report.runs:
         layer = f" as layer {run.layer}" if run.layer else ""
         repeated = f", {run.repeated:,} were there" if run.repeated else ""
-        new = "" if run.result == "sent" else f"; {output.counted(run.documents, 'document')} new{repeated}"
+        sent = run.result in ("sent", "there")
+        new = "" if sent else f"; {output.counted(run.documents, 'document')} new{repeated}"
         output.say(f"{run.sequence}: {would}{run.result}{layer}{new}; stop: {run.stop}")
+        for text in run.only_here:
+            output.say(f"  only in the store: {text}")
     for finding in report.findings[:_FINDINGS_SHOWN]:
         place = (
             f"{finding.file}:{finding.line}: "

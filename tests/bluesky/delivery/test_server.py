@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 from tests.bluesky.delivery.test_delivery import uid_of, write_lines
 from tests.bluesky.tiled_server import API_KEY, TiledServer, environment
-from tests.bluesky.writer.runs import run_of, values
+from tests.bluesky.writer.runs import feed, run_of, values
 from tests.cli.conftest import Cli
 from tests.cli.conftest import cli as cli  # noqa: PLC0414 - a fixture
 
 from gapless.bluesky.spool import Spool
+from gapless.bluesky.writer import Writer
 from gapless.client.client import connect
 
 pytest.importorskip("tiled")
@@ -78,6 +80,73 @@ def test_deliver_to_a_server_twice(cli: Cli, tmp_path: Path, server: TiledServer
     run = server.client()[uid_of(documents)]
     assert run.metadata["stop"]["exit_status"] == "success"
     assert list(run["primary"].base["internal"].read()["x"]) == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_runs_of_a_plain_writer_go_to_a_server_once_and_stay(
+    cli: Cli, tmp_path: Path, server: TiledServer
+) -> None:
+    """By name, by how the uid begins, all: what is there is found by reading back, and the store keeps its runs."""
+    runs = [run_of(events=n) for n in (3, 4, 5)]
+    with Writer(tmp_path / "store", name="{plan_name}-{uid8}") as writer:
+        for run in runs:
+            feed(writer, run)
+    uids = [uid_of(run) for run in runs]
+    names = [f"count-{uid[:8]}" for uid in uids]
+    deliver = ("bluesky", "deliver", "--to", server.url, "--json")
+    for words, sent in (
+        ((uids[1][:6], names[0], "store"), {0: "sent", 1: "sent"}),
+        (("--all", "--store", "store"), {0: "there", 1: "there", 2: "sent"}),
+    ):
+        done = cli(*deliver, *words)
+        assert done.returncode == 0, done.stderr
+        assert {run["sequence"]: run["result"] for run in json.loads(done.stdout)["runs"]} == {
+            names[place]: result for place, result in sent.items()
+        }
+    for uid, count in zip(uids, (3, 4, 5), strict=True):
+        node = server.client()[uid]
+        assert list(node["primary"].base["internal"].read()["x"]) == [float(n) for n in range(1, count + 1)]
+        assert node.metadata["stop"]["exit_status"] == "success"
+    with connect(tmp_path / "store") as client:
+        assert sorted(client.list_sequences()) == sorted(names)
+
+
+def test_a_run_that_cannot_be_sent_yet_keeps_no_other(cli: Cli, tmp_path: Path, server: TiledServer) -> None:
+    """One that is recorded now, one whose owner left it unsealed, and one whose uid is taken there: findings."""
+    done, refused, recorded = (run_of(events=2) for _ in range(3))
+    server.client().create_container(key=uid_of(refused), metadata={"mine": True})
+    with Writer(tmp_path / "store") as writer:
+        feed(writer, [*done, *refused])
+        feed(writer, recorded[:3])
+        writer.flush()
+        words = [uid_of(run)[:8] for run in (recorded, refused, done)]
+        sent = cli("bluesky", "deliver", *words, "--store", "store", "--to", server.url)
+    assert sent.returncode == 1, sent.stderr
+    assert f"{uid_of(done)}: sent; stop: delivered" in sent.stdout
+    assert f"B104 {uid_of(recorded)} is being recorded" in sent.stdout
+    assert "B106 the server has something else under the run's uid" in sent.stdout
+
+
+def test_a_server_that_wants_a_key_is_told_once(cli: Cli, tmp_path: Path, server: TiledServer) -> None:
+    """Not for each run: none can be sent."""
+    with Writer(tmp_path / "store") as writer:
+        feed(writer, [*run_of(events=1), *run_of(events=1)])
+    keyless = server.url.partition("?")[0]
+    sent = cli("bluesky", "deliver", "--all", "--store", "store", "--to", keyless)
+    assert sent.returncode == 5, sent.stderr
+    assert "TILED_API_KEY" in sent.stderr
+
+
+def test_a_run_with_odd_values_says_what_stays_in_the_store(
+    cli: Cli, tmp_path: Path, server: TiledServer
+) -> None:
+    """The server has null where a value is not as declared."""
+    run = run_of(events=2)
+    run[2][1]["data"]["x"] = "text"
+    with Writer(tmp_path / "store") as writer:
+        feed(writer, run)
+    sent = cli("bluesky", "deliver", "@last", "--store", "store", "--to", server.url)
+    assert sent.returncode == 0, sent.stderr
+    assert "only in the store: " in sent.stdout
 
 
 def test_a_server_without_the_exporter_is_told(cli: Cli, tmp_path: Path, server: TiledServer) -> None:

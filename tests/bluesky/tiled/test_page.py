@@ -52,12 +52,16 @@ class Browser:
         return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def show(self, url: str, words: str, *, click: str | None = None) -> str:
-        """Open a page, click the tab of that name, wait until the words are there; return all its text."""
+        """Open a page and the tab of that name, wait until the words are there; return all its text.
+
+        The tab is clicked until they are, since the page goes back to its first tab when its data come.
+        """
         self.ask("Page.navigate", url=url)
-        if click is not None:
-            tab = f"[...document.querySelectorAll('[role=tab]')].find(t => t.innerText.toUpperCase() == '{click}')"
-            wait_for(lambda: self.run(f"(tab => tab && (tab.click(), true))({tab})"))
-        wait_for(lambda: True if words in self.text else None)
+        tab = (
+            f"[...document.querySelectorAll('[role=tab]')].find(t => t.innerText.toUpperCase() == '{click}')"
+        )
+        while_waiting = f"(tab => tab && tab.click())({tab})" if click is not None else "null"
+        wait_for(lambda: words in self.text or self.run(while_waiting))
         return self.text
 
     @property

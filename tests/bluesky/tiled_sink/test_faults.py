@@ -16,10 +16,14 @@ from tests.bluesky.tiled_sink.sample_runs import eventually, full_run, scalar_ru
 from tests.bluesky.tiled_sink.test_sink import PATIENCE_S, feed
 
 import gapless
+from gapless.bluesky.delivery_report import Delivery
 from gapless.bluesky.tiled_sink.claim import Claim
 from gapless.bluesky.tiled_sink.deliver_run import deliver_documents, deliver_run
+from gapless.bluesky.tiled_sink.run_sender import sealed_runs, send_runs
 from gapless.bluesky.tiled_sink.server import Server
 from gapless.bluesky.tiled_writer import TiledWriter
+from gapless.bluesky.writer import Writer
+from gapless.errors import DeliveryFailed, SequenceOwned
 
 ROOT = Path(__file__).parents[3]
 NOBODY = "http://127.0.0.1:1/api/v1"
@@ -155,6 +159,101 @@ def test_a_recorded_run_is_delivered_on_request(server: TiledServer, target: Ser
             assert delivered.is_whole
             assert delivered.rows == 7
     assert seq_nums(server.client(), uid_of(run)) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("way", ["at the next call", "at close"])
+def test_on_error_raise_raises_what_a_dead_server_did_not_take(tmp_path: Path, way: str) -> None:
+    """Nobody listens: the plan hears of it when it lasts, and of each run at the end, sealed here and spooled."""
+    runs = [scalar_run(4), scalar_run(4)]
+    writer = TiledWriter.from_uri(NOBODY, backup_directory=tmp_path, on_error="raise")
+    if way == "at the next call":
+        feed(writer, runs[0][:3])
+        eventually(lambda: len(writer.errors) > 1)
+        with pytest.raises(DeliveryFailed, match=uid_of(runs[0])):
+            writer(*runs[0][3])
+        feed(writer, runs[0][4:])
+    else:
+        feed(writer, runs[0])
+    feed(writer, runs[1])
+    with pytest.raises(DeliveryFailed):
+        writer.close(3.0)
+    writer.close()
+    assert all(isinstance(error, DeliveryFailed) for error in writer.errors)
+    with gapless.connect(tmp_path) as store:
+        for run in runs:
+            assert store.sequence_handler(uid_of(run)).outcome == "completed"
+            assert (writer.spool / f"{uid_of(run)}.jsonl").exists()
+            assert any(
+                error.sequence == uid_of(run) and error.message == "a run is not on the Tiled server"
+                for error in writer.errors
+            )
+
+
+def test_on_error_raise_raises_what_a_server_refuses(server: TiledServer, tmp_path: Path) -> None:
+    """Something else has the run's uid there: final, so told at once, typed, and the run is sealed here."""
+    run = scalar_run(3)
+    uid = uid_of(run)
+    server.client().create_container(key=uid, metadata={"mine": True})
+    writer = TiledWriter.from_uri(server.url, backup_directory=tmp_path, on_error="raise")
+    feed(writer, run)
+    with pytest.raises(DeliveryFailed, match="something else under the run's uid"):
+        writer.close(PATIENCE_S)
+    assert {(type(error), error.sequence) for error in writer.errors} == {(DeliveryFailed, uid)}
+    with gapless.connect(tmp_path) as store:
+        assert store.sequence_handler(uid).outcome == "completed"
+
+
+def test_one_lost_answer_stops_no_plan_that_wants_to_hear(server: TiledServer, tmp_path: Path) -> None:
+    """It is among the errors, and since the next try succeeded it is not raised."""
+    run = scalar_run(6)
+    with CuttingProxy(server.port, method=b"PATCH", cuts=1) as proxy:
+        url = TiledServer.url_at(proxy.port)
+        with TiledWriter.from_uri(url, backup_directory=tmp_path, on_error="raise") as writer:
+            feed(writer, run)
+        assert proxy.lost == 1
+    assert [type(error) for error in writer.errors] == [DeliveryFailed]
+    assert seq_nums(server.client(), uid_of(run)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_writer_with_a_url_tells_the_same_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server did not take is in the errors of the plain writer as well, and raised by it."""
+    monkeypatch.setenv("GAPLESS_STORE", str(tmp_path))
+    run = scalar_run(2)
+    writer = Writer(NOBODY, on_error="raise")
+    feed(writer, run)
+    with pytest.raises(DeliveryFailed):
+        writer.close(3.0)
+    assert [error.sequence for error in writer.errors if isinstance(error, DeliveryFailed)][-1] == uid_of(run)
+
+
+def test_one_process_at_a_time_sends_on_request(tmp_path: Path) -> None:
+    """Two that look at once what the server has would both send the rest."""
+    with gapless.connect(tmp_path) as store:
+        claim = Claim(tmp_path)
+        assert claim.take_requests()
+        with pytest.raises(SequenceOwned, match="another process is sending"):
+            send_runs(store, NOBODY, [], Delivery())
+        claim.release()
+        with pytest.raises(DeliveryFailed, match="does not answer"):
+            send_runs(store, NOBODY, [], Delivery())
+
+
+def test_a_run_that_a_live_writer_sends_is_left_to_it(server: TiledServer, tmp_path: Path) -> None:
+    """A finding while it lives; afterwards the run is found there."""
+    run = scalar_run(3)
+    uid = uid_of(run)
+    found: list[tuple[list[str], list[str]]] = []
+    with gapless.connect(tmp_path) as store:
+        writer = TiledWriter.from_uri(server.url, backup_directory=tmp_path, keep_local=True)
+        feed(writer, run)
+        writer.flush(PATIENCE_S)
+        for _ in range(2):
+            report = Delivery()
+            send_runs(store, server.url, sealed_runs(store), report)
+            found.append(([run.result for run in report.runs], [each.message for each in report.findings]))
+            writer.close(PATIENCE_S)
+    assert found == [([], [f"{uid}: a live writer is sending it"]), (["there"], [])]
+    assert seq_nums(server.client(), uid) == [1, 2, 3]
 
 
 def test_two_sinks_never_claim_the_same_runs(tmp_path: Path) -> None:

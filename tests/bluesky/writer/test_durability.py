@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections import UserDict
+from collections import Counter, UserDict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from tests.cli.conftest import environment
 
 from gapless.bluesky.delivery import deliver
 from gapless.bluesky.lossless import decode
+from gapless.bluesky.run_report import RunReport
+from gapless.bluesky.stored_run import StoredRun
 from gapless.bluesky.writer import Writer
 from gapless.client.client import Client, connect
 from gapless.errors import DeadlinePassed, WriterClosed
@@ -156,6 +158,27 @@ def test_references_to_datums_that_never_come_are_kept(tmp_path: Path) -> None:
     assert [row["key"] for row in rows] == ["img"] * 3
     assert [json.loads(row["value"]) for row in rows] == ["res/1", "res/2", "res/3"]
     assert [row["uid"] for row in rows] == [doc["uid"] for name, doc in run if name == "event"]
+
+
+def test_the_report_counts_datums_that_never_come_and_specs_that_nobody_knows(tmp_path: Path) -> None:
+    """Beside their findings; two resources of one spec are one, and a report of before these counts reads 0."""
+    run, datums = imaged_run(events=5)
+    run[2] = ("resource", run[2][1] | {"spec": "OF_NOBODY"})
+    run.insert(3, ("resource", run[2][1] | {"uid": "other"}))
+    other = ("datum", {"datum_id": "other/1", "resource": "other", "datum_kwargs": {"point_number": 0}})
+    run[4][1]["data"]["img"] = "other/1"
+    with Writer(tmp_path) as writer:
+        feed(writer, [*run[:-1], datums[1], other, run[-1]])
+    with connect(tmp_path) as client:
+        report = StoredRun(client, uid_of(run)).report
+    assert (report["unresolved_datums"], report["unknown_specs"]) == (3, 1)
+    codes = Counter(finding["code"] for finding in report["findings"])
+    assert codes == {"spec-unknown": 1, "datum-unresolved": 1}
+    before = {
+        key: value for key, value in report.items() if key not in ("unresolved_datums", "unknown_specs")
+    }
+    assert RunReport.read(before) == before | {"unresolved_datums": 0, "unknown_specs": 0}
+    assert RunReport.read({}) == {}
 
 
 def test_references_of_a_run_without_stop_are_kept_as_well(tmp_path: Path) -> None:

@@ -120,5 +120,5 @@ def test_an_error_of_the_writer_does_not_end_the_plan(engine: Any, tmp_path: Pat
     finally:
         engine.unsubscribe(token)
     writer.close()
-    assert [type(error) for error in writer.errors] == [ValueError] * 3
+    assert [type(error.__cause__) for error in writer.errors] == [ValueError] * 3
     assert len(list(writer.spool.glob("*.jsonl"))) == 1

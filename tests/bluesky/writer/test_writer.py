@@ -33,8 +33,10 @@ from gapless.errors import (
     ArgumentRefused,
     BackupFailed,
     DeadlinePassed,
+    DocumentFailed,
     DocumentRefused,
     RecordingFailed,
+    StorageFailed,
     WriterClosed,
 )
 from gapless.store.platform import Platform
@@ -230,7 +232,8 @@ def test_a_document_that_makes_no_sense_waits_behind_its_run_in_the_spool(tmp_pa
         feed(writer, documents)
     assert [name for name, _ in spooled(writer)] == ["start", "descriptor", "event"]
     assert spooled(writer)[-1][1] == broken
-    assert [type(error) for error in writer.errors] == [DocumentRefused]
+    (error,) = writer.errors
+    assert (type(error), error.sequence) == (DocumentRefused, documents[0][1]["uid"])
     with connect(tmp_path) as client:
         assert values(client, documents[0][1]["uid"]) == [1.0, 2.0, 3.0]
 
@@ -246,7 +249,9 @@ def test_a_patch_that_raises_costs_its_documents_only(tmp_path: Path) -> None:
     one, two = run_of(events=3), run_of(events=1)
     with Writer(tmp_path, patches={"event": patch}) as writer:
         feed(writer, [*one, *two])
-    assert [type(error) for error in writer.errors] == [ZeroDivisionError]
+    (error,) = writer.errors
+    assert (type(error), error.sequence) == (DocumentFailed, one[0][1]["uid"])
+    assert isinstance(error.__cause__, ZeroDivisionError)
     assert [name for name, _ in spooled(writer)] == ["start", "descriptor", "event"]
     with connect(tmp_path) as client:
         assert values(client, one[0][1]["uid"]) == [1.0, 3.0]
@@ -294,7 +299,9 @@ def test_a_run_that_cannot_begin_goes_to_the_spool_whole(tmp_path: Path) -> None
     with Writer(tmp_path, normalizer=NoNormalizer) as writer:
         feed(writer, documents)
     assert spooled(writer) == documents
-    assert [type(error) for error in writer.errors] == [OSError]
+    (error,) = writer.errors
+    assert (type(error), error.sequence) == (DocumentFailed, documents[0][1]["uid"])
+    assert isinstance(error.__cause__, OSError)
 
 
 def test_when_the_sequence_fails_all_that_is_not_durable_is_in_the_spool(tmp_path: Path) -> None:
@@ -331,6 +338,26 @@ def test_when_the_spool_fails_as_well_the_caller_hears_of_it(tmp_path: Path) -> 
         with pytest.raises(BackupFailed):
             writer("start", start_document())
         writer.close()
+
+
+def test_every_error_names_its_run_whatever_the_sequence_is_called(tmp_path: Path) -> None:
+    """Also where only the first letters of the uid are in the sequence's name."""
+    disk = TakenOverDisk()
+    documents = run_of(events=20)
+    uid = documents[0][1]["uid"]
+    with connect(tmp_path, platform=disk) as client:
+        writer = Writer(client, name="{scan_id}-{uid8}")
+        writer("event", {"descriptor": "of no run"})
+        feed(writer, documents[:2])
+        feed(writer, [("event", {"descriptor": documents[1][1]["uid"], "data": {"x": 9.0}})])
+        writer.flush()
+        disk.refused = ("sequences/1-",)
+        feed(writer, documents[2:])
+        writer.close()
+    *of_run, stray = sorted(writer.errors, key=lambda error: error.sequence is None)
+    assert (type(stray), stray.sequence) == (DocumentRefused, None)
+    assert {type(error) for error in of_run} >= {DocumentRefused, StorageFailed}
+    assert all(uid in str(error) for error in of_run)
 
 
 def test_on_error_raise_tells_at_the_next_call_and_takes_its_document(tmp_path: Path) -> None:
@@ -406,8 +433,9 @@ def test_after_close_nothing_is_taken(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     writer.close()
     writer.close()
-    with pytest.raises(WriterClosed):
+    with pytest.raises(WriterClosed, match="make a new writer") as refused:
         writer("start", start_document())
+    assert refused.value.code == "E305"
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import anyio.to_thread
-from tiled.adapters.container import ContainerAdapter
 from tiled.adapters.mapping import MapAdapter
-from tiled.iterviews import ItemsView, KeysView, ValuesView
 from tiled.server.core import NoEntry
 from tiled.structures.container import ContainerStructure
 from tiled.structures.core import Spec
 
-from gapless.bluesky.tiled.read_only import ReadOnly
+from gapless.bluesky.tiled.paged import Paged
 from gapless.errors import NotFound
 
 Sorting = list[tuple[str, int]]
 
 
-class Branch(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
+class Branch(Paged):
     """A container with few children: ``keys()`` tells their keys and ``child(key)`` makes one.
 
     ``child`` may know keys that are not listed; it raises KeyError or NotFound for one that it does not.
     ``version`` is a text that changes when what is below changes.
     """
-
-    must_revalidate = True
 
     def __init__(
         self,
@@ -85,41 +81,6 @@ class Branch(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
             except KeyError as error:
                 raise NoEntry(segments) from error
         return found
-
-    async def exact_len(self) -> int:
-        """Return the number of children."""
-        return await anyio.to_thread.run_sync(self.__len__)
-
-    async def keys_range(self, offset: int = 0, limit: int | None = None) -> list[str]:
-        """Return keys after the first ``offset``."""
-        return await anyio.to_thread.run_sync(self._slice_keys, offset, limit)
-
-    async def items_range(self, offset: int = 0, limit: int | None = None) -> list[tuple[str, Any]]:
-        """Return keys and children after the first ``offset``."""
-        return await anyio.to_thread.run_sync(self._slice_items, offset, limit)
-
-    async def cursor_for_offset(self, offset: int) -> None:
-        """Tell that pages are found by their offset."""
-
-    async def keys_page(self, cursor: int | None, limit: int | None) -> tuple[list[str], None]:
-        """Return the page of keys at a cursor, which is its offset."""
-        return await self.keys_range(cursor or 0, limit), None
-
-    async def items_page(self, cursor: int | None, limit: int | None) -> tuple[list[tuple[str, Any]], None]:
-        """Return the page of keys and children at a cursor, which is its offset."""
-        return await self.items_range(cursor or 0, limit), None
-
-    def keys(self) -> KeysView:
-        """Return the keys."""
-        return KeysView(self.__len__, self._keys_between)
-
-    def values(self) -> ValuesView:
-        """Return the children."""
-        return ValuesView(self.__len__, self._items_between)
-
-    def items(self) -> ItemsView:
-        """Return keys and children."""
-        return ItemsView(self.__len__, self._items_between)
 
     def search(self, query: Any) -> Any:
         """Return the children that satisfy a query."""

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import anyio.to_thread
-from tiled.adapters.container import ContainerAdapter
-from tiled.iterviews import ItemsView, KeysView, ValuesView
 from tiled.server.core import NoEntry
 from tiled.structures.container import ContainerStructure
 from tiled.structures.core import Spec, StructureFamily
 
 from gapless.bluesky.external.roots import NOWHERE, Roots
+from gapless.bluesky.tiled.paged import Paged
 from gapless.bluesky.tiled.queries import condition
-from gapless.bluesky.tiled.read_only import ReadOnly
 from gapless.bluesky.tiled.refusal import told
 from gapless.bluesky.tiled.run_key import IS_RUN, keyed, keys_of, uid_of
 from gapless.bluesky.tiled.run_node import RUN_SPECS, RunNode, count_children
@@ -36,14 +34,12 @@ _METADATA = "metadata."
 Sorting = Sequence[tuple[str, int]]
 
 
-class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
+class StoreTree(Paged):
     """Some or all sequences of a store, in an order; a request reads the page that it asks for.
 
     A Bluesky run has its uid as its key, any other sequence its name. External files are opened below
     ``roots`` only.
     """
-
-    must_revalidate = True
 
     def __init__(
         self,
@@ -138,41 +134,6 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys_between(0, None, 1))
 
-    async def exact_len(self) -> int:
-        """Return how many there are."""
-        return await anyio.to_thread.run_sync(self.__len__)
-
-    async def keys_range(self, offset: int = 0, limit: int | None = None) -> list[str]:
-        """Return a page of keys."""
-        return await anyio.to_thread.run_sync(self._page_keys, offset, limit)
-
-    async def items_range(self, offset: int = 0, limit: int | None = None) -> list[tuple[str, Any]]:
-        """Return a page of keys and nodes."""
-        return await anyio.to_thread.run_sync(self._page, offset, limit)
-
-    async def cursor_for_offset(self, offset: int) -> None:
-        """Tell that pages are found by their offset."""
-
-    async def keys_page(self, cursor: int | None, limit: int | None) -> tuple[list[str], None]:
-        """Return the page of keys at a cursor, which is its offset."""
-        return await self.keys_range(cursor or 0, limit), None
-
-    async def items_page(self, cursor: int | None, limit: int | None) -> tuple[list[tuple[str, Any]], None]:
-        """Return the page of keys and nodes at a cursor, which is its offset."""
-        return await self.items_range(cursor or 0, limit), None
-
-    def keys(self) -> KeysView:
-        """Return the keys."""
-        return KeysView(self.__len__, self._keys_between)
-
-    def values(self) -> ValuesView:
-        """Return the nodes."""
-        return ValuesView(self.__len__, self._items_between)
-
-    def items(self) -> ItemsView:
-        """Return keys and nodes."""
-        return ItemsView(self.__len__, self._items_between)
-
     def read(self, fields: Sequence[str] | None = None) -> StoreTree:
         """Return this tree, or with only the sequences of some keys."""
         if fields is None:
@@ -189,12 +150,12 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
         self._client.catalog.reconcile(quick=True)
         return self._listing
 
-    def _page_keys(self, offset: int, limit: int | None) -> list[str]:
+    def _slice_keys(self, offset: int, limit: int | None) -> list[str]:
         with told():
             listing = self._current()
             return keys_of(listing, listing.page(offset, limit))
 
-    def _page(self, offset: int, limit: int | None) -> list[tuple[str, SequenceNode]]:
+    def _slice_items(self, offset: int, limit: int | None) -> list[tuple[str, SequenceNode]]:
         with told():
             listing = self._current()
             items = listing.page(offset, limit)
@@ -215,10 +176,10 @@ class StoreTree(ReadOnly, ContainerAdapter[Any]):  # type: ignore[misc]
         return SequenceNode(item, handler, children=children, whole=whole)
 
     def _keys_between(self, start: int, stop: int | None, direction: int, *_: Any) -> list[str]:
-        return self._turned(direction)._page_keys(start, None if stop is None else stop - start)
+        return self._turned(direction)._slice_keys(start, None if stop is None else stop - start)
 
     def _items_between(self, start: int, stop: int | None, direction: int, *_: Any) -> list[tuple[str, Any]]:
-        return self._turned(direction)._page(start, None if stop is None else stop - start)
+        return self._turned(direction)._slice_items(start, None if stop is None else stop - start)
 
     def _turned(self, direction: int) -> StoreTree:
         if direction > 0:

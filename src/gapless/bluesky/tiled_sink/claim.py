@@ -11,6 +11,7 @@ from gapless.errors import SequenceOwned
 from gapless.store.platform import PLATFORM, Platform
 
 _LEFT_BEHIND: Final = "left-behind"
+_ON_REQUEST: Final = "on-request"
 
 
 class Claim:
@@ -24,15 +25,25 @@ class Claim:
         self._folder = store / FOLDER / "sinks"
         self._platform = platform
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._fds = [platform.lock(self._path(self.id))]
+        self._held = {self.id: platform.lock(self._path(self.id))}
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
 
     def take_left_behind(self) -> bool:
         """Take the runs of dead sinks, for as long as this one lives; False while another one has them."""
+        return self._take(_LEFT_BEHIND)
+
+    def take_requests(self) -> bool:
+        """Take the sending of runs that a person asks for; False while another one has it."""
+        return self._take(_ON_REQUEST)
+
+    def _take(self, name: str) -> bool:
+        """Take what has this name; False while another one has it."""
+        if name in self._held:
+            return True
         try:
-            self._fds.append(self._platform.lock(self._path(_LEFT_BEHIND)))
+            self._held[name] = self._platform.lock(self._path(name))
         except SequenceOwned:
             return False
         return True
@@ -45,5 +56,5 @@ class Claim:
     def release(self) -> None:
         """Give everything back."""
         self._path(self.id).unlink(missing_ok=True)
-        while self._fds:
-            self._platform.close(self._fds.pop())
+        while self._held:
+            self._platform.close(self._held.popitem()[1])

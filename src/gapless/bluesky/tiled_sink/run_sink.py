@@ -47,7 +47,7 @@ class RunSink:
         self.delivered: Delivered | None = None
         self.reason: str | None = None  # why it is not, or not yet, on the server
         self.retry_at_s = 0.0
-        self.pause_s = 0.0
+        self.failures = 0  # in a row
         self.is_sealed = sequence is None
         self.layers = 0  # of late documents, that were delivered
         self.sealed_at_s = time.monotonic()

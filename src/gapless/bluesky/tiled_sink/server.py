@@ -46,9 +46,13 @@ class Server:
     @property
     def root(self) -> Any:
         """The container, with the data sources of its nodes; connects on first use."""
+        self.connect()
+        return self._root
+
+    def connect(self) -> None:
+        """Connect now; raises DeliveryFailed."""
         if self._root is None:
             self._root = plain(self._connect())
-        return self._root
 
     def close(self) -> None:
         """Close the connections, unless they are those of a client that was given."""
@@ -68,15 +72,34 @@ class Server:
 
 
 def connected(address: str, **options: Any) -> Any:
-    """Return the Tiled client of an http address; DeliveryFailed where the server wants a key it did not get."""
+    """Return the Tiled client of an http address.
+
+    Raises DeliveryFailed where nobody answers within a few seconds, for which the client itself would wait for
+    minutes, and where the server wants a key that it did not get.
+    """
+    import httpx
+
+    try:
+        httpx.get(without_secrets(address), timeout=_PROBE_S, verify=options.get("verify", True))
+    except httpx.TransportError as error:
+        raise silent(address, error) from error
     try:
         return _tiled_client().from_uri(address, **options)
     except RuntimeError as error:  # what the client says when it would have to ask a person for a password
         raise DeliveryFailed(
             "the Tiled server lets nobody in without a key",
-            found=f"{without_secrets(address)}: {error}",
+            found=f"{without_secrets(address)}: {str(error).partition('.')[0]}",
             next_step="set TILED_API_KEY, or write ?api_key=… behind the URL",
         ) from error
+
+
+def silent(url: str, error: BaseException) -> DeliveryFailed:
+    """Return the error of a server that does not answer."""
+    return DeliveryFailed(
+        "the Tiled server does not answer",
+        found=f"{without_secrets(url)}: {error}",
+        next_step="look whether the server runs",
+    )
 
 
 def http_url(url: str) -> str:

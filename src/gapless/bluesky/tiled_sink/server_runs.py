@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gapless.bluesky.tiled_sink.server import connected, http_url, is_unanswered, without_secrets
-from gapless.errors import DeliveryFailed, ImportRefused, MissingExtra
+from gapless.bluesky.tiled_sink.server import connected, http_url, is_unanswered, silent, without_secrets
+from gapless.errors import ImportRefused, MissingExtra
 
 _NOT_ACCEPTABLE = 406
 _CONNECT_S = 10.0
@@ -21,7 +21,7 @@ def check_reachable(url: str) -> None:
     try:
         socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_S).close()
     except OSError as error:
-        raise _silent(url, error) from error
+        raise silent(url, error) from error
 
 
 def server_documents(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -48,18 +48,10 @@ def server_documents(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise ours from error
 
 
-def _silent(url: str, error: BaseException) -> DeliveryFailed:
-    return DeliveryFailed(
-        "the Tiled server does not answer",
-        found=f"{without_secrets(url)}: {error}",
-        next_step="look whether the server runs",
-    )
-
-
 def _as_ours(error: BaseException, url: str) -> BaseException:
     """Return what a server's silence or refusal means, and any other error as it is."""
     if is_unanswered(error):
-        return _silent(url, error)
+        return silent(url, error)
     if getattr(getattr(error, "response", None), "status_code", None) == _NOT_ACCEPTABLE:
         return ImportRefused(
             "the Tiled server does not give runs as documents",

@@ -6,9 +6,10 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from gapless.bluesky.run_failure import failure_of
 from gapless.bluesky.tiled_sink.claim import Claim
 from gapless.bluesky.tiled_sink.deliver_run import last_words
 from gapless.bluesky.tiled_sink.leaving import leave
@@ -17,9 +18,10 @@ from gapless.bluesky.tiled_sink.only_here import only_here
 from gapless.bluesky.tiled_sink.run_sink import Progress, RunSink
 from gapless.bluesky.tiled_sink.server import Server, is_silent, is_unanswered
 from gapless.bluesky.tiled_sink.target import Target
-from gapless.errors import BackupFailed, DeliveryFailed, GaplessError
+from gapless.errors import DeliveryFailed, GaplessError
 
 if TYPE_CHECKING:
+    from gapless.bluesky.recording import Hear
     from gapless.bluesky.run_writer import RunWriter
     from gapless.bluesky.tiled_sink.delivered import Delivered
     from gapless.client.client import Client
@@ -30,6 +32,7 @@ _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _PAUSE_AT_THE_END_S: Final = 1.0
 _LATE_PAUSE_S: Final = 5.0  # until a layer that is being written is looked at again
+_LASTS: Final = 2  # failures in a row; one lost answer is no outage
 _REMEMBERED: Final = 1_000  # runs and errors
 
 
@@ -71,8 +74,9 @@ class TiledSink:
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self.delivered: OrderedDict[str, Delivered] = OrderedDict()  # the last 1,000 runs, by uid
-        self.errors: list[BaseException] = []  # the last 1,000
         self.undelivered: list[DeliveryFailed] = []  # the runs that close() left behind
+        self._hear: Hear | None = None
+        self._unheard: list[Callable[[Hear], None]] = []  # what is told when somebody listens
         self._silent_until_s = 0.0
         self._has_looked = self._closing = self._ended = False
         self._thread = threading.Thread(target=self._work, name="gapless-bluesky-tiled", daemon=True)
@@ -104,6 +108,24 @@ class TiledSink:
         if run is not None:
             run.sealed()
 
+    def listen(self, hear: Hear) -> None:
+        """Tell every error from now on, and those before, to ``hear``."""
+        with self._lock:
+            unheard, self._unheard, self._hear = self._unheard, [], hear
+        for tell in unheard:
+            tell(hear)
+
+    def _tell(self, error: BaseException, run: str | None = None, *, retried: bool = False) -> None:
+        """Tell an error as a failed delivery that names the run."""
+        failure = failure_of(error, run, kind=DeliveryFailed)
+        with self._lock:
+            hear = self._hear
+            if hear is None:
+                self._unheard.append(lambda hear: hear(failure, run, retried=retried))
+                del self._unheard[:-_REMEMBERED]
+        if hear is not None:
+            hear(failure, run, retried=retried)
+
     def flush(self, timeout_s: float) -> None:
         """Return when the server has every row that came, or does not answer, or at ``timeout_s``."""
         self._target.hurry()
@@ -116,7 +138,7 @@ class TiledSink:
     def close(self, timeout_s: float) -> None:
         """Deliver what can be delivered in time; spool the documents of the runs that could not be.
 
-        Raises BackupFailed where the spool refused. What failed is in :attr:`errors` too.
+        What failed is told, BackupFailed where the spool refused.
         """
         with self._change:
             if self._ended:
@@ -131,25 +153,24 @@ class TiledSink:
             self._ended = True
         self._target.hurry()
         self._thread.join(min(timeout_s, 1.0))  # it may wait for a dead server, and is a daemon
-        failures: list[BackupFailed] = []
         for run in left:
             try:
                 self._leave_behind(run)
-            except BackupFailed as error:
-                failures.append(error)
             except (GaplessError, OSError) as error:  # of one that is gone or damaged; the others go on
-                self._tell(error)
-        if failures:
-            raise failures[0]
-        if self.undelivered:
-            self._warn()
+                self._tell(error, run.uid)
 
-    def _warn(self) -> None:
-        """Tell the person at the RunEngine, who looks at no list of errors."""
+    @property
+    def _later(self) -> str:
+        return f"gapless bluesky deliver {self._client.path} --to {self.url}"
+
+    def warn(self) -> None:
+        """Tell the person at the RunEngine, who looks at no list of errors, of the runs that were left behind."""
+        if not self.undelivered:
+            return
         runs = f"{len(self.undelivered)} run{'s' * (len(self.undelivered) > 1)}"
         text = (
             f"{runs} not on the Tiled server {self.url}: {self.undelivered[0].found}. Nothing is lost; "
-            f"when it answers: gapless bluesky deliver {self._client.path} --to {self.url}"
+            f"when it answers: {self._later}"
         )
         warnings.warn_explicit(text, DeliveryWarning, "gapless.bluesky", 1, module="gapless.bluesky")
 
@@ -164,9 +185,14 @@ class TiledSink:
         from gapless.bluesky.spool import FOLDER, Spool
 
         reason = run.reason or "the server did not confirm the run in time"
-        error = DeliveryFailed("a run is not on the Tiled server", sequence=run.sequence_name, found=reason)
+        error = DeliveryFailed(
+            "a run is not on the Tiled server",
+            sequence=run.sequence_name,
+            found=reason,
+            next_step=f"when it answers: {self._later}",
+        )
         self.undelivered.append(error)
-        self._tell(error)
+        self._tell(error, run.uid)
         spool = Spool(self._client.path / FOLDER)
         try:
             if not spool.path(run.uid).exists():
@@ -203,7 +229,7 @@ class TiledSink:
             try:
                 self._take_up(item.sequence)
             except (GaplessError, OSError) as error:  # of one damaged sequence; the others go on
-                self._tell(error)
+                self._tell(error, item.sequence)
 
     def _take_up(self, name: str) -> None:
         handler = self._client.sequence_handler(name)
@@ -235,7 +261,7 @@ class TiledSink:
                 self._target.server.check_alive()
                 self._silent_until_s = 0.0
             run.step()
-            run.pause_s = 0.0
+            run.failures = 0
             if run.progress is Progress.CONFIRMED:
                 self._release(run)
         except BaseException as error:  # noqa: BLE001 - of one run: it is told, and tried again or given up
@@ -244,18 +270,23 @@ class TiledSink:
     def _failed(self, run: RunSink, error: BaseException) -> None:
         """Decide when to try again: soon, when the server answers again, or never."""
         cause = error.__cause__ if isinstance(error, DeliveryFailed) and error.__cause__ else error
-        run.reason = f"{type(error).__name__}: {error}"
-        self._tell(error)
-        if is_silent(cause) or is_unanswered(cause):
-            longest_s = _PAUSE_AT_THE_END_S if self._closing else _LONGEST_PAUSE_S
-            run.pause_s = min(longest_s, max(_FIRST_PAUSE_S, 2 * run.pause_s))
-            run.retry_at_s = time.monotonic() + run.pause_s
-            if is_silent(cause):
-                self._silent_until_s = run.retry_at_s
-        elif run.progress is Progress.LIVE:
-            run.send_later(run.reason)
-        else:
-            run.refuse(run.reason)
+        is_retried = is_silent(cause) or is_unanswered(cause)
+        reason = f"{type(error).__name__}: {error}"
+        run.failures += 1
+        if not is_retried and run.progress is not Progress.LIVE:
+            run.refuse(reason)
+            self._tell(error, run.uid)
+            return
+        if reason != run.reason or run.failures == _LASTS:
+            self._tell(error, run.uid, retried=run.failures != _LASTS)
+        if not is_retried:
+            run.send_later(reason)
+            return
+        run.reason = reason
+        longest_s = _PAUSE_AT_THE_END_S if self._closing else _LONGEST_PAUSE_S
+        run.retry_at_s = time.monotonic() + min(longest_s, _FIRST_PAUSE_S * 2 ** min(run.failures - 1, 16))
+        if is_silent(cause):
+            self._silent_until_s = run.retry_at_s
 
     def _release(self, run: RunSink) -> None:
         """Let a confirmed run leave the store, late documents delivered too, unless something is only here."""
@@ -283,10 +314,6 @@ class TiledSink:
         self.delivered[delivered.uid] = delivered
         while len(self.delivered) > _REMEMBERED:
             self.delivered.popitem(last=False)
-
-    def _tell(self, error: BaseException) -> None:
-        self.errors.append(error)
-        del self.errors[:-_REMEMBERED]
 
 
 _UNDELIVERED: Final = (Progress.LIVE, Progress.AFTER_SEAL, Progress.REFUSED)
