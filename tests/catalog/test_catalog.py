@@ -28,7 +28,7 @@ def test_references_resolve(store: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(UsageError, match="run_1, run_2"):
         catalog.sequence("run_")
-    for ref in ("nobody", "@last-3", "@first", "", "x_"):
+    for ref in ("nobody", "@last-3", "@last-" + 5000 * "9", f"@last-{2**64}", "@first", "", "x_"):
         with pytest.raises(NotFound):
             catalog.sequence(ref)
 

@@ -85,7 +85,7 @@ def test_writing_verbs_take_dry_run(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [v for v in VERBS if v not in ("explain", "version", "devices", "run", "hub")]
+    "verb", [v for v in VERBS if v not in ("explain", "version", "devices", "run", "hub", "deliver")]
 )
 def test_verbs_of_a_store_take_store(verb: str) -> None:
     """Every verb that touches a store offers --store; `run` does so for each of its actions."""
@@ -127,9 +127,9 @@ def test_errors_are_json_on_request(cli: Cli) -> None:
     assert (error["error"], error["exit_code"], done.stdout) == ("NotFound", 3, "")
 
 
-def test_a_remote_store_is_refused(cli: Cli) -> None:
-    """A URL of a server is a usage error as long as only folders can be opened."""
-    assert cli("ls", "--store", "grpc://host:1").returncode == 2
+def test_a_store_of_another_scheme_is_refused(cli: Cli) -> None:
+    """A URL that is neither a folder's nor a server's is a usage error."""
+    assert cli("ls", "--store", "http://host:1").returncode == 2
 
 
 def test_help_of_a_verb_is_found_both_ways(cli: Cli) -> None:

@@ -1,13 +1,14 @@
-"""`gapless serve STORE --tiled` as a process: the real server, the real client, real signals."""
+"""`gapless serve STORE` as a process: real Flight clients, real signals, TLS, keys."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tiled.client import from_uri
+from pyarrow import flight
 
 import gapless
+from gapless.store.declaration import TopicDeclaration
 
 from .conftest import Cli, environment
 
@@ -26,33 +28,13 @@ Start = Callable[..., tuple[subprocess.Popen[str], str]]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """Return the folder of a store with one sequence."""
-    with gapless.connect(tmp_path / "store") as client, client.sequence_create("walking") as sequence:
-        topic = sequence.topic_create("imu", schema=pa.schema([("a", pa.float64())]))
-        for i in range(3):
-            topic.push_row(i, i / 2)
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def start(tmp_path: Path, store: Path) -> Iterator[Start]:
-    """Return a function that starts the verb on a free port and returns process and URL."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Return a function that serves ./store on a free port and returns process and place."""
     running: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str, **extra: str) -> tuple[subprocess.Popen[str], str]:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gapless.cli.main",
-                "serve",
-                str(store),
-                "--tiled",
-                "--port",
-                "0",
-                *arguments,
-            ],
+            [sys.executable, "-m", "gapless.cli.main", "serve", "store", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -62,7 +44,7 @@ def start(tmp_path: Path, store: Path) -> Iterator[Start]:
         running.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"serving on (http://\S+)\n", line)
+        found = re.fullmatch(r"serving on (grpc\S+)\n", line)
         assert found is not None, (line, process.communicate(timeout=DEADLINE_S))
         return process, found[1]
 
@@ -73,111 +55,188 @@ def start(tmp_path: Path, store: Path) -> Iterator[Start]:
         process.communicate(timeout=DEADLINE_S)
 
 
-def status(url: str) -> int:
-    """Return the HTTP status of a GET."""
-    try:
-        with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
+def told(place: str, token: str | None = None, **words: Any) -> dict[str, Any]:
+    """Return what the server says about itself."""
+    headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode())]
+    options = flight.FlightCallOptions(headers=headers, timeout=DEADLINE_S)
+    client = flight.connect(place.replace("0.0.0.0", "127.0.0.1"), **words)
+    (result,) = client.do_action(flight.Action("gapless.info", b""), options=options)
+    answer: dict[str, Any] = json.loads(result.body.to_pybytes())
+    return answer
 
 
-def read_imu(url: str, **words: Any) -> list[float]:
-    """Read the column with Tiled's client."""
-    client = from_uri(url, **words)
-    try:
-        found: list[float] = client["walking"]["imu"].read()["a"].tolist()
-        return found
-    finally:
-        client.context.close()
+def until_refused(place: str, token: str) -> bool:
+    """Ask until the key is refused; whether that happened in time."""
+    until_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until_s:
+        try:
+            told(place, token)
+        except flight.FlightUnauthenticatedError:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_and_ends_cleanly(start: Start, number: signal.Signals) -> None:
-    """The printed URL has the key and opens with Tiled's client; one signal ends the process with 0."""
-    process, url = start()
-    assert "?api_key=" in url
-    assert read_imu(url) == [0.0, 0.5, 1.0]
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("web page: http://127.0.0.1:")
+    """A store that was not there is made; stdout has the place alone, stderr who may do what and what is next."""
+    process, place = start()
+    assert told(place)["key"]["right"] == "manage"
     process.send_signal(number)
-    _, err = process.communicate(timeout=DEADLINE_S)
+    out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
+    assert out == ""
+    assert "programs of this machine" in err
+    assert f'gapless.connect("{place}")' in err
     assert "Traceback" not in err
 
 
-def test_nobody_reads_without_the_key(start: Start) -> None:
-    """Tiled's own authentication stands in front; a key of one's own is not printed."""
-    _, url = start("--api-key", "sesame")
-    assert "sesame" not in url
-    assert status(f"{url}/api/v1/metadata/walking") == 401
-    assert status(f"{url}/api/v1/metadata/walking?api_key=wrong") == 401
-    assert read_imu(url, api_key="sesame") == [0.0, 0.5, 1.0]
-    assert status(f"{url}/ui/") == 200
+def open_lane(place: str) -> tuple[Any, Any]:
+    """Begin a sequence with one topic, and the exchange of that topic; return its two ends."""
+    client = flight.connect(place)
+    schema = pa.schema([pa.field("timestamp_ns", pa.int64(), nullable=False), ("a", pa.float64())])
+    words = {"name": "walking", "uid": "0" * 32}
+    declaration = TopicDeclaration(0, "imu", schema, {"tag": None}).to_json()
+    for action, more in (
+        ("gapless.write.open", {"group": None, "metadata": {}, "producer": {}}),
+        ("gapless.write.topic", {"declaration": declaration, "on_full": "block"}),
+    ):
+        list(client.do_action(flight.Action(action, json.dumps({**words, **more}).encode())))
+    command = json.dumps({"gapless": "lane", "topic": "imu", **words}).encode()
+    writer, reader = client.do_exchange(flight.FlightDescriptor.for_command(command))
+    assert json.loads(reader.read_chunk().app_metadata.to_pybytes()) == {"next_seq": 0}
+    return writer, reader
 
 
-def test_the_key_may_come_from_the_environment(start: Start) -> None:
-    """$TILED_SINGLE_USER_API_KEY works as it does for Tiled."""
-    _, url = start(TILED_SINGLE_USER_API_KEY="sesame")
-    assert "sesame" not in url
-    assert read_imu(url, api_key="sesame") == [0.0, 0.5, 1.0]
+def test_a_client_that_holds_on_does_not_hold_the_server(start: Start, tmp_path: Path) -> None:
+    """A signal waits the stated time for an open lane, cuts it and ends; the recording stays open."""
+    process, place = start("--drain", "0.1s")
+    lane = open_lane(place)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    with pytest.raises(flight.FlightError):
+        told(place)
+    del lane
+    with gapless.connect(tmp_path / "store") as client:
+        assert client.sequence_handler("walking").state == "open"
 
 
-def test_external_roots_may_be_given_more_than_once(
-    start: Start, cli: Cli, store: Path, tmp_path: Path
-) -> None:
-    """Each names a folder that exists; one that does not is said in words."""
-    folders = [tmp_path / name for name in ("eiger", "pilatus")]
-    for folder in folders:
-        folder.mkdir()
-    words = [word for folder in folders for word in ("--external-root", str(folder))]
-    _, url = start(*words)
-    assert read_imu(url) == [0.0, 0.5, 1.0]
-    done = cli("serve", str(store), "--tiled", "--external-root", str(tmp_path / "nothing"))
-    assert done.returncode == 3
-    assert "nothing" in done.stderr
+def test_a_second_signal_ends_at_once(start: Start) -> None:
+    """While it waits for an open lane, another Ctrl-C ends the process as stopped by the operator."""
+    process, place = start("--drain", "10m")
+    lane = open_lane(place)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("stopping"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    del lane
 
 
-def test_public_lets_anyone_read_and_says_so(start: Start) -> None:
-    """--public needs no key, warns, and still lets nobody write."""
-    process, url = start("--public")
-    assert "api_key" not in url
-    assert status(f"{url}/api/v1/metadata/walking") == 200
+def test_keys_stand_in_front(start: Start, cli: Cli) -> None:
+    """A key made beside a running server is asked for at once, and one that is revoked counts no longer."""
+    _, place = start()
+    assert told(place)
+    made = json.loads(cli("keys", "make", "--right", "write", "--store", "store", "--json").stdout)
+    assert told(place, made["key"])["key"]["id"] == made["id"]
+    with pytest.raises(flight.FlightUnauthenticatedError):
+        told(place)
+    assert cli("keys", "revoke", made["id"], "--store", "store").returncode == 0
+    assert until_refused(place, made["key"])
+
+
+def test_other_machines_need_keys(start: Start, cli: Cli, tmp_path: Path) -> None:
+    """A host beyond this machine: refused without a key, a warning with --insecure, TLS advised with keys."""
+    refused = cli("serve", "store", "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 2
+    assert "gapless keys make" in refused.stderr
+    process, place = start("--host", "0.0.0.0", "--insecure")
+    assert place.startswith("grpc://0.0.0.0:")
+    assert told(place)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=DEADLINE_S)[1]
+    assert "whoever can connect" in err
+    assert "not TLS" in err
+    token = cli("keys", "make", "--right", "read", "--store", "store").stdout.strip()
+    process, place = start("--host", "0.0.0.0")
+    assert told(place, token)["key"]["right"] == "read"
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=DEADLINE_S)[1]
+    assert "callers need a key" in err
+    assert "not TLS" in err
+
+
+def test_tls(start: Start, cli: Cli, tmp_path: Path) -> None:
+    """With certificate and key the place says grpc+tls; mistakes are said before anything listens."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "own.key", "-out", "own.pem"],
+        check=True, capture_output=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    process, place = start("--tls-cert", "own.pem", "--tls-key", "own.key")
+    assert place.startswith("grpc+tls://127.0.0.1:")
+    assert told(place, tls_root_certs=(tmp_path / "own.pem").read_bytes())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    assert cli("serve", "store", "--tls-key", "own.key").returncode == 2
+    assert cli("serve", "store", "--tls-cert", "own.pem").returncode == 2
+    assert "absent.pem" in cli("serve", "store", "--tls-cert", "absent.pem").stderr
+
+
+def test_limits_are_taken(start: Start) -> None:
+    """What the options bound is what the server tells."""
+    _, place = start("--max-writers", "3", "--max-connections", "4", "--max-batch-bytes", "5000")
+    limits = told(place)["limits"]
+    assert (limits["max_writers"], limits["max_connections"], limits["max_batch_bytes"]) == (3, 4, 5000)
+
+
+def test_a_taken_port_is_said_in_words(cli: Cli) -> None:
+    """The address that is in use is named, once, in one line."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = cli("serve", "store", "--port", port)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}: Address already in use" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_cannot_be_served_is_said_in_words(cli: Cli, tmp_path: Path) -> None:
+    """A file for a store, two stores, no port, options of Tiled: usage, no traceback."""
+    (tmp_path / "file").write_text("x")
+    for arguments in (
+        ("file",),
+        ("store", "--store", "store"),
+        ("store", "--port", "70000"),
+        ("store", "--public"),
+        ("store", "--external-root", "."),
+        ("store", "--host", "no such host"),
+        ("store", "--max-writers", "0"),
+    ):
+        done = cli("serve", *arguments)
+        assert done.returncode == 2, arguments
+        assert "Traceback" not in done.stderr
+
+
+def test_garbage_on_the_port_is_survived_in_silence(start: Start) -> None:
+    """Bytes that are no gRPC end their own connection; nothing is printed about them."""
+    process, place = start()
+    port = int(place.rpartition(":")[2])
+    for garbage in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00" * 10_000,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 999,
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as raw, suppress(OSError):
+            raw.sendall(garbage)
+            raw.shutdown(socket.SHUT_WR)
+            while raw.recv(4096):
+                pass
+    assert told(place)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=DEADLINE_S)
-    assert "anyone who can connect may read" in err
-
-
-def test_what_cannot_be_served_is_said_in_words(cli: Cli, store: Path, tmp_path: Path) -> None:
-    """Without --tiled, without a store, with a useless key: usage and not-found, no traceback."""
-    assert cli("serve", str(store)).returncode == 2
-    assert "--tiled" in cli("serve", str(store)).stderr
-    assert cli("serve", str(tmp_path / "nothing"), "--tiled").returncode == 3
-    assert cli("serve", str(store), "--tiled", "--api-key", "a b").returncode == 2
-    assert cli("serve", str(store), "--tiled", "--port", "70000").returncode == 2
-    assert cli("serve", str(store), "--tiled", "--store", str(store)).returncode == 2
-    assert cli("serve", "--tiled", "--store", str(tmp_path / "nothing")).returncode == 3
-
-
-def test_a_taken_port_is_said_in_words(cli: Cli, start: Start, store: Path) -> None:
-    """The address that is in use is named."""
-    _, url = start()
-    port = url.partition("127.0.0.1:")[2].partition("?")[0]
-    done = cli("serve", str(store), "--tiled", "--port", port)
-    assert done.returncode != 0
-    assert f"127.0.0.1:{port}" in done.stderr
-
-
-def test_a_configuration_of_tiled_serves_the_same_tree(store: Path, tmp_path: Path) -> None:
-    """`tree: gapless.bluesky.tiled:tree` is a tree of Tiled's own `serve config`."""
-    from tiled.config import parse_configs
-
-    config = tmp_path / "config.yml"
-    config.write_text(
-        f"authentication:\n  single_user_api_key: sesame\ntrees:\n  - path: /\n"
-        f"    tree: gapless.bluesky.tiled:tree\n    args:\n      root: {store}\n"
-    )
-    known = parse_configs(config)
-    assert list(known.merged_trees) == ["walking"]
-    assert "application/json-seq" in known.serialization_registry().media_types("BlueskyRun")
+    assert process.returncode == 0
+    assert [line.split(":")[0] for line in err.splitlines()] == ["no key is asked for", "next", "stopping"]

@@ -14,6 +14,7 @@ import pytest
 from tests.store.bundle_files import XS, write_bundle, xs
 from tests.store.live_recording import SMALL_PARTS, Recording
 
+import gapless
 from gapless.client.tail import tail
 from gapless.errors import NotFound
 
@@ -120,3 +121,12 @@ def test_another_process_follows(tmp_path: Path) -> None:
             recording.push_many(3)
             recording.seal()
             assert child.stdout.read() == "250\n"
+
+
+def test_the_health_of_a_sealed_sequence_is_read_too(tmp_path: Path) -> None:
+    """The one topic that is no part of the content is followed as any other."""
+    with gapless.connect(tmp_path) as client:
+        with client.sequence_create("run") as seq:
+            seq.log("x", 1.0)
+        health = client.sequence_handler("run").topic("_health")
+        assert sum(batch.num_rows for batch in health.tail(from_start=True)) == health.rows > 0

@@ -145,6 +145,14 @@ def test_a_filter_keeps_what_is_true_also_beside_nan(
     assert ["nan" if v != v else v for batch in found for v in batch["x"].to_pylist()] == kept
 
 
+@pytest.mark.parametrize("condition", [pc.field("nope") > 5, pc.field("label") > 5])
+def test_a_filter_that_does_not_fit_is_the_caller_s(tmp_path: Path, condition: pc.Expression) -> None:
+    """Another column or type is a usage error when the scan is asked for, never taken for damage."""
+    write_bundle(tmp_path, {"a": (XS, [xs([1, 2])])})
+    with pytest.raises(UsageError, match="does not fit"):
+        open_bundle(tmp_path).topic("a").scan(filter=condition)
+
+
 def test_a_filter_skips_row_groups_by_statistics(tmp_path: Path) -> None:
     """A filter that no row of a group can pass does not read that group."""
     from gapless.store.selection import Selection

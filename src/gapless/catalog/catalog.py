@@ -37,6 +37,7 @@ _ORDERS = {
     "bytes": "s.bytes",
     "sealed": "s.sealed_ns",
 }
+_OFFSET_DIGITS = 18  # what SQLite counts with has 19
 _LIKE = {"\\": "\\\\", "%": "\\%", "_": "\\_"}
 
 
@@ -254,9 +255,9 @@ class Catalog:
             raise NotFound("there is no such reference", sequence=ref, expected="@last, @last-1, @last-2, …")
         rows = self._database.rows(
             f"SELECT {_COLUMNS} FROM sequence s ORDER BY s.created_ns DESC, s.name DESC LIMIT 1 OFFSET ?",
-            (int(back or 0),),
+            (int(back[:_OFFSET_DIGITS] or 0),),
         )
-        if not rows:
+        if not rows or len(back) > _OFFSET_DIGITS:
             raise NotFound("the store does not hold that many sequences", sequence=ref)
         return self._row(rows[0])
 

@@ -162,7 +162,7 @@ __all__ = ["DurableDatabase", "StateDatabase"]
 def look(root: Path, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
     """Return the rows of one query on ``<root>/state.db`` without changing anything, also where nothing can be.
 
-    No file, or no such table, is no rows.
+    No file, or no such table, is no rows. Raises IntegrityError for a damaged file, StorageFailed.
     """
     path = Path(root) / "state.db"
     if not path.exists():
@@ -177,4 +177,6 @@ def look(root: Path, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
             if "no such table" in str(error):
                 return []
             problem = error
+        except sqlite3.DatabaseError as error:
+            raise _error(path, error) from error
     raise StorageFailed("state.db cannot be read", found=f"{path}: {problem}") from problem

@@ -41,10 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
-    from gapless.store.quality import check
-
-    _, row = options.find_sequence(args)
-    report = check(row.path)
+    with options.open_store(args) as store:
+        row = store.row(args.ref)
+        report = store.check(row)
     bad = report.verdict == "bad"
     if args.json:
         output.say_json({"name": row.name, **dataclasses.asdict(report)})

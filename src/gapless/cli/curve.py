@@ -11,7 +11,8 @@ from gapless.errors import NotFound
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gapless.store.reader import BundleReader, TopicReader
+    from gapless.client.sequence_handler import SequenceHandler
+    from gapless.client.topic_handler import TopicHandler
 
 
 _COUNTS = ("record", "source_record", "t_utc_ns", "frame_idx")
@@ -20,13 +21,21 @@ _COUNTS = ("record", "source_record", "t_utc_ns", "frame_idx")
 def plot_lines(
     bundle: Path, topic: str | None, field: str | None, *, columns: int, braille: bool
 ) -> list[str]:
-    """Return the lines of a plot; without a topic or field, of the first that can be drawn."""
-    from gapless.store.reader import open_bundle
+    """Return the lines of a plot of a sequence in a folder; see :func:`curve_lines`."""
+    from gapless.client.sequence_handler import SequenceHandler
+    from gapless.model.ontology.registry import OntologyRegistry
 
-    reader = open_bundle(bundle)
-    chosen = _topic(reader, topic)
+    handler = SequenceHandler(bundle, OntologyRegistry())
+    return curve_lines(handler, topic, field, columns=columns, braille=braille)
+
+
+def curve_lines(
+    handler: SequenceHandler, topic: str | None, field: str | None, *, columns: int, braille: bool
+) -> list[str]:
+    """Return the lines of a plot; without a topic or field, of the first that can be drawn."""
+    chosen = _topic(handler, topic)
     column = _field(chosen, field)
-    title = f"{reader.name}  {chosen.name}  {column.name}"
+    title = f"{handler.name}  {chosen.name}  {column.name}"
     if chosen.rows == 0:
         return [title, "  no rows to draw"]
     unit = (column.metadata or {}).get(b"unit", b"").decode() or None
@@ -35,18 +44,18 @@ def plot_lines(
     )
 
 
-def _topic(reader: BundleReader, name: str | None) -> TopicReader:
+def _topic(handler: SequenceHandler, name: str | None) -> TopicHandler:
     from gapless.store.pyramid import numeric_fields
 
     if name is not None:
-        return reader.topic(name)
-    drawable = [topic for topic in reader.topics.values() if topic.rows and numeric_fields(topic.schema)]
+        return handler.topic(name)
+    drawable = [topic for topic in handler if topic.rows and numeric_fields(topic.schema)]
     if not drawable:
-        raise NotFound("no topic has a number to draw", sequence=reader.name)
+        raise NotFound("no topic has a number to draw", sequence=handler.name)
     return drawable[0]
 
 
-def _field(topic: TopicReader, name: str | None) -> pa.Field:
+def _field(topic: TopicHandler, name: str | None) -> pa.Field:
     from gapless.store.pyramid import numeric_fields
 
     numeric = numeric_fields(topic.schema)
@@ -62,10 +71,8 @@ def _field(topic: TopicReader, name: str | None) -> pa.Field:
     )
 
 
-def _curve(topic: TopicReader, column: str, buckets: int) -> Curve:
+def _curve(topic: TopicHandler, column: str, buckets: int) -> Curve:
     """Return the exact extremes of a column in buckets of time."""
-    from gapless.store.pyramid_read import downsample
-
-    found = downsample(topic, column, 2 * buckets)
+    found = topic.downsample(column, 2 * buckets)
     low, high = (values.astype("float64").tolist() for values in (found.minimum, found.maximum))
     return Curve(found.start_ns.tolist(), low, high, int(found.end_ns[-1]) if len(found) else 0)

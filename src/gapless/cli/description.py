@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gapless.errors import FormatUnknown, IntegrityError, NotFound
 from gapless.store.layout import FORMAT, Bundle
 
 if TYPE_CHECKING:
-    from gapless.store.reader import TopicReader
+    from gapless.store.reader import BundleReader, TopicReader
 
 
 def describe(bundle: Path) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def topic_of(known: dict[str, Any], name: str) -> dict[str, Any]:
         from gapless.store.reader import open_bundle
 
         topic = open_bundle(Path(known["path"])).topic(name)
-        return {**_live_topic(topic), "bytes": sum(part.size_bytes for part in topic.parts())}
+        return {**live_topic(topic), "bytes": sum(part.size_bytes for part in topic.parts())}
     raise NotFound(
         f"there is no topic {name!r}",
         sequence=known["name"],
@@ -92,27 +93,40 @@ def _unsealed_layers(bundle: Path) -> list[dict[str, Any]]:
 
 
 def _describe_sealed(bundle: Path) -> dict[str, Any]:
-    manifest = read_manifest(bundle)
+    layers = [(str(folder), read_manifest(folder)) for folder in layer_folders(bundle)]
+    waiting, notes = _unsealed_layers(bundle), _annotations(bundle)
+    return sealed(read_manifest(bundle), layers, waiting, notes, path=str(bundle))
+
+
+def sealed(
+    manifest: dict[str, Any],
+    layers: Sequence[tuple[str | None, dict[str, Any]]],
+    waiting: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
+    *,
+    path: str | None,
+) -> dict[str, Any]:
+    """Return the description of a sealed sequence: its manifest, path and manifest of each sealed layer.
+
+    ``waiting`` are the layers that are not sealed; ``path`` is None where the files are a server's.
+    """
     content, record = manifest["content"], manifest["record"]
     topics = {name: _topic(entry) for name, entry in content["topics"].items()}
     other_bytes = _other_bytes(manifest)
-    layers = []
-    for folder in layer_folders(bundle):
-        layer = read_manifest(folder)
-        layers.append(
+    told = []
+    for folder, layer in layers:
+        told.append(
             {
                 "name": layer["content"]["name"],
                 "state": "sealed",
                 "owner_alive": False,
                 "content_digest": layer["content_digest"],
-                "path": str(folder),
+                "path": folder,
             }
         )
         other_bytes += _other_bytes(layer)
         for name, entry in layer["content"]["topics"].items():
             topics[name] = _joined(topics.get(name), _topic(entry))
-    layers += _unsealed_layers(bundle)
-    annotations = _annotations(bundle)
     return {
         **_times(topics),
         "name": content["name"],
@@ -124,7 +138,7 @@ def _describe_sealed(bundle: Path) -> dict[str, Any]:
         "topics": topics,
         "artifacts": content.get("artifacts", {}),
         "ledger": content["ledger"],
-        "layers": layers,
+        "layers": [*told, *waiting],
         "annotations": annotations,
         "notifications": record.get("notifications", []),
         "opened": output.rfc3339(record.get("opened_ns")),
@@ -135,7 +149,7 @@ def _describe_sealed(bundle: Path) -> dict[str, Any]:
         "content_digest": manifest["content_digest"],
         "bytes": sum(t["bytes"] for t in topics.values()) + other_bytes,
         "owner_alive": False,
-        "path": str(bundle),
+        "path": path,
     }
 
 
@@ -204,8 +218,22 @@ def _describe_unsealed(bundle: Path) -> dict[str, Any]:
     from gapless.store.reader import open_bundle
 
     reader = open_bundle(bundle)
-    header, pending = reader.base.description, read_checked(Bundle(bundle).pending) or {}
-    topics = {name: _live_topic(topic) for name, topic in reader.topics.items()}
+    pending = read_checked(Bundle(bundle).pending) or {}
+    size_bytes = _folder_bytes(bundle)
+    return unsealed(reader, pending, _annotations(bundle), size_bytes=size_bytes, path=str(bundle))
+
+
+def unsealed(
+    reader: BundleReader,
+    pending: dict[str, Any],
+    annotations: list[dict[str, Any]],
+    *,
+    size_bytes: int | None,
+    path: str | None,
+) -> dict[str, Any]:
+    """Return the description of a sequence that is not sealed; ``pending`` is what a failed one left."""
+    header = reader.base.description
+    topics = {name: live_topic(topic) for name, topic in reader.topics.items()}
     return {
         **_times(topics),
         "name": reader.name,
@@ -218,7 +246,7 @@ def _describe_unsealed(bundle: Path) -> dict[str, Any]:
         "artifacts": {},
         "ledger": reader.ledger,
         "layers": [],
-        "annotations": _annotations(bundle),
+        "annotations": annotations,
         "notifications": pending.get("notifications", []),
         "opened": output.rfc3339(header.get("opened_ns")),
         "opened_ns": header.get("opened_ns"),
@@ -226,13 +254,14 @@ def _describe_unsealed(bundle: Path) -> dict[str, Any]:
         "producer": header.get("producer"),
         "durability": header.get("durability"),
         "content_digest": None,
-        "bytes": _folder_bytes(bundle),
+        "bytes": size_bytes,
         "owner_alive": reader.owner_alive,
-        "path": str(bundle),
+        "path": path,
     }
 
 
-def _live_topic(topic: TopicReader) -> dict[str, Any]:
+def live_topic(topic: TopicReader) -> dict[str, Any]:
+    """Return what is known of a topic through its reader; its size is not."""
     return {
         "ontology": topic.ontology,
         "rows": topic.rows,

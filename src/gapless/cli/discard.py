@@ -26,31 +26,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Discard the sequence."""
-    root, row = options.find_sequence(args)
-    what = f"{row.name} ({row.state}, {_rows(row)})"
+    with options.open_store(args) as store:
+        return _discard(args, store)
+
+
+def _discard(args: argparse.Namespace, store: options.OpenedStore) -> int:
+    row = store.row(args.ref)
+    what = f"{row.name} ({row.state}, {_rows(store, row)})"
     if args.dry_run:
         output.say(f"would discard {what}")
         return 0
     if not args.yes and not _confirmed(what):
         output.note("nothing was discarded")
         return 1
-    with options.connect(root) as client:
+    with store.client() as client:
         client.discard(row.name)
-    output.say(f"discarded {what}; it stays in {root / 'trash'} for 24 hours")
+    output.say(f"discarded {what}; it stays in {store.trash} for 24 hours")
     return 0
 
 
-def _rows(row: SequenceRow) -> str:
+def _rows(store: options.OpenedStore, row: SequenceRow) -> str:
     """Return how many rows would go; those of an open or pending sequence are counted in its journal."""
     if row.state == "sealed":
         return f"{output.count(row.rows)} rows"
-    from gapless.client.tombstone import tombstone_of
-    from gapless.store.layout import Bundle
-
-    kept = tombstone_of(row.name, Bundle(row.path))
-    if kept["ledger"] is None:
-        return "nobody knows how many rows"
-    return f"{output.count(sum(kept['rows'].values()))} rows"
+    held = store.rows_held(row)
+    return "nobody knows how many rows" if held is None else f"{output.count(held)} rows"
 
 
 def _confirmed(what: str) -> bool:

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gapless.cli import description, options, output
+from gapless.cli import options, output
 from gapless.cli.label import instant_ns
 from gapless.errors import UsageError
 
@@ -102,10 +102,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export_files(args: argparse.Namespace, form: str, export: Any) -> int:
-    root, row = options.find_sequence(args)
-    known = description.describe(row.path)
+    with options.open_store(args) as store:
+        return _export_topics(args, form, export, store)
+
+
+def _export_topics(args: argparse.Namespace, form: str, export: Any, store: options.OpenedStore) -> int:
+    row = store.row(args.ref)
+    known = store.describe(row)
     topics = args.topic or [name for name in known["topics"] if not name.startswith("_")]
-    facts = {name: description.topic_of(known, name) for name in topics}
+    facts = {name: store.topic_of(known, name) for name in topics}
     window = {
         f"{end}_ns": None if text is None else instant_ns(text, known["start_ns"])
         for end, text in (("start", args.start), ("end", args.end))
@@ -120,7 +125,7 @@ def _export_files(args: argparse.Namespace, form: str, export: Any) -> int:
             f"would write {', '.join(topics)} ({rows:,} rows before any window) as {form} to {args.path}"
         )
         return 0
-    with options.connect(root) as client:
+    with store.client() as client:
         handler = client.sequence_handler(row.name)
         report = export(
             handler, args.path, topics=topics, columns=args.column, overwrite=args.overwrite, **window

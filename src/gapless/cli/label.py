@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gapless.cli import description, options, output
+from gapless.cli import options, output
 from gapless.errors import UsageError
 from gapless.features.instant import instant_ns
 
@@ -59,8 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
-    root, row = options.find_sequence(args)
-    known = description.describe(row.path)
+    with options.open_store(args) as store:
+        return _label_span(args, store)
+
+
+def _label_span(args: argparse.Namespace, store: options.OpenedStore) -> int:
+    row = store.row(args.ref)
+    known = store.describe(row)
     start_ns, end_ns = (instant_ns(text, known["start_ns"]) for text in (args.start, args.end))
     if end_ns < start_ns:
         raise UsageError("the span ends before it starts", found=f"{args.start} … {args.end}")
@@ -73,7 +78,7 @@ def _label(args: argparse.Namespace) -> int:
     if args.dry_run:
         output.say(f"would label {row.name} from {span}: {args.name}")
         return 0
-    with options.connect(root) as client:
+    with store.client() as client:
         client.annotate(
             row.name,
             start_ns,

@@ -8,13 +8,12 @@ that is too narrow cuts long names and does without some columns; a pipe and --j
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli import options, output
 
 if TYPE_CHECKING:
-    from gapless.catalog.catalog import Catalog, SequenceRow
+    from gapless.catalog.catalog import SequenceRow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list."""
-    root = options.store_root(args)
-    if not options.is_store(root):
-        return _empty(root, as_json=args.json)
-    catalog = options.open_catalog(root)
-    if args.discarded:
-        return _discarded(catalog, root, as_json=args.json)
-    rows = _chosen(catalog, args)
+    with options.open_store(args, may_be_missing=True) as store:
+        if not store.exists:
+            return _empty(store.shown, as_json=args.json)
+        if args.discarded:
+            return _discarded(store.discarded(), store.shown, as_json=args.json)
+        rows = _chosen(store, args)
     if args.json:
-        output.say_json({"store": str(root), "sequences": [row_fields(row) for row in rows]})
+        output.say_json({"store": store.shown, "sequences": [row_fields(row) for row in rows]})
         return 0
     if not rows:
         narrowed = args.group or args.outcome or args.state or args.where
-        output.say("no sequence matches" if narrowed else empty_text(root))
+        output.say("no sequence matches" if narrowed else empty_text(store.shown))
         return 0
     headers = ["NAME", "STATE", "OUTCOME", "STARTED", "DURATION", "TOPICS", "ROWS", "SIZE"]
     for line in output.table(
@@ -61,28 +59,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def empty_text(root: Path) -> str:
+def empty_text(store: str) -> str:
     """Return what to do with a store that holds nothing."""
-    return f"no sequences in {root}; `gapless demo` or `gapless record host --for 10s` records one"
+    return f"no sequences in {store}; `gapless demo` or `gapless record host --for 10s` records one"
 
 
-def _empty(root: Path, *, as_json: bool) -> int:
+def _empty(store: str, *, as_json: bool) -> int:
     if as_json:
-        output.say_json({"store": str(root), "sequences": []})
+        output.say_json({"store": store, "sequences": []})
     else:
-        output.say(empty_text(root))
+        output.say(empty_text(store))
     return 0
 
 
-def _chosen(catalog: Catalog, args: argparse.Namespace) -> list[SequenceRow]:
+def _chosen(store: options.OpenedStore, args: argparse.Namespace) -> list[SequenceRow]:
     """Return the rows asked for, the newest last."""
     limit = args.last if args.where is None else None
-    rows = catalog.sequences(args.state, args.group, args.outcome, limit=limit, order="-created")[::-1]
+    rows = store.rows(
+        state=args.state, group=args.group, outcome=args.outcome, limit=limit, order="-created"
+    )[::-1]
     if args.where is None:
         return rows
     from gapless.model.query_text import parse
 
-    answer = catalog.query(parse(args.where))
+    answer = store.query(parse(args.where))
     for warning in answer.warnings:
         output.note(f"note: {warning}")
     names = set(answer.names)
@@ -129,13 +129,12 @@ def _cells(row: SequenceRow) -> list[str]:
     ]
 
 
-def _discarded(catalog: Catalog, root: Path, *, as_json: bool) -> int:
-    tombstones = catalog.discarded()
+def _discarded(tombstones: list[dict[str, Any]], store: str, *, as_json: bool) -> int:
     if as_json:
-        output.say_json({"store": str(root), "discarded": tombstones})
+        output.say_json({"store": store, "discarded": tombstones})
         return 0
     if not tombstones:
-        output.say(f"nothing was discarded in {root}")
+        output.say(f"nothing was discarded in {store}")
         return 0
     cells = [
         [t["name"], t.get("outcome") or "-", output.local_time(t.get("discarded_ns")),

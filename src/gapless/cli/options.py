@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from gapless.errors import NotFound, UsageError
@@ -14,7 +14,11 @@ from gapless.model.names import to_component
 
 if TYPE_CHECKING:
     from gapless.catalog.catalog import Catalog, SequenceRow
+    from gapless.cli.local_store import LocalStore
+    from gapless.cli.remote_store import RemoteStore
     from gapless.client.client import Client
+
+    OpenedStore: TypeAlias = LocalStore | RemoteStore
 
 DEFAULT_STORE = "./gapless-data"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?")
@@ -27,7 +31,8 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         "--store",
         metavar="URL",
         default=None,
-        help="the store: a folder or a file: URL (else $GAPLESS_STORE, else ./gapless-data)",
+        help="the store: a folder, a file: URL or, for verbs that can, a server: grpc://host:6726"
+        " (else $GAPLESS_STORE, else ./gapless-data)",
     )
 
 
@@ -50,12 +55,44 @@ def add_reference(parser: argparse.ArgumentParser, *, optional: bool = False) ->
         parser.add_argument("ref", metavar="REF", help=text)
 
 
+def store_url(args: argparse.Namespace) -> str:
+    """Return the store that the command line, the environment or the default names."""
+    return str(args.store or os.environ.get("GAPLESS_STORE") or DEFAULT_STORE)
+
+
+def is_server(url: str) -> bool:
+    """Return whether a store's URL means a server."""
+    return url.startswith(("grpc://", "grpc+tls://"))
+
+
+def open_store(args: argparse.Namespace, *, may_be_missing: bool = False) -> OpenedStore:
+    """Return the store to work on, a folder or a server, to be used in a with-block.
+
+    Raises NotFound for a folder that holds none, unless it may be missing.
+    """
+    url = store_url(args)
+    if is_server(url):
+        from gapless.cli.remote_store import RemoteStore
+
+        return RemoteStore(url)
+    from gapless.cli.local_store import LocalStore
+
+    return LocalStore(store_root(args) if may_be_missing else existing_store(args))
+
+
 def store_root(args: argparse.Namespace) -> Path:
     """Return the folder of the store that the command line, the environment or the default names."""
-    url: str = args.store or os.environ.get("GAPLESS_STORE") or DEFAULT_STORE
+    url = store_url(args)
     parts = urlsplit(url)
+    if is_server(url):
+        raise UsageError(
+            "this works on a folder, not through a server",
+            found=url,
+            next_step="run it on the server's machine, with --store FOLDER",
+        )
     if "://" in url and parts.scheme != "file":
-        raise UsageError("this release opens folders only", found=url, next_step="name a folder with --store")
+        raise UsageError("a store is a folder, a file: URL or a server", found=url,
+                         expected="./data, file:///data or grpc://host:6726")  # fmt: skip
     root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
     if root.exists() and not root.is_dir():
         raise UsageError(

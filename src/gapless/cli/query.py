@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from gapless.model.query_text import parse
 
     expression = parse(args.text)
-    root = options.existing_store(args)
-    answer = options.open_catalog(root).query(expression, limit=args.limit)
     join_ns = None if args.join is None else round(args.join * 1e9)
-    items = [item_fields(item, join_ns) for item in answer]
+    with options.open_store(args) as store:
+        answer = store.query(expression, limit=args.limit)
+        items = [item_fields(item, join_ns) for item in answer]
     warnings = [str(warning) for warning in answer.warnings]
     if args.json:
         output.say_json({"count": len(items), "sequences": items, "warnings": warnings})

@@ -9,15 +9,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from gapless.cli import description, options, output
+from gapless.cli import options, output
 from gapless.cli.main import EXIT_UNREACHABLE
 from gapless.cli.show import ending_lines
 from gapless.cli.verify import chosen
 from gapless.errors import GaplessError, SequenceOwned
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gapless.catalog.catalog import SequenceRow
 
 
@@ -31,7 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Recover and print what came back."""
-    root, rows = chosen(args)
+    with options.open_store(args) as store:
+        return _run(args, store)
+
+
+def _run(args: argparse.Namespace, store: options.OpenedStore) -> int:
+    rows = chosen(args, store)
     if args.ref is None:
         rows = [row for row in rows if _ownerless(row)]
         if not rows:
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         for row in rows:
             output.say(f"would recover {row.name} ({row.status})")
         return 0
-    return max([_recover(root, row) for row in rows])
+    return max([_recover(store, row) for row in rows])
 
 
 def _ownerless(row: SequenceRow) -> bool:
@@ -55,12 +58,12 @@ def _ownerless(row: SequenceRow) -> bool:
     return any(state == "open, owner gone" for _, state in row.unsealed_layers)
 
 
-def _recover(root: Path, row: SequenceRow) -> int:
+def _recover(store: options.OpenedStore, row: SequenceRow) -> int:
     """Recover one sequence; print what came back, or the error, and return its exit code."""
     try:
-        with options.connect(root) as client:
+        with store.client() as client:
             client.recover(row.name)
-        known = description.describe(row.path)
+        known = store.describe(row)
     except GaplessError as error:
         output.note(f"error: {row.name}: {error}")
         return error.exit_code

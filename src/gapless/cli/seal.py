@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gapless.cli import description, options, output
+from gapless.cli import options, output
 from gapless.cli.show import ending_lines
 
 
@@ -17,16 +17,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Seal and print the ledger."""
-    root, row = options.find_sequence(args)
+    with options.open_store(args) as store:
+        return _seal(args, store)
+
+
+def _seal(args: argparse.Namespace, store: options.OpenedStore) -> int:
+    row = store.row(args.ref)
     if row.state == "sealed" and not row.unsealed_layers:
         output.say(f"{row.name} is sealed already ({row.outcome})")
         return 0
     if args.dry_run:
         output.say(f"would seal {row.name} ({row.status})")
         return 0
-    with options.connect(root) as client:
+    with store.client() as client:
         client.seal(row.name)
-    known = description.describe(row.path)
-    for line in ending_lines(known):
+    for line in ending_lines(store.describe(row)):
         output.say(line)
     return 0

@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gapless.cli import description, options, output
+from gapless.cli import options, output
 from gapless.errors import UsageError
+
+if TYPE_CHECKING:
+    from gapless.client.sequence_handler import SequenceHandler
 
 _VALUE_SHOWN = 160
 
@@ -47,32 +50,30 @@ def run(args: argparse.Namespace) -> int:
     plot = args.plot or args.field is not None
     if plot and args.json:
         raise UsageError("a plot has no JSON", next_step="leave out --json, or --plot and --field")
-    _, row = options.find_sequence(args)
-    bundle = row.path
-    if plot:
-        from gapless.cli.curve import plot_lines
-
-        lines = plot_lines(
-            bundle,
-            args.topic,
-            args.field,
-            columns=min(120, output.terminal_columns()),
-            braille=output.is_unicode(sys.stdout),
-        )
-        for line in lines:
-            output.say(line)
-        return 0
-    known = description.describe(bundle)
-    if args.topic is None:
-        known["features"] = description.feature_topics(known)
-        lines = _sequence_lines(known)
-    else:
-        topic = description.topic_of(known, args.topic)
-        known, lines = {"name": args.topic, **topic}, _topic_lines(args.topic, topic)
+    with options.open_store(args) as store:
+        row = store.row(args.ref)
+        if plot:
+            return _plot(args, store.handler(row))
+        known = store.describe(row)
+        if args.topic is None:
+            known["features"] = store.feature_topics(known)
+            lines = _sequence_lines(known)
+        else:
+            topic = store.topic_of(known, args.topic)
+            known, lines = {"name": args.topic, **topic}, _topic_lines(args.topic, topic)
     if args.json:
         output.say_json(known)
         return 0
     for line in lines:
+        output.say(line)
+    return 0
+
+
+def _plot(args: argparse.Namespace, handler: SequenceHandler) -> int:
+    from gapless.cli.curve import curve_lines
+
+    columns, braille = min(120, output.terminal_columns()), output.is_unicode(sys.stdout)
+    for line in curve_lines(handler, args.topic, args.field, columns=columns, braille=braille):
         output.say(line)
     return 0
 
@@ -106,7 +107,7 @@ def _sequence_lines(known: dict[str, Any]) -> list[str]:
         ("size", output.size(known["bytes"])),
         ("ledger", ledger_text(known["ledger"])),
         ("digest", known["content_digest"] or ""),
-        ("folder", known["path"]),
+        ("folder", known["path"] or ""),
     ]
     lines = [output.styled(known["name"], "bold")]
     lines += output.definition_lines([(k, v) for k, v in rows if v], indent=2)

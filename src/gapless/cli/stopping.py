@@ -6,10 +6,12 @@ import os
 import select
 import signal
 import socket
+import time
 from types import FrameType
 from typing import Any, Self
 
 _EXIT_STOPPED = 130
+_LOOK_S = 0.25  # a signal that another thread got is handled when the main thread runs next
 _STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # a terminal that closes sends SIGHUP; Windows has none
@@ -31,8 +33,9 @@ class StopSignals:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until stopped or until the time is over; return whether stopped."""
-        if not self.stopped:
-            select.select([self._woken], [], [], max(0.0, timeout_s))
+        until_s = time.monotonic() + timeout_s
+        while not self.stopped and (left_s := until_s - time.monotonic()) > 0:
+            select.select([self._woken], [], [], min(left_s, _LOOK_S))
         return self.stopped
 
     def check(self) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gapless.cli import description, options, output
+from gapless.cli import options, output
 from gapless.cli.show import state_text
 from gapless.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from gapless.catalog.catalog import SequenceRow
 
 _DRAWN = ("├── ", "└── ", "│   ", "    ")
 _PLAIN = ("|-- ", "`-- ", "|   ", "    ")
@@ -33,21 +36,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tree."""
-    if args.ref is not None:
-        root, row = options.find_sequence(args)
-        rows = [row]
-    else:
-        root = options.existing_store(args)
-        rows = options.open_catalog(root).sequences(group=args.group)
     groups: dict[str | None, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(_described(row.path, row.name, features=args.features))
+    with options.open_store(args) as store:
+        place = store.shown
+        rows = store.rows(group=args.group) if args.ref is None else [store.row(args.ref)]
+        for row in rows:
+            groups.setdefault(row.group, []).append(_described(store, row, features=args.features))
     if args.json:
-        output.say_json(
-            {"store": str(root), "groups": [{"group": k, "sequences": v} for k, v in groups.items()]}
-        )
+        output.say_json({"store": place, "groups": [{"group": k, "sequences": v} for k, v in groups.items()]})
         return 0
-    output.say(output.styled(str(root), "bold"))
+    output.say(output.styled(place, "bold"))
     marks = _DRAWN if output.is_unicode(sys.stdout) else _PLAIN
     nodes = [_group_node(group, members, args.depth) for group, members in groups.items()]
     for line in _lines(nodes, marks):
@@ -57,17 +55,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _described(bundle: Any, name: str, *, features: bool) -> dict[str, Any]:
+def _described(store: options.OpenedStore, row: SequenceRow, *, features: bool) -> dict[str, Any]:
     """Return what the tree shows of a sequence; one with a broken manifest says so in its place."""
     try:
-        known = description.describe(bundle)
+        known = store.describe(row)
         if features:
-            known["topics"] |= {
-                topic: description.topic_of(known, topic) for topic in description.feature_topics(known)
-            }
+            known["topics"] |= {name: store.topic_of(known, name) for name in store.feature_topics(known)}
     except IntegrityError as error:
         return {
-            "name": name,
+            "name": row.name,
             "state": "damaged",
             "outcome": error.message,
             "owner_alive": False,

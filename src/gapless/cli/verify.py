@@ -21,7 +21,6 @@ from gapless.cli import options, output
 
 if TYPE_CHECKING:
     from gapless.catalog.catalog import SequenceRow
-    from gapless.store.verify import Finding
 
 EXIT_WARNINGS = 1
 EXIT_INTEGRITY = 4
@@ -40,7 +39,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the findings per sequence, or of a dataset."""
     if args.ref is not None and (Path(args.ref) / "meta" / "info.json").is_file():
         return _dataset(args)
-    _, rows = chosen(args)
+    with options.open_store(args) as store:
+        return _verify(args, store)
+
+
+def _verify(args: argparse.Namespace, store: options.OpenedStore) -> int:
+    rows = chosen(args, store)
     status = output.StatusLine()
     results: list[dict[str, Any]] = []
     skipped: list[str] = []
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             skipped.append(row.name)
             continue
         status.show(f"verify {number}/{len(rows)} {row.name}")
-        findings = [finding.to_json() for finding in _examine(row.path, deep=args.deep)]
+        findings = [finding.to_json() for finding in store.examine(row, deep=args.deep)]
         results.append({"name": row.name, "ok": not findings, "findings": findings})
     status.clear()
     bad = any(not result["ok"] for result in results)
@@ -58,18 +62,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(results, skipped)
     return _exit_code(results)
-
-
-def _examine(path: Path, *, deep: bool) -> list[Finding]:
-    """Examine a sequence, and the files that it only points to if it is sound itself."""
-    from gapless.bluesky.stored_run import check_external
-    from gapless.store.reader import open_bundle
-    from gapless.store.verify import verify
-
-    found = verify(path, deep=deep)
-    if any(finding.severity == "error" for finding in found):
-        return found
-    return [*found, *check_external(open_bundle(path), deep=deep)]
 
 
 def _dataset(args: argparse.Namespace) -> int:
@@ -91,13 +83,9 @@ def _exit_code(results: list[dict[str, Any]]) -> int:
     return EXIT_WARNINGS if any(not result["ok"] for result in results) else 0
 
 
-def chosen(args: argparse.Namespace) -> tuple[Path, list[SequenceRow]]:
-    """Return the store and the sequence of the reference, or all sequences without one."""
-    if args.ref is not None:
-        root, row = options.find_sequence(args)
-        return root, [row]
-    root = options.existing_store(args)
-    return root, options.open_catalog(root).sequences()
+def chosen(args: argparse.Namespace, store: options.OpenedStore) -> list[SequenceRow]:
+    """Return the sequence of the reference, or all sequences without one."""
+    return store.rows() if args.ref is None else [store.row(args.ref)]
 
 
 def _verdict(findings: list[dict[str, Any]]) -> str:

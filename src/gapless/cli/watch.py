@@ -64,11 +64,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the sequence until it ends or the time is over."""
+    if options.is_server(options.store_url(args)):
+        from gapless.cli.watch_server import watch
+
+        return watch(args)
     from gapless.store.platform import PLATFORM
 
     _, row = options.find_sequence(args)
     bundle = Bundle(row.path)
-    painter = _Painter(live=output.is_terminal(sys.stdout))
+    painter = Painter(live=output.is_terminal(sys.stdout))
     follower = _Follower(bundle)
     begin_s = time.monotonic()
     with RunWatch(bundle if row.state == "open" else None) as watched:
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             if views is None or not alive:
                 break
             if status is None or args.json:
-                _show(args, painter, row.name, "open", views, status)
+                show(args, painter, row.name, "open", views, status)
             else:
                 _show_run(painter, status)
             if args.length is not None and look_s - begin_s + args.every > args.length:
@@ -91,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     return _end(args, row.name, bundle)
 
 
-def _pause(args: argparse.Namespace, painter: _Painter, watched: RunWatch, length_s: float) -> None:
+def _pause(args: argparse.Namespace, painter: Painter, watched: RunWatch, length_s: float) -> None:
     """Wait for the next look; where lines are printed, print events as they come."""
     for event in watched.events(max(0.0, length_s)):
         if not painter.live and not args.json:
@@ -99,7 +103,7 @@ def _pause(args: argparse.Namespace, painter: _Painter, watched: RunWatch, lengt
             sys.stdout.flush()
 
 
-def _show_run(painter: _Painter, status: dict[str, Any]) -> None:
+def _show_run(painter: Painter, status: dict[str, Any]) -> None:
     if painter.live:
         painter.paint(status_lines(status))
     else:
@@ -149,36 +153,36 @@ class _Follower:
         for position, batch in view.batches(name, after=self._positions.get(name)):
             self._positions[name], newest = position, batch
         if newest is not None and newest.num_rows:
-            shown.last = _last_values(newest)
+            shown.last = last_values(newest)
         if shown.last:
             shown.lag_s = (time.time_ns() - shown.last["timestamp_ns"]) / 1e9
         self._views[name] = shown
 
 
-def _last_values(batch: pa.RecordBatch) -> dict[str, Any]:
-    """Return the time and the first few small fields of the newest row; images do not fit a line."""
+def last_values(batch: pa.RecordBatch) -> dict[str, Any]:
+    """Return the time and the first few small fields of the newest row."""
+    names = ["timestamp_ns", *shown_fields(batch.schema)]
+    return {name: batch.column(name)[-1].as_py() for name in names}
+
+
+def shown_fields(schema: pa.Schema) -> list[str]:
+    """Return the names of the first few small fields; images do not fit a line."""
     import pyarrow as pa
 
-    values: dict[str, Any] = {"timestamp_ns": batch.column("timestamp_ns")[-1].as_py()}
-    for known in batch.schema:
-        large = (
-            pa.types.is_nested(known.type)
-            or pa.types.is_binary(known.type)
-            or pa.types.is_large_binary(known.type)
-        )
-        if not large and known.name not in ("timestamp_ns", "_seq") and len(values) <= _FIELDS_SHOWN:
-            values[known.name] = batch.column(known.name)[-1].as_py()
-    return values
+    large = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
+    small = [field.name for field in schema if not any(test(field.type) for test in large)]
+    return [name for name in small if name not in ("timestamp_ns", "_seq")][:_FIELDS_SHOWN]
 
 
-def _show(
+def show(
     args: argparse.Namespace,
-    painter: _Painter,
+    painter: Painter,
     name: str,
     state: str,
     views: dict[str, TopicView],
     status: dict[str, Any] | None = None,
 ) -> None:
+    """Show the topics once, in the form that was asked for."""
     if args.json:
         known: dict[str, Any] = {
             "name": name,
@@ -220,12 +224,16 @@ def _end(args: argparse.Namespace, name: str, bundle: Bundle) -> int:
     if not bundle.path.is_dir():
         output.note(f"{name} was discarded")
         return 0
-    known = description.describe(bundle.path)
+    return show_end(args, name, description.describe(bundle.path))
+
+
+def show_end(args: argparse.Namespace, name: str, known: dict[str, Any]) -> int:
+    """Say how a described sequence ended."""
     if args.json:
         user = {
             topic: TopicView(t["rows"]) for topic, t in known["topics"].items() if not topic.startswith("_")
         }
-        _show(args, _Painter(live=False), name, known["state"], user)
+        show(args, Painter(live=False), name, known["state"], user)
     else:
         rows = sum(topic["rows"] for topic in known["topics"].values())
         output.say(f"{name}: {state_text(known)}, {output.count(rows)} rows")
@@ -240,7 +248,7 @@ def _cut(line: str, width: int) -> str:
     return f"{line[:whole].rstrip()}  …" if 0 < whole <= width - 3 else line[:width]
 
 
-class _Painter:
+class Painter:
     """Paints lines over those painted before."""
 
     def __init__(self, *, live: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gapless.errors import NameTaken, NotFound
@@ -16,8 +18,9 @@ from gapless.store.writer import BundleWriter
 class Artifacts:
     """The artifacts of one sequence that is being recorded. The caller holds the sequence's lock."""
 
-    def __init__(self) -> None:
-        self._growing: set[str] = set()  # folded names of files that may not exist yet
+    def __init__(self, known: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> None:
+        self._growing = {fold(name) for name, entry in known.items() if entry.get("growing")}
+        """Folded names of files that may not exist yet."""
 
     def add(
         self, writer: BundleWriter, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str

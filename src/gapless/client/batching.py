@@ -12,6 +12,7 @@ from gapless.errors import ValueRefused
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration, names_twice
 from gapless.store.layout import ROW_GROUP_ROWS
 from gapless.store.packing import INT64_MIN, MISSING
+from gapless.store.storable import is_suspect, refusal
 
 FRAME_BYTES = 8 << 20  # a frame is decoded whole; larger ones would raise the seal's memory
 
@@ -28,6 +29,8 @@ class BatchShaper:
         self._no_nan = [
             c.name for c in declaration.schema if (c.metadata or {}).get(b"allow_nan") == b"false"
         ]
+
+        self._suspect = [c.name for c in declaration.schema if is_suspect(c.type)]
 
     def refuse(
         self, message: str, field: str | None = None, found: object = None, expected: object = None
@@ -200,6 +203,10 @@ class BatchShaper:
         times = batch.column(0).to_numpy()
         if len(times) and int(times.min()) == INT64_MIN:
             raise self.refuse("a time is outside 64 bits", TIME, found=INT64_MIN, expected="more than -2**63")
+        for name in self._suspect:
+            reason = refusal(batch.column(name))
+            if reason is not None:
+                raise self.refuse(reason, name)
         for name in self._no_nan:
             values = batch.column(name).drop_null().to_numpy(zero_copy_only=False)
             if np.isnan(values).any():

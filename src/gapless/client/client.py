@@ -16,6 +16,7 @@ from gapless.errors import (
     GaplessError,
     NameTaken,
     SequenceOwned,
+    SequenceSealed,
     StateError,
     StorageFailed,
     UsageError,
@@ -48,24 +49,79 @@ def connect(
     deadline_s: float = 30.0,
     max_encoders: int | None = None,
     platform: Platform = PLATFORM,
+    api_key: str | None = None,
+    tls_roots: str | os.PathLike[str] | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    max_connections: int = 8,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Client:
-    """Return a client of the store at ``url``: a folder, made if it is not there.
+    """Return a client of the store at ``url``: a folder, made if it is not there, or a server.
 
     A sync of what was pushed starts after ``flush_ms``, ``flush_bytes`` or ``flush_rows``, whichever is
-    first; producers meet their topic's policy at ``max_unsynced_bytes``; no wait is longer than
-    ``deadline_s``; of its media topics at most ``max_encoders`` encode at one time. Raises UsageError for
-    a URL scheme other than ``file``.
+    first; producers meet their topic's policy at ``max_unsynced_bytes`` (on a server: of each topic); no wait
+    is longer than ``deadline_s``; of its media topics at most ``max_encoders`` encode at one time.
+
+    ``grpc://host:6726`` or ``grpc+tls://host:6726`` is a server. Only there: ``api_key`` (else the variable
+    GAPLESS_API_KEY), ``tls_roots`` (a PEM file of certificates to trust), ``spool`` (a local folder that takes
+    over while the server is away), ``max_connections``, and ``cache`` (a folder for downloads). Nothing is
+    asked of the server before the first call. Raises UsageError for any other URL scheme.
     """
-    return Client(
-        local_path(url),
+    durability = _checked_durability(
+        flush_bytes, flush_rows, flush_ms, max_unsynced_bytes, deadline_s, max_encoders
+    )
+    text = os.fspath(url) if isinstance(url, str | os.PathLike) else ""
+    if text.startswith(("grpc://", "grpc+tls://")):
+        from gapless.client.remote.connection import Endpoint
+        from gapless.client.remote.remote_client import RemoteClient
+
+        key = api_key or os.environ.get("GAPLESS_API_KEY") or None
+        roots = None if tls_roots is None else _read_roots(Path(tls_roots))
+        return RemoteClient(
+            Endpoint.of(text, key=key, tls_roots=roots),
+            durability=durability,
+            spool=None if spool is None else Path(spool).expanduser(),
+            max_connections=max_connections,
+            max_encoders=max_encoders,
+            cache=None if cache is None else Path(cache).expanduser(),
+        )
+    for name, value in (("api_key", api_key), ("tls_roots", tls_roots), ("spool", spool), ("cache", cache)):
+        if value is not None:
+            raise UsageError(f"{name} is for a server", found=url, expected="grpc://host:6726")
+    return Client(local_path(url), durability=durability, max_encoders=max_encoders, platform=platform)
+
+
+def _checked_durability(
+    flush_bytes: int,
+    flush_rows: int | None,
+    flush_ms: int,
+    max_unsynced_bytes: int,
+    deadline_s: float,
+    max_encoders: int | None,
+) -> Durability:
+    for name, value in (
+        ("flush_bytes", flush_bytes),
+        ("flush_ms", flush_ms),
+        ("flush_rows", flush_rows or 1),
+        ("max_unsynced_bytes", max_unsynced_bytes),
+        ("deadline_s", deadline_s),
+        ("max_encoders", max_encoders or 1),
+    ):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise UsageError("a limit must be a number above 0", found=f"{name}={value!r}", expected="> 0")
+    return Durability(
+        flush_ms=flush_ms,
         flush_bytes=flush_bytes,
         flush_rows=flush_rows,
-        flush_ms=flush_ms,
         max_unsynced_bytes=max_unsynced_bytes,
         deadline_s=deadline_s,
-        max_encoders=max_encoders,
-        platform=platform,
     )
+
+
+def _read_roots(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError("the certificates to trust cannot be read", found=str(error)) from error
 
 
 def local_path(url: str | os.PathLike[str]) -> Path:
@@ -88,37 +144,10 @@ class Client:
     """Writes, finds and reads the sequences of one store. Use it as a context manager, or close it."""
 
     def __init__(
-        self,
-        root: Path,
-        *,
-        flush_bytes: int,
-        flush_rows: int | None,
-        flush_ms: int,
-        max_unsynced_bytes: int,
-        deadline_s: float,
-        max_encoders: int | None,
-        platform: Platform,
+        self, root: Path, *, durability: Durability, max_encoders: int | None, platform: Platform
     ) -> None:
-        for name, value in (
-            ("flush_bytes", flush_bytes),
-            ("flush_ms", flush_ms),
-            ("flush_rows", flush_rows or 1),
-            ("max_unsynced_bytes", max_unsynced_bytes),
-            ("deadline_s", deadline_s),
-            ("max_encoders", max_encoders or 1),
-        ):
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise UsageError(
-                    "a limit must be a number above 0", found=f"{name}={value!r}", expected="> 0"
-                )
         self._store = FolderStore(root, platform=platform)
-        self._durability = Durability(
-            flush_ms=flush_ms,
-            flush_bytes=flush_bytes,
-            flush_rows=flush_rows,
-            max_unsynced_bytes=max_unsynced_bytes,
-            deadline_s=deadline_s,
-        )
+        self._durability = durability
         self.encoder_gate = None if max_encoders is None else threading.BoundedSemaphore(max_encoders)
         self.registry = OntologyRegistry()
         self._catalog: Catalog | None = None
@@ -192,6 +221,38 @@ class Client:
             deadline_s=self._durability.deadline_s,
         )
 
+    def sequence_resume(
+        self, sequence_name: str, *, on_error: OnErrorPolicy = OnErrorPolicy.Delete
+    ) -> SequenceWriter:
+        """Return a writer that goes on with what a dead owner left open, to be used in a with-block.
+
+        Its topics are there: ``get_topic_writer(name)`` pushes behind the rows that are durable, as messages,
+        mappings or plain values. Raises, in the with-statement: SequenceOwned while the owner lives,
+        SequenceSealed and StateError where the end is decided, IntegrityError.
+        """
+        from gapless.client.local_recording import LocalRecording
+        from gapless.client.sequence_writer import SequenceWriter
+        from gapless.store.recover import read_header
+
+        bundle = self._store.bundle(sequence_name)
+        if bundle.manifest.exists():
+            raise SequenceSealed("the sequence is sealed", sequence=sequence_name)
+        resumed: list[LocalRecording] = []
+
+        def begin() -> LocalRecording:
+            resumed.append(LocalRecording.resume(self, bundle, self._durability))
+            return resumed[0]
+
+        return SequenceWriter(
+            self,
+            sequence_name,
+            read_header(bundle),
+            begin,
+            on_error=choice(OnErrorPolicy, on_error, "on_error"),
+            deadline_s=self._durability.deadline_s,
+            known=lambda: list(resumed[0].topics.values()),
+        )
+
     def sequence_update(
         self,
         sequence_name: str,
@@ -246,14 +307,17 @@ class Client:
         )
 
     def _recover_once(self) -> None:
-        """Recover what has no owner, once for each client that writes."""
+        """Recover what has no owner and is awaited by nobody, once for each client that writes."""
         if self._recovered:
             return
         self._recovered = True
+        from gapless.store.adopt import is_awaited
         from gapless.store.recover import recover
 
         for bundle in list(self._store.ownerless()):
             try:
+                if is_awaited(bundle, self._store.platform):
+                    continue
                 recover(bundle.path, self._store.platform)
             except SequenceOwned:  # another process began to recover it a moment ago
                 continue

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gapless.client.artifact import Artifacts
 from gapless.client.ending import keep_pending
@@ -17,6 +17,9 @@ from gapless.store.handover import HandOver
 from gapless.store.layout import Bundle
 from gapless.store.seal import seal
 from gapless.store.writer import BundleWriter, TopicState
+
+if TYPE_CHECKING:
+    from gapless.store.adopt import Adoption
 
 
 class Keeper(Protocol):
@@ -33,11 +36,17 @@ class LocalRecording(BundleWriter):
     """The store's writer of one bundle that also seals, keeps or discards it."""
 
     def __init__(
-        self, keeper: Keeper, bundle: Bundle, header: dict[str, Any], durability: Durability
+        self,
+        keeper: Keeper,
+        bundle: Bundle,
+        header: dict[str, Any],
+        durability: Durability,
+        adopted: Adoption | None = None,
     ) -> None:
-        super().__init__(bundle, header, durability=durability, platform=keeper._store.platform)
+        platform = keeper._store.platform
+        super().__init__(bundle, header, durability=durability, platform=platform, adopted=adopted)
         self._keeper = keeper
-        self._artifacts = Artifacts()
+        self._artifacts = Artifacts(adopted.sealer.artifacts if adopted is not None else {})
 
     @classmethod
     def begin(
@@ -58,6 +67,24 @@ class LocalRecording(BundleWriter):
                 "the disk refused the journal of a new sequence", sequence=name, found=str(error)
             ) from error
 
+    @classmethod
+    def resume(cls, keeper: Keeper, bundle: Bundle, durability: Durability) -> LocalRecording:
+        """Go on with what a dead owner left open. Raises as ``Adoption.take`` does; nothing is changed then."""
+        from gapless.store.adopt import Adoption
+
+        adoption = Adoption.take(bundle, keeper._store.platform)
+        try:
+            return cls(keeper, bundle, adoption.header, durability, adoption)
+        except BaseException as error:
+            adoption.let_go()
+            if isinstance(error, OSError):
+                raise StorageFailed(
+                    "the disk refused to go on with a journal",
+                    sequence=adoption.header["name"],
+                    found=str(error),
+                ) from error
+            raise
+
     @property
     def path(self) -> Path:
         """The bundle's folder."""
@@ -66,6 +93,10 @@ class LocalRecording(BundleWriter):
     def hand_over_of(self, _state: TopicState) -> HandOver:
         """Return the queue of the sequence, which all topics share."""
         return self.hand_over
+
+    def flush_topic(self, _state: TopicState, timeout_s: float | None = None) -> None:
+        """Return when everything pushed before the call is durable: one sync is for all topics."""
+        self.flush(timeout_s)
 
     def accepted_rows(self, state: TopicState) -> int:
         """Return the durable rows: they are where the sequence is."""

@@ -57,6 +57,9 @@ class Recording(Protocol):
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when every row pushed before the call is durable where the sequence is."""
 
+    def flush_topic(self, state: TopicState, timeout_s: float | None = None) -> None:
+        """Return when every row pushed to the topic before the call is durable where the sequence is."""
+
     def accepted_rows(self, state: TopicState) -> int:
         """Return how many rows of the topic are durable where the sequence is, without waiting."""
 

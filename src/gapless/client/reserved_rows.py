@@ -39,6 +39,10 @@ class ReservedRows:
             lane.owner = threading.get_ident()  # the lock makes the threads take turns
             lane.push_row(timestamp_ns, *values)
 
+    def flush(self, name: str) -> None:
+        """Return when the rows pushed to the topic before the call are durable where the sequence is."""
+        self._writer().flush_topic(self._states[name])
+
     def push_event(
         self,
         sequence: str,

@@ -179,6 +179,10 @@ class SequenceHandler:
 
     def artifact_path(self, name: str) -> Path:
         """Return the file of an artifact; NotFound if there is none, or it lies elsewhere, or was never made."""
+        folder, entry = self._artifact(name)
+        return folder.path / str(entry["path"])
+
+    def _artifact(self, name: str) -> tuple[Folder, Mapping[str, Any]]:
         known = self._artifacts()
         if name not in known:
             raise NotFound(
@@ -201,7 +205,7 @@ class SequenceHandler:
                 found=entry.get("uri"),
                 next_step="fetch it from its address",
             )
-        return folder.path / str(entry["path"])
+        return folder, entry
 
     def _artifacts(self) -> dict[str, tuple[Folder, Mapping[str, Any]]]:
         return {

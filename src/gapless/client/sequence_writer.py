@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -38,7 +38,7 @@ from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.handover import OverflowPolicy
 from gapless.store.media.encoder_thread import MAX_PENDING
 from gapless.store.media.rows import Media
-from gapless.store.writer import Progress
+from gapless.store.writer import Progress, TopicState
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -65,11 +65,13 @@ class SequenceWriter:
         on_error: OnErrorPolicy,
         deadline_s: float,
         base_topics: dict[str, tuple[str, pa.Schema]] | None = None,
+        known: Callable[[], Iterable[TopicState]] = tuple,
     ) -> None:
         self._client = client
         self.name = name
         self.on_error = on_error
         self._begin = begin  # called when the block is entered
+        self._known = known  # the topics that are there then
         self._header = header
         self.deadline_s = deadline_s
         self._base_topics = base_topics or {}  # folded name -> name and schema of the base's topics
@@ -92,6 +94,8 @@ class SequenceWriter:
         self._running = self._begin()
         self._client._opened(self)
         _LIVE.add(self)
+        for state in self._known():
+            self._take_up(state)
         return self
 
     def __exit__(
@@ -346,6 +350,14 @@ class SequenceWriter:
             self._topics[name] = topic
         return topic
 
+    def _take_up(self, state: TopicState) -> None:
+        """Make the writer of a topic that an earlier owner created; the reserved ones are taken up at first use."""
+        declaration = state.declaration
+        if declaration.index >= _FIRST_INDEX:
+            self._claim(declaration.name)
+            self._next_index = max(self._next_index, declaration.index + 1)
+            self._topics[declaration.name] = TopicWriter(self, state, None, TopicErrorPolicy.Raise)
+
     def _check_base(self, name: str, schema: pa.Schema) -> None:
         """In a layer: a topic that the base has must have the same name and columns, or none could be read."""
         known = self._base_topics.get(fold(name))
@@ -474,7 +486,7 @@ class SequenceWriter:
         """
         self._reserved.push_event(self.name, timestamp_ns, severity, kind, message, source, data)
         if durable:
-            self._writer.flush()
+            self._reserved.flush("_events")
 
     def notify(self, message: str, *, topic: str = "", severity: str = "error") -> None:
         """Record a notification: an event that ``sequence_handler(name).notifications()`` lists."""
@@ -536,7 +548,8 @@ class SequenceWriter:
     @property
     def content_digest(self) -> str | None:
         """The sequence's identity once it is sealed."""
-        return None if self._manifest is None else str(self._manifest["content_digest"])
+        digest = None if self._manifest is None else self._manifest["content_digest"]
+        return None if digest is None else str(digest)
 
     @property
     def path(self) -> Path | None:
@@ -545,7 +558,7 @@ class SequenceWriter:
 
     def __repr__(self) -> str:
         running = "open" if self._running else "not entered"
-        state = "sealed" if self._manifest else "ended" if self._ended else running
+        state = "sealed" if self.content_digest else "ended" if self._ended else running
         return f"<SequenceWriter {self.name!r}: {state}, {len(self._topics)} topics>"
 
 

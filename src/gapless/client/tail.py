@@ -35,13 +35,21 @@ def tail(
     It begins with what becomes durable after this call, or with the first row. It ends when the sequence
     is sealed or discarded, when nobody writes it any more, or after ``timeout_s`` without a new row.
     """
+    looks = follow(path, topic, poll_s=poll_s, timeout_s=timeout_s, from_start=from_start)
+    return (batch for batch in looks if batch is not None)
+
+
+def follow(
+    path: Path, topic: str, *, poll_s: float, timeout_s: float | None, from_start: bool
+) -> Iterator[pa.RecordBatch | None]:
+    """Do the same as :func:`tail`, with None before each wait for rows, so that the caller can look around."""
     follower = _Follower(path, topic)
     if not from_start:
         follower.skip_present()
     return _poll(follower, poll_s, timeout_s)
 
 
-def _poll(follower: _Follower, poll_s: float, timeout_s: float | None) -> Iterator[pa.RecordBatch]:
+def _poll(follower: _Follower, poll_s: float, timeout_s: float | None) -> Iterator[pa.RecordBatch | None]:
     last_row_s = time.monotonic()
     while True:
         # Asked before reading: what a writer made durable before it ended is read below.
@@ -54,6 +62,7 @@ def _poll(follower: _Follower, poll_s: float, timeout_s: float | None) -> Iterat
         if timeout_s is not None and time.monotonic() - last_row_s >= timeout_s:
             return
         if not follower.moved:
+            yield None
             time.sleep(poll_s)
 
 
@@ -123,7 +132,10 @@ class _Follower:
     def _parts(self) -> list[dict[str, Any]]:
         folder = self._folder
         if folder.manifest is not None:
-            listed: list[dict[str, Any]] = folder.manifest["content"]["topics"][self._topic]["parts"]
+            entry = (
+                folder.manifest["content"]["topics"].get(self._topic) or folder.manifest["record"]["health"]
+            )
+            listed: list[dict[str, Any]] = entry["parts"]
             return listed
         assert folder.journal is not None
         return list(folder.journal.parts.get(self._topic, []))

@@ -15,6 +15,7 @@ from gapless.client.tail import tail
 from gapless.errors import NotFound
 from gapless.model.message import Message
 from gapless.model.ontology.registry import OntologyRegistry
+from gapless.model.ontology.variant import item_paths
 from gapless.store.pyramid import numeric_fields
 from gapless.store.pyramid_read import Curve, downsample
 from gapless.store.python_values import column_values
@@ -71,7 +72,8 @@ class TopicHandler(TableView):
         """The class its messages read back as; a generic row type if the writing class is not known here."""
         names = [name for name in self.schema.names if name != "timestamp_ns"]
         known = self.reader.ontology
-        return self._registry.reader(known.get("tag"), known.get("fingerprint"), names)
+        items = item_paths(self.schema)
+        return self._registry.reader(known.get("tag"), known.get("fingerprint"), names, items)
 
     @property
     def clock(self) -> str:

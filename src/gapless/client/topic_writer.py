@@ -229,7 +229,7 @@ class TopicWriter:
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when everything pushed to the topic before the call is durable. Works from any thread."""
-        self._sequence._writer.flush(timeout_s)
+        self._sequence._writer.flush_topic(self._state, timeout_s)
 
     @property
     def durable_rows(self) -> int:

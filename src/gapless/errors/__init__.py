@@ -60,6 +60,13 @@
     │   ├── DocumentRefused        no rule makes sense of it
     │   ├── DeliveryFailed         another server did not take what is recorded here
     │   └── BackupFailed           a document could not even be kept in the spool
+    ├── ServingFailed              a server refused the call or could not be asked
+    │   ├── KeyRefused             no API key, or one that does not count
+    │   ├── RightMissing           the key does not allow this, or not in this group
+    │   ├── LimitReached           the server does all it is allowed to do at one time
+    │   ├── ServerClosing          the server is going down and takes nothing new
+    │   ├── Unreachable            the server does not answer
+    │   └── ServerFault            the server met an error nobody expected
     ├── StateError                 the sequence is in a state that does not allow the call
     │   ├── SequenceOwned          another live process is writing it
     │   ├── SequenceSealed         it is immutable
@@ -113,6 +120,15 @@ from gapless.errors.running import (
     ProcedureFailed,
     RunFailed,
     SubscriberTooSlow,
+)
+from gapless.errors.serving import (
+    KeyRefused,
+    LimitReached,
+    RightMissing,
+    ServerClosing,
+    ServerFault,
+    ServingFailed,
+    Unreachable,
 )
 from gapless.errors.state import (
     CatalogBusy,
@@ -189,8 +205,10 @@ __all__ = [
     "IdentityRefused",
     "ImportRefused",
     "IntegrityError",
+    "KeyRefused",
     "LabelsMissing",
     "LedgerUnbalanced",
+    "LimitReached",
     "MediaFailed",
     "MetadataRefused",
     "MissingExtra",
@@ -210,6 +228,7 @@ __all__ = [
     "RecordingFailed",
     "ResourceConflict",
     "RigRefused",
+    "RightMissing",
     "RunCancelled",
     "RunFailed",
     "SchemaChanged",
@@ -217,11 +236,15 @@ __all__ = [
     "SequenceOpen",
     "SequenceOwned",
     "SequenceSealed",
+    "ServerClosing",
+    "ServerFault",
+    "ServingFailed",
     "SimulationRefused",
     "StateError",
     "StorageFailed",
     "SubscriberTooSlow",
     "TransitionRefused",
+    "Unreachable",
     "UntrustedArtifact",
     "UsageError",
     "ValueRefused",

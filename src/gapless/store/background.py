@@ -30,8 +30,9 @@ class BackgroundSealer:
         platform: Platform,
         on_failure: Callable[[BaseException], None],
         cuts: Cuts = CUTS,
+        resumed: Sealer | None = None,
     ) -> None:
-        self.sealer = Sealer(bundle, header, platform, cuts)
+        self.sealer = resumed or Sealer(bundle, header, platform, cuts)
         self._on_failure = on_failure
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
         self._thread: threading.Thread | None = None

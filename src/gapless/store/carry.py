@@ -78,7 +78,9 @@ def carry(sealer: Sealer, segments: Iterable[Segment], number: int) -> Segment:
     platform = sealer.platform
     carried = Segment(path, {}, carried=True)
     copies: dict[int, FrameIndex] = {}
-    fd = platform.create(path)
+    partial = path.with_name(f"{path.name}.partial")  # what a kill leaves of it is no segment
+    partial.unlink(missing_ok=True)
+    fd = platform.create(partial)
     try:
         opening = canonical_json(sealer.header)
         header = encode_header(Kind.OPEN, sealer.header["nonce"], number, 0, 0, 0, opening, 0)
@@ -104,6 +106,7 @@ def carry(sealer: Sealer, segments: Iterable[Segment], number: int) -> Segment:
         platform.data_sync(fd)
     finally:
         platform.close(fd)
+    platform.replace(partial, path)
     platform.sync_directory(path.parent)
     for index, frames in copies.items():
         sealer.topics[index].live.replace(files, frames)

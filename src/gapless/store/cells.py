@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gapless.store.packing import _CODES, MISSING
+from gapless.store.storable import is_suspect, refusal
 
 Cell = Callable[[Any], tuple[Any, int]]
 
@@ -100,7 +101,8 @@ def _numbers(kind: pa.DataType) -> Cell:
         if isinstance(value, str | bytes):
             raise TypeError(f"expected a list of {target}")
         array = np.asarray(value)
-        if array.size and not np.can_cast(array.dtype, target, "same_kind"):
+        whole = array.dtype.kind in "iu" and target.kind in "iu"  # their range is checked below
+        if array.size and not whole and not np.can_cast(array.dtype, target, "same_kind"):
             raise TypeError(f"expected a list of {target}, found {array.dtype}")
         if size is not None and array.size != size:
             raise ValueError(f"expected {size} values, found {array.size}")
@@ -121,12 +123,17 @@ def _numbers(kind: pa.DataType) -> Cell:
 
 
 def _nested(kind: pa.DataType) -> Cell:
+    suspect = is_suspect(kind)
+
     def nested(value: Any) -> tuple[Any, int]:
         _check_keys(kind, value)
         try:
             array = pa.array([value], kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise TypeError(f"expected {kind}: {error}") from error
+        reason = refusal(array) if suspect else None
+        if reason is not None:
+            raise ValueError(reason)
         return array[0], int(row_value_bytes(array)[0])
 
     return nested

@@ -14,6 +14,7 @@ from gapless.errors import SchemaRefused
 
 TIME = "timestamp_ns"
 SEQ = "_seq"
+_MOST_NESTED = 32  # Parquet counts each list twice and ends at 100
 _UNITS = ("unit", "description", "shape", "uncertainty")
 
 
@@ -124,7 +125,11 @@ _STORED = (
 )
 
 
-def _check_type(kind: pa.DataType, name: str, topic: str) -> None:
+def _check_type(kind: pa.DataType, name: str, topic: str, depth: int = 0) -> None:
+    if depth > _MOST_NESTED:
+        raise SchemaRefused(
+            "a column type is nested too deeply", topic=topic, field=name, expected=f"at most {_MOST_NESTED}"
+        )
     if isinstance(kind, pa.StructType):
         children = [kind.field(i).type for i in range(kind.num_fields)]
     elif isinstance(kind, pa.MapType):
@@ -134,9 +139,14 @@ def _check_type(kind: pa.DataType, name: str, topic: str) -> None:
     else:
         children = []
     for child in children:
-        _check_type(child, name, topic)
-    plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_interval(kind)
-    if not children and not (plain and any(test(kind) for test in _STORED)):
+        _check_type(child, name, topic, depth + 1)
+    empty = (
+        (pa.types.is_fixed_size_binary(kind) and not kind.byte_width)
+        or (pa.types.is_fixed_size_list(kind) and not kind.list_size)
+        or (pa.types.is_decimal(kind) and kind.scale < 0)
+    )
+    plain = not empty and not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_interval(kind)
+    if empty or (not children and not (plain and any(test(kind) for test in _STORED))):
         raise SchemaRefused(
             "a column type cannot be stored as it is",
             topic=topic,

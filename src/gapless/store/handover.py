@@ -106,7 +106,7 @@ class HandOver:
     def reserve(self, lane: PackedLane | GeneralLane, size_bytes: int) -> None:
         """Return when there is room for the bytes, or raise RecordingFailed; on an error nothing changed."""
         policy = self._policies.get(lane.declaration.index, OverflowPolicy.BLOCK)
-        if policy is OverflowPolicy.BLOCK and self._behind():
+        if policy is OverflowPolicy.BLOCK and lane.gives_way and self._behind():
             self._yield()
         with self._room:
             self.raise_failure()

@@ -69,16 +69,7 @@ def create(bundle: Bundle, header: dict[str, Any], platform: Platform) -> int:
     lock_fd = platform.lock(making / "lock")
     try:
         write_checked(making / "open.json", header, platform)
-        fd = platform.open_update(making / "closing")
-        try:
-            platform.reserve(fd, CLOSING_BYTES)
-        finally:
-            platform.close(fd)
-        fd = platform.open_update(making / _PENDING_SPACE)
-        try:
-            platform.reserve(fd, _PENDING_BYTES)
-        finally:
-            platform.close(fd)
+        reserve_last_words(making, platform)
         platform.replace(making, bundle.journal)
         platform.sync_directory(bundle.path)
         platform.sync_directory(bundle.path.parent)
@@ -88,11 +79,33 @@ def create(bundle: Bundle, header: dict[str, Any], platform: Platform) -> int:
     return lock_fd
 
 
+def reserve_last_words(folder: Path, platform: Platform) -> None:
+    """Take the space of a failing recording's words now, so that a full disk cannot refuse them later."""
+    for name, size_bytes in (("closing", CLOSING_BYTES), (_PENDING_SPACE, _PENDING_BYTES)):
+        fd = platform.open_update(folder / name)
+        try:
+            platform.reserve(fd, size_bytes)
+        finally:
+            platform.close(fd)
+
+
 def append_topic(bundle: Bundle, line: dict[str, Any], platform: Platform) -> None:
     """Keep a second copy of a topic's declaration, so that one damaged frame does not cost a topic."""
     fd = platform.open_append(bundle.journal / "topics.jsonl")
     try:
         platform.write(fd, [_checked_line(line)])
+    finally:
+        platform.close(fd)
+
+
+def mend_topics(bundle: Bundle, platform: Platform) -> None:
+    """End a line that a kill has torn, so that the next declaration begins one of its own."""
+    path = bundle.journal / "topics.jsonl"
+    if not path.exists() or path.read_bytes().endswith(b"\n"):
+        return
+    fd = platform.open_append(path)
+    try:
+        platform.write(fd, [b"\n"])
     finally:
         platform.close(fd)
 
@@ -151,6 +164,18 @@ def read_closing(bundle: Bundle) -> dict[str, Any] | None:
     except ValueError:  # longer than the reserved space
         return None
     return words
+
+
+def clear_closing(bundle: Bundle, platform: Platform) -> None:
+    """Take the last words back, durably: the recording goes on after all. Their space stays reserved."""
+    if read_closing(bundle) is None:
+        return
+    fd = platform.open_update(bundle.journal / "closing")
+    try:
+        platform.write(fd, [bytes(_CLOSING.size)])
+        platform.data_sync(fd)
+    finally:
+        platform.close(fd)
 
 
 def write_checked(path: Path, document: dict[str, Any], platform: Platform) -> None:

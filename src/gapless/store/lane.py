@@ -50,6 +50,7 @@ class Lane:
         )
         self.unstamped_rows = 0  # rows stamped by the sequence's clock
         self.handed_rows = 0
+        self.gives_way = True  # to the background sealer, while that is behind
         self.ended = False  # the writer took the last rows: whatever comes now is refused
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LATE_EVENTS = "late_events.jsonl"
 GUARD_LOCK = "guard.lock"
-_FRAMES = "late_events.frames"
+LATE_FRAMES = "late_events.frames"
 _WAIT_S = 5.0
 _POLL_S = 0.02
 _WORDS = ("severity", "kind", "source", "message")
@@ -95,7 +95,7 @@ def take_late_events(
     A line that is torn or no event becomes a note of damage. Doing it again after a crash gives the same
     rows, and each once.
     """
-    frames = bundle.journal / _FRAMES
+    frames = bundle.journal / LATE_FRAMES
     if not frames.exists():
         _close_door(bundle, platform)
     left, damage = _parse(bundle.journal / LATE_EVENTS)
@@ -189,4 +189,4 @@ def _first_seq(sealer: Sealer) -> int:
     return max(arrived, int(words.get("offered", 0)))
 
 
-__all__ = ["GUARD_LOCK", "LATE_EVENTS", "LateEvent", "leave_late_events", "take_late_events"]
+__all__ = ["GUARD_LOCK", "LATE_EVENTS", "LATE_FRAMES", "LateEvent", "leave_late_events", "take_late_events"]

@@ -76,8 +76,8 @@ def recover(
         words = last_words_event(journal.read_closing(bundle))
         take_late_events(bundle, sealer, platform, also=words)
         for damage in sealer.damage:
-            _keep_damaged(bundle, damage, platform)
-        lost = _lost_durable(bundle)
+            keep_damaged(bundle, damage, platform)
+        lost = lost_durable(bundle)
         if lost is not None and lost not in sealer.damage:
             sealer.damage.append(lost)
         return seal(bundle, header, sealer, platform, outcome=outcome, cause=cause)
@@ -91,7 +91,7 @@ def recover(
         platform.close(lock)
 
 
-def _lost_durable(bundle: Bundle) -> dict[str, Any] | None:
+def lost_durable(bundle: Bundle) -> dict[str, Any] | None:
     """Return a damage for bytes that the watermark calls durable and that are in no file any more."""
     mark = read_watermark(bundle.journal / "watermark")
     if mark is None or not mark.offset:
@@ -108,7 +108,7 @@ def _lost_durable(bundle: Bundle) -> dict[str, Any] | None:
     return {"segment": name, "start": 0, "end": 0, "reason": reason}
 
 
-def _keep_damaged(bundle: Bundle, damage: dict[str, Any], platform: Platform) -> None:
+def keep_damaged(bundle: Bundle, damage: dict[str, Any], platform: Platform) -> None:
     """Keep damaged bytes for inspection; the rest of their segment becomes parts as always.
 
     The segment itself is not kept: every kill in the middle of a write would cost 64 MiB for a torn frame.

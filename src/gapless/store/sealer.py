@@ -15,7 +15,7 @@ from gapless.store.closed_segment import Segment
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
 from gapless.store.frame_index import FrameIndex, FrameRef
-from gapless.store.layout import CUTS, Bundle, Cuts
+from gapless.store.layout import CARRIES, CUTS, Bundle, Cuts, carry_number
 from gapless.store.platform import Platform
 from gapless.store.topic_sealer import Progress, TopicSealer, read_bytes
 
@@ -34,6 +34,7 @@ class Sealer:
         self.segments: list[Segment] = []
         self.gaps: list[dict[str, Any]] = []  # declared by producers
         self.artifacts: dict[str, dict[str, Any]] = {}
+        self.notes = 0  # how many gaps and artifacts producers told of
         self.damage: list[dict[str, Any]] = []
         self.closing: dict[str, Any] | None = None
         self.generation = 0
@@ -50,12 +51,14 @@ class Sealer:
             sealer.gaps = list(saved["gaps"])
             sealer.damage = list(saved["damage"])
             sealer.artifacts = dict(saved["artifacts"])
+            sealer.notes = saved.get("notes", 0)
             for line in saved["topics"]:
                 sealer.declare(
                     TopicDeclaration.from_json(line["declaration"]), Progress.from_json(line["progress"])
                 )
         for line in journal.read_topics(bundle):
             sealer.declare(TopicDeclaration.from_json(line))
+        sealer._carries = max((carry_number(path) for path in bundle.journal.glob(CARRIES)), default=0)
         return sealer
 
     def declare(self, declaration: TopicDeclaration, progress: Progress | None = None) -> None:
@@ -109,15 +112,22 @@ class Sealer:
         segment.notes |= header.kind != Kind.OPEN
         if header.kind == Kind.TOPIC:
             self.declare(TopicDeclaration.from_json(json.loads(read_payload(path, item))))
-        elif header.kind == Kind.GAP:
-            gap = json.loads(read_payload(path, item))
-            if gap not in self.gaps:
-                self.gaps.append(gap)
-        elif header.kind == Kind.ARTIFACT:
-            artifact = json.loads(read_payload(path, item))
-            self.artifacts[artifact.pop("name")] = artifact
+        elif header.kind in (Kind.GAP, Kind.ARTIFACT):
+            self._note_told(item, json.loads(read_payload(path, item)))
         elif header.kind == Kind.CLOSE:
             self.closing = json.loads(read_payload(path, item))
+
+    def _note_told(self, item: Frame, told: dict[str, Any]) -> None:
+        """Take a gap or an artifact, each once; those of journals without numbers are told apart by what they say."""
+        numbered, number = item.header.rows > 0, item.header.first_seq
+        if numbered and number < self.notes:
+            return
+        if item.header.kind == Kind.ARTIFACT:
+            self.artifacts[told.pop("name")] = told
+        elif numbered or told not in self.gaps:
+            self.gaps.append(told)
+        if numbered:
+            self.notes = number + 1
 
     def take(self, *segments: dict[int, FrameIndex]) -> None:
         """Give the frames of segments to their topics; rows that lie in several are taken once."""
@@ -161,6 +171,7 @@ class Sealer:
             "gaps": self.gaps,
             "damage": self.damage,
             "artifacts": self.artifacts,
+            "notes": self.notes,
             "topics": [
                 {"declaration": t.declaration.to_json(), "progress": t.done.to_json()}
                 for t in list(self.topics.values())  # the writer thread may declare a topic meanwhile

@@ -14,7 +14,8 @@ class SegmentFile:
     """Appends frames to the current segment; not thread-safe: it belongs to the writer thread.
 
     ``opening`` is the payload of the OPEN frame that begins every segment, so that any one segment
-    tells whose it is. After an OSError the object must not be used again.
+    tells whose it is. ``after`` is the number of the last segment that is there already. After an OSError the
+    object must not be used again.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class SegmentFile:
         opening: bytes,
         segment_bytes: int,
         on_closed: Callable[[Path], None],
+        after: int = 0,
     ) -> None:
         self.journal = journal
         self.platform = platform
@@ -32,7 +34,7 @@ class SegmentFile:
         self.opening = opening
         self.segment_bytes = segment_bytes
         self.on_closed = on_closed
-        self.number = 0
+        self.number = after
         self.offset = 0
         self.unsynced_bytes = 0  # written, not synced
         self.waiting_bytes = 0  # queued, not written

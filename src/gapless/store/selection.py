@@ -48,7 +48,8 @@ class Selection:
     ) -> Selection:
         """Return the selection, or raise NotFound for a column that the topic does not have.
 
-        ``numbered`` is false for rows that have no ``_seq``.
+        UsageError for a filter that means nothing for its columns. ``numbered`` is false for rows that have
+        no ``_seq``.
         """
         stored = schema.append(pa.field(SEQ, pa.int64(), nullable=False)) if numbered else schema
         if with_seq and not numbered:
@@ -72,7 +73,21 @@ class Selection:
                 raise UsageError("a time window is given in whole nanoseconds", topic=topic, found=bound)
         names = [TIME, *(n for n in dict.fromkeys(wanted) if n != TIME), *([SEQ] if with_seq else [])]
         output = pa.schema([stored.field(n) for n in names], metadata=schema.metadata)
-        return cls(stored, output, _plain(start_ns), _plain(end_ns), filter)
+        chosen = cls(stored, output, _plain(start_ns), _plain(end_ns), filter)
+        chosen._check_filter(topic)
+        return chosen
+
+    def _check_filter(self, topic: str) -> None:
+        """Try the filter on no rows, so that its faults are not taken for those of a file."""
+        try:
+            self.project(self.stored.empty_table())
+        except pa.ArrowException as error:
+            raise UsageError(
+                "the filter does not fit the topic",
+                topic=topic,
+                found=str(error).splitlines()[0],
+                next_step="compare the columns that the topic has, with values of their types",
+            ) from error
 
     @cached_property
     def read_names(self) -> list[str]:

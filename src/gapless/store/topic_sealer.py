@@ -55,6 +55,7 @@ class Progress:
     dropped: int = 0
     lost: int = 0
     clock_flags: int = 0
+    last_ns: int | None = None  # stamp of the last row that arrived
     gaps: list[Gap] = field(default_factory=list)
     parts: list[dict[str, Any]] = field(default_factory=list)
     holes: SeqHoles = field(default_factory=SeqHoles)
@@ -67,6 +68,7 @@ class Progress:
             "dropped": self.dropped,
             "lost": self.lost,
             "clock_flags": self.clock_flags,
+            "last_ns": self.last_ns,
             "parts": self.parts,
             "holes": self.holes.to_json(),
             "gaps": [[g.first_seq, g.count, g.cause, g.start_ns, g.end_ns] for g in self.gaps],
@@ -81,6 +83,7 @@ class Progress:
             document["dropped"],
             document["lost"],
             document["clock_flags"],
+            document.get("last_ns"),
             [Gap(*g) for g in document["gaps"]],
             list(document["parts"]),
             SeqHoles.from_json(document["holes"]),
@@ -140,7 +143,7 @@ class TopicSealer:
         """Record arrival numbers that have no row."""
         if first_seq + count <= self.arrived:
             return
-        self._now.gaps.append(Gap(first_seq, count, cause))
+        self._now.gaps.append(Gap(first_seq, count, cause, self._stamp_before(first_seq)))
         self._now.lost += count
         self.arrived = first_seq + count
 
@@ -150,9 +153,13 @@ class TopicSealer:
             return
         if first_seq > self.arrived:
             self.lose(self.arrived, first_seq - self.arrived, "damaged")
-        self._now.gaps.append(Gap(first_seq, count, cause))
+        self._now.gaps.append(Gap(first_seq, count, cause, self._stamp_before(first_seq)))
         self._now.dropped += count
         self.arrived = first_seq + count
+
+    def _stamp_before(self, first_seq: int) -> int | None:
+        """Return the stamp of the row before an arrival number, where that row is cut already."""
+        return self._now.last_ns if first_seq == self.cut_seq else None
 
     # -- row groups out ------------------------------------------------------------------------
 
@@ -213,6 +220,7 @@ class TopicSealer:
         self._waiting_rows -= table.num_rows
         self._waiting_bytes = max(0, self._waiting_bytes - value_bytes) if self._waiting_rows else 0
         self._resolve_gaps(table.column(TIME))
+        self._now.last_ns = table.column(TIME)[-1].as_py()
         if self.declaration.producer_seq:
             self._now.holes.add(table.column(SEQ).to_numpy(), table.column(TIME).to_numpy())
         if self._part is None:
@@ -321,6 +329,11 @@ class TopicSealer:
         missing = now.holes.missing + self.declared
         produced = now.rows + now.dropped + now.lost + missing
         return Ledger(produced, now.rows, now.dropped, now.lost + missing)
+
+    @property
+    def given_up(self) -> tuple[int, int]:
+        """How many arrival numbers have no row: dropped by a policy, and lost to damage."""
+        return self._now.dropped, self._now.lost
 
     @property
     def clock(self) -> str:

@@ -11,9 +11,8 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -41,62 +40,21 @@ from gapless.store.packing import Layout
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.segments import SegmentFile
 from gapless.store.topic_sealer import CLOCK_ONLY, CLOCK_USED
+from gapless.store.topic_state import Progress, TopicState
 from gapless.store.watermark import WatermarkFile
 
+if TYPE_CHECKING:
+    from gapless.store.adopt import Adoption
+
 _TURN_BYTES = 8 << 20  # blocks taken per turn, so that a flood cannot put a sync off
-
-
-@dataclass
-class TopicState:
-    """One topic while its sequence is open."""
-
-    declaration: TopicDeclaration
-    layout: Layout | None
-    lanes: list[PackedLane | GeneralLane] = field(default_factory=list)
-    next_seq: int = 0  # arrival number of the next row
-    dropped: int = 0
-    gapped: int = 0  # messages that a producer itself declared missing
-    durable_seq: int = 0
-    durable_dropped: int = 0
-    internal_rows: int = 0
-    callback_error: BaseException | None = None
-    on_durable: list[Callable[[int], None]] = field(default_factory=list)
-
-    @property
-    def durable_rows(self) -> int:
-        """Rows that are on the disk and synced."""
-        return self.durable_seq - self.durable_dropped
-
-    @property
-    def offered_rows(self) -> int:
-        """Rows that producers handed to this process's lanes, or the writer made itself."""
-        return self.internal_rows + sum(lane.offered_rows for lane in self.lanes)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the disk is behind the producers at one moment.
-
-    ``headroom_bytes`` may be pushed now without waiting; ``waiting_rows`` were pushed and are not durable;
-    ``turn_age_ns`` is how long ago the writer thread last finished a turn, which it does at least every
-    flush window unless the disk holds it.
-    """
-
-    headroom_bytes: int
-    waiting_rows: int
-    turn_age_ns: int
-
-    @property
-    def idle(self) -> bool:
-        """Whether everything offered is durable."""
-        return self.waiting_rows <= 0
 
 
 class BundleWriter:
     """Records into one bundle's journal until :meth:`close`.
 
     ``header`` is the sequence's description (see ``journal.make_header``). The constructor returns when
-    the empty journal is durable and owned by this process.
+    the empty journal is durable and owned by this process. ``adopted``: the journal is there already, and
+    the recording goes on in it; what it holds counts as written and durable.
     """
 
     def __init__(
@@ -110,6 +68,7 @@ class BundleWriter:
         segment_bytes: int = SEGMENT_BYTES,
         health_period_s: float = 10.0,
         cuts: Cuts = CUTS,
+        adopted: Adoption | None = None,
     ) -> None:
         self.bundle = bundle
         self.header = header
@@ -119,8 +78,9 @@ class BundleWriter:
         self.failure: GaplessError | None = None
         self.closed = False
         self.max_lag_ns = 0
+        self.notes = 0  # gaps and artifacts told of so far
         self._clock_base: int = header["clock"]["wall_ns"] - header["clock"]["boot_ns"]
-        self._lock_fd = journal.create(bundle, header, platform)
+        self._lock_fd = journal.create(bundle, header, platform) if adopted is None else adopted.lock_fd
         self.hand_over = HandOver(
             header["name"],
             max_unsynced_bytes=self.durability.max_unsynced_bytes,
@@ -129,8 +89,11 @@ class BundleWriter:
             failure=lambda: self.failure,
             behind=lambda: self.sealer is not None and self.sealer.is_behind,
         )
+        resumed = None if adopted is None else adopted.sealer
         self.sealer = (
-            BackgroundSealer(bundle, header, platform, self._sealer_failed, cuts) if background_seal else None
+            BackgroundSealer(bundle, header, platform, self._sealer_failed, cuts, resumed)
+            if background_seal
+            else None
         )
         self.segments = SegmentFile(
             bundle.journal,
@@ -139,12 +102,14 @@ class BundleWriter:
             canonical_json(header),
             segment_bytes,
             self._segment_closed,
+            after=0 if adopted is None else adopted.last_segment,
         )
+        if adopted is not None:
+            self._go_on(adopted)
         self.segments.write()
         self.segments.sync()
+        self._declared: list[TopicState] = list(self.topics.values())  # also those new to the thread
         self.watermark = WatermarkFile(bundle.journal / "watermark", platform)
-        self._declared: list[TopicState] = []  # also topics that the thread has not met yet
-        self.health = HealthLog(self, health_period_s)
         self._unsynced: list[tuple[TopicState, int]] = []
         self._unsynced_rows = 0
         self._unsynced_block_bytes = 0
@@ -156,13 +121,28 @@ class BundleWriter:
         self._turn_ended_ns = time.monotonic_ns()
         self._lanes: list[PackedLane | GeneralLane] = []  # also of topics that the thread has not met yet
         self._refusal: Callable[[], Exception] | None = None
+        if adopted is not None:
+            self._publish()
+            adopted.confirm()
+        self.health = HealthLog(self, health_period_s)
         self._ending = threading.Lock()  # guards the two below
         self._thread_ended = False
         self._let_go = False
+        self._leaving = False
         self._thread = threading.Thread(
             target=self._run, name=f"gapless-writer-{header['name']}", daemon=True
         )
         self._thread.start()
+
+    def _go_on(self, adopted: Adoption) -> None:
+        """Take over what an adopted journal holds. Its topics are declared again: a copy may have been torn."""
+        self.notes = adopted.sealer.notes
+        self._clock_base = adopted.clock_base_ns
+        for state in adopted.topics():
+            self.topics[state.declaration.index] = state
+            self.hand_over.set_policy(state.declaration.index, OverflowPolicy.BLOCK)
+            words = canonical_json(state.declaration.to_json())
+            self.segments.append(Kind.TOPIC, state.declaration.index, 0, 0, words, 0)
 
     # -- producers' side -----------------------------------------------------------------------
 
@@ -173,8 +153,11 @@ class BundleWriter:
     def declare(
         self, declaration: TopicDeclaration, overflow: OverflowPolicy = OverflowPolicy.BLOCK
     ) -> TopicState:
-        """Add a topic; its declaration is durable before any of its rows."""
+        """Add a topic; its declaration is durable before any of its rows. One of an adopted journal is there."""
         self._check_alive()
+        for known in self._declared:
+            if known.declaration.index == declaration.index:
+                return known
         state = TopicState(declaration, Layout.of(declaration))
         self._declared.append(state)
         self.hand_over.set_policy(declaration.index, overflow)
@@ -230,6 +213,19 @@ class BundleWriter:
                 next_step="join the producing threads before the with-block ends; `gapless recover` seals the rest",
             )
 
+    def let_go(self, timeout_s: float | None = None) -> None:
+        """Make what was pushed durable and give up the ownership without an end: another owner can go on.
+
+        Raises the failure of the recording if there was one; the ownership is given up all the same.
+        """
+        try:
+            if not self.closed:
+                self.refuse(lambda: WriterClosed("the sequence was let go", sequence=self.header["name"]))
+                self._ask(Command("leave"), timeout_s)
+        finally:
+            self.closed = True
+            self.release()
+
     def release(self) -> None:
         """Give up the ownership; the journal no longer changes.
 
@@ -272,7 +268,8 @@ class BundleWriter:
     def ledger(self, state: TopicState) -> Ledger:
         """Return what became of the rows offered so far, as far as this process knows."""
         offered = state.offered_rows
-        return Ledger(offered + state.gapped, offered - state.dropped, state.dropped, state.gapped)
+        gapped = state.gapped + state.lost
+        return Ledger(offered + state.gapped, offered - state.dropped - state.lost, state.dropped, gapped)
 
     def progress(self) -> Progress:
         """Return how far the disk is behind, without waiting for it."""
@@ -330,9 +327,10 @@ class BundleWriter:
                 now = time.monotonic()
                 if now >= due or self._commands:
                     self._steal()
-                    if closing is not None:
+                    ending = closing is not None or self._leaving
+                    if ending:
                         self._end_lanes()
-                    self.health.sample(force=closing is not None)
+                    self.health.sample(force=ending)
                     due = now + window_s
                     self._commit(closing)
                 elif self._sync_wanted():
@@ -341,7 +339,7 @@ class BundleWriter:
                     self._steal()
                     self._write()
                 self._turn_ended_ns = time.monotonic_ns()
-                if closing is not None:
+                if closing is not None or self._leaving:
                     return
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: every error becomes the sequence's failure
             self._fail(error)
@@ -399,7 +397,9 @@ class BundleWriter:
             return None
         if command.kind == "note":
             kind, document = command.argument
-            self.segments.append(kind, 0, 0, 0, canonical_json(document), 0)
+            self.segments.append(kind, 0, self.notes, 1, canonical_json(document), 0)
+            self.notes += 1
+        self._leaving |= command.kind == "leave"
         self._commands.append(command)
         return command.argument if command.kind == "close" else None
 
@@ -586,3 +586,6 @@ class BundleWriter:
         for command in [*self._commands, *self._late]:
             command.error = failure
             command.done.set()
+
+
+__all__ = ["BundleWriter", "Progress", "TopicState"]

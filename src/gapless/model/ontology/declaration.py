@@ -321,13 +321,18 @@ def _leaf(spec: FieldSpec, name: str, nullable: bool, options: FieldOptions) -> 
     )
 
 
-def column_type(spec: FieldSpec) -> LeafType:
-    """Return the type of the one column, or of the one struct member, that a field becomes."""
+def column_type(spec: FieldSpec, *, nullable: bool = False) -> LeafType:
+    """Return the type of the one column, or of the one struct member, that a field becomes.
+
+    ``nullable``: the struct around it can be null, and then so are all its members.
+    """
     if spec.nested is None:
         assert spec.leaf is not None
         return spec.leaf
+    inside = not spec.many and (nullable or spec.optional)
     members = tuple(
-        (inner.name, column_type(inner), inner.optional) for inner in spec.nested._declaration.ordered
+        (inner.name, column_type(inner, nullable=inside), inside or inner.optional)
+        for inner in spec.nested._declaration.ordered
     )
     return ListOf(StructOf(members)) if spec.many else StructOf(members)
 

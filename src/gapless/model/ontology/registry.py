@@ -66,10 +66,13 @@ class OntologyRegistry:
         return variant if variant.fingerprint() == fingerprint else None
 
     def reader(
-        self, tag: str | None, fingerprint: str | None, columns: list[str]
+        self, tag: str | None, fingerprint: str | None, columns: list[str], items: Iterable[str] = ()
     ) -> OntologyMeta | GenericType:
-        """Return what turns stored rows into objects: the type that wrote them, else rows by column name."""
-        return self.resolve(tag, fingerprint, columns) or generic_type(columns, tag)
+        """Return what turns stored rows into objects: the type that wrote them, else rows by column name.
+
+        ``items`` are the members of list items, by which mixins of items are told.
+        """
+        return self.resolve(tag, fingerprint, [*columns, *items]) or generic_type(columns, tag)
 
     def names(self) -> list[str]:
         """Return all tags that ``get`` finds, sorted, without importing their types."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gapless.errors import SchemaRefused
 from gapless.model.ontology.declaration import OntologyMeta
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Mixins = frozenset[OntologyMeta]
 
@@ -84,11 +87,14 @@ def _by_head(nested: Mapping[str, Mixins]) -> dict[str, dict[str, Mixins]]:
 
 
 def variant_for(cls: OntologyMeta, names: Iterable[str], known: Iterable[OntologyMeta]) -> OntologyMeta:
-    """Return the variant of ``cls`` that has these columns, judged by the first columns of the mixins."""
+    """Return the variant of ``cls`` that has these columns, judged by the first columns of the mixins.
+
+    ``names`` may hold the members of list items too, as :func:`item_paths` gives them.
+    """
     columns = set(names)
     top: list[OntologyMeta] = []
     members: dict[str, tuple[OntologyMeta, ...]] = {}
-    for path in ("", *member_paths(root_of(cls))):
+    for path in ("", *member_paths(root_of(cls), items=True)):
         prefix = f"{path}." if path else ""
         found = [mixin for mixin in known if f"{prefix}{mixin.leaves()[0].name}" in columns]
         if path and found:
@@ -98,13 +104,29 @@ def variant_for(cls: OntologyMeta, names: Iterable[str], known: Iterable[Ontolog
     return make_variant(root_of(cls), top, members)
 
 
-def member_paths(cls: OntologyMeta, prefix: str = "") -> list[str]:
-    """Return the dotted paths of all nested members that become flat columns."""
+def member_paths(cls: OntologyMeta, prefix: str = "", *, items: bool = False) -> list[str]:
+    """Return the dotted paths of all nested members that become flat columns, and of list items if asked."""
     paths: list[str] = []
     for spec in cls._declaration.ordered:
-        if spec.nested is not None and not spec.many:
-            paths += [f"{prefix}{spec.name}", *member_paths(spec.nested, f"{prefix}{spec.name}.")]
+        if spec.nested is not None and (items or not spec.many):
+            inner = member_paths(spec.nested, f"{prefix}{spec.name}.", items=items)
+            paths += [f"{prefix}{spec.name}", *inner]
     return paths
+
+
+def item_paths(schema: pa.Schema) -> list[str]:
+    """Return the dotted paths of the members of the structs that the lists of a schema hold."""
+    return [path for column in schema for path in _inner_paths(column.type, column.name)]
+
+
+def _inner_paths(kind: pa.DataType, path: str) -> list[str]:
+    import pyarrow.types as kinds
+
+    while kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        kind = kind.value_type
+    if not kinds.is_struct(kind):
+        return [path]
+    return [inner for member in kind for inner in _inner_paths(member.type, f"{path}.{member.name}")]
 
 
 def queryable_paths(cls: OntologyMeta) -> list[str]:

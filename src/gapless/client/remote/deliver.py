@@ -1,0 +1,324 @@
+"""Delivering a spool: what was recorded while the server was away goes there, and ends there as it was meant to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gapless.client.remote import protocol
+from gapless.client.remote.connection import Connection
+from gapless.client.remote.connection_pool import ConnectionPool
+from gapless.client.remote.lane_parcel import Parcel, RowsOnTheWay
+from gapless.client.remote.lane_way import ServerWay, opening_words, place_words, topic_words
+from gapless.client.remote.spool import (
+    ACCEPTED,
+    KEY,
+    SpoolStore,
+    has_arrived,
+    name_in,
+    note_arrival,
+    requested,
+)
+from gapless.client.remote.uplink_notes import Note
+from gapless.errors import DeliveryFailed, GaplessError, StorageFailed, Unreachable
+from gapless.model.outcome import Outcome
+from gapless.store.declaration import TopicDeclaration
+from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
+from gapless.store.handover import OverflowPolicy
+from gapless.store.health import HEALTH_INDEX
+from gapless.store.layout import Bundle
+from gapless.store.packing import Layout
+from gapless.store.recover import read_header, segment_paths
+from gapless.store.topic_sealer import CLOCK_USED
+
+_SEAL_S = 600.0
+_DAMAGED = "the spool is damaged"
+_DIED = "the recorder died before it ended the sequence; delivered from its spool"
+
+
+@dataclass(slots=True)
+class Delivered:
+    """One sequence that is on the server now: how it ended there, and the rows that the spool had, by topic.
+
+    ``ending`` is ``end``, ``keep`` or ``discard``.
+    """
+
+    name: str
+    ending: str
+    outcome: str | None
+    content_digest: str | None
+    rows: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+class Topic:
+    """One topic on its way from the spool: knows which row comes next on the server's side."""
+
+    def __init__(
+        self, declaration: TopicDeclaration, pool: ConnectionPool, header: dict[str, Any], timeout_s: float
+    ) -> None:
+        self.declaration = declaration
+        self.layout = Layout.of(declaration)
+        self.end_seq = 0
+        self.rows = 0
+        self.accepted_seq = 0
+        self.way = ServerWay(
+            pool,
+            topic_words(header, declaration.name),
+            RowsOnTheWay(declaration, None).schema,
+            timeout_s=timeout_s,
+            on_accepted=self._accept,
+            on_change=lambda: None,
+        )
+
+    def _accept(self, seq: int) -> None:
+        self.accepted_seq = seq
+
+    def send(self, parcel: Parcel) -> None:
+        """Send what the server does not have; a hole before it is told as rows that are lost."""
+        if parcel.first_seq > self.end_seq:
+            self.send(Parcel(self.end_seq, parcel.first_seq - self.end_seq, cause=_DAMAGED))
+        self.end_seq = parcel.end_seq
+        self.rows += parcel.rows if parcel.batch is not None else 0
+        if parcel.end_seq > self.way.next_seq:
+            self.way.send(parcel.after(self.way.next_seq))
+
+
+@dataclass
+class Delivery:
+    """The delivery of one bundle. Run once; the bundle is owned meanwhile and gone afterwards."""
+
+    store: SpoolStore
+    bundle: Bundle
+    pool: ConnectionPool
+    timeout_s: float
+    _topics: dict[int, Topic] = field(default_factory=dict)
+    _notes: int = 0
+
+    def run(self) -> Delivered:
+        """Deliver everything, end the sequence on the server and move the local copy to the trash.
+
+        Raises SequenceOwned while its recorder lives, Unreachable, what the server refuses, and
+        DeliveryFailed where the server has less than it accepted. On an error the spool is as it was.
+        """
+        fd = self.store.platform.lock(self.bundle.lock)
+        try:
+            header = read_header(self.bundle)
+            with self.pool.connection() as connection:
+                done = self._deliver(connection, header)
+            words = {"name": header["name"], "delivered_to": self.pool.endpoint.url, "uid": header["uid"]}
+            self.store.discard(self.bundle, words)
+            return done
+        finally:
+            self.store.platform.close(fd)
+
+    def _deliver(self, connection: Connection, header: dict[str, Any]) -> Delivered:
+        opened = self._open(connection, header)
+        if opened.get("state") == "open":
+            self._send_rows(connection, header, int(opened.get("notes", 0)))
+            note_arrival(self.bundle, self.store.platform)
+        elif not has_arrived(self.bundle):
+            raise DeliveryFailed(
+                "the sequence was ended on the server before the spooled rows came",
+                sequence=header["name"],
+                found=opened.get("state"),
+                expected="open",
+                next_step="the spool keeps them; discard the sequence on the server, or this folder here",
+            )
+        request = requested(self.bundle) or self._interrupted(header, opened.get("topics", {}))
+        answer = connection.action(request["action"], request["request"], timeout_s=_SEAL_S)
+        return Delivered(
+            header["name"],
+            str(request["action"]).rpartition(".")[2],
+            answer.get("outcome"),
+            answer.get("content_digest"),
+            {t.declaration.name: t.rows for t in self._topics.values()},
+        )
+
+    def _open(self, connection: Connection, header: dict[str, Any]) -> dict[str, Any]:
+        return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
+
+    def _interrupted(self, header: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
+        """Return the end of a sequence whose recorder died; a topic may be there and not here."""
+        ends = {name: int(known["next_seq"]) for name, known in there.items()}
+        for topic in self._topics.values():  # the server may have more: sent, and never heard to be accepted
+            name = topic.declaration.name
+            ends[name] = max(ends.get(name, 0), topic.end_seq)
+        words = {
+            **place_words(header),
+            "outcome": str(Outcome.INTERRUPTED),
+            "cause": _DIED,
+            "topics": ends,
+            "notes": self._notes,
+        }
+        return {"action": protocol.END, "request": words}
+
+    # -- rows and notes --------------------------------------------------------------------------
+
+    def _send_rows(self, connection: Connection, header: dict[str, Any], known_notes: int) -> None:
+        self._notes = int(header[KEY]["notes"])
+        try:
+            for path, frame in self._frames(header["nonce"]):
+                if frame.header.kind == Kind.TOPIC:
+                    self._declare(connection, header, path, frame)
+                elif frame.header.kind in (Kind.GAP, Kind.ARTIFACT):
+                    self._send_note(
+                        connection, header, Kind(frame.header.kind), _document(path, frame), known_notes
+                    )
+                elif frame.header.topic in self._topics:
+                    self._send_frame(self._topics[frame.header.topic], path, frame)
+            for topic in self._topics.values():
+                topic.way.sync()
+            for topic in self._topics.values():
+                topic.way.finish(_SEAL_S)
+                self._check_accepted(header["name"], topic)
+        except GaplessError as error:
+            raise self._broken() or error from error
+        finally:
+            for topic in self._topics.values():
+                topic.way.cut()
+                topic.way.leave()
+
+    def _broken(self) -> GaplessError | None:
+        """Return what a way heard from the server: it says more than the write that met it."""
+        return next((t.way.broken for t in self._topics.values() if t.way.broken is not None), None)
+
+    def _frames(self, nonce: int) -> Iterator[tuple[Path, Frame]]:
+        for path in segment_paths(self.bundle):
+            for item in scan(path, nonce):
+                if not isinstance(item, Damage):
+                    yield path, item
+
+    def _declare(self, connection: Connection, header: dict[str, Any], path: Path, frame: Frame) -> None:
+        declaration = TopicDeclaration.from_json(_document(path, frame))
+        if declaration.index == HEALTH_INDEX or declaration.index in self._topics:
+            return  # the figures of this machine's disk; and segments repeat what was declared
+        words = {
+            **place_words(header),
+            "declaration": declaration.to_json(),
+            "on_full": str(OverflowPolicy.BLOCK),
+        }
+        connection.action(protocol.TOPIC, words, timeout_s=self.timeout_s)
+
+        self._topics[declaration.index] = Topic(declaration, self.pool, header, self.timeout_s)
+
+    def _send_frame(self, topic: Topic, path: Path, frame: Frame) -> None:
+        kind, first, rows = frame.header.kind, frame.header.first_seq, frame.header.rows
+        if kind == Kind.DROP:
+            cause = str(_document(path, frame)["cause"])
+            if cause == ACCEPTED and topic.way.next_seq < first + rows:
+                raise DeliveryFailed(
+                    "the server has less than it accepted before; the spool holds only the rest",
+                    sequence=name_in(self.bundle),
+                    topic=topic.declaration.name,
+                    found=f"{topic.way.next_seq} rows",
+                    expected=f"at least {first + rows}",
+                    next_step="look whether the server's store was put back to an older state",
+                )
+            topic.send(Parcel(first, rows, cause=cause))
+            return
+        unstamped = rows if frame.header.flags & CLOCK_USED else 0
+        for piece in _parcel(topic, first, read_payload(path, frame), kind, unstamped).pieces():
+            topic.send(piece)
+
+    def _send_note(
+        self, connection: Connection, header: dict[str, Any], kind: Kind, document: dict[str, Any], known: int
+    ) -> None:
+        number = self._notes
+        self._notes += 1
+        if number < known:
+            return
+        source = None
+        if "path" in document:
+            source = self.bundle.path / document["path"]
+            document = {"name": document["name"], "media_type": document["media_type"]}
+        Note(kind, document, source).send(connection, header["name"], header["uid"], number)
+
+    def _check_accepted(self, name: str, topic: Topic) -> None:
+        if topic.accepted_seq < topic.end_seq:
+            raise Unreachable(
+                "the server ended the stream before it accepted everything",
+                sequence=name,
+                topic=topic.declaration.name,
+                found=topic.accepted_seq,
+                expected=topic.end_seq,
+            )
+
+
+def _document(path: Path, frame: Frame) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(read_payload(path, frame))
+    return found
+
+
+def _parcel(topic: Topic, first_seq: int, payload: bytes, kind: int, unstamped: int) -> Parcel:
+    rows = RowsOnTheWay(topic.declaration, topic.layout)
+    count = 0
+    if kind == Kind.PACKED:
+        assert topic.layout is not None
+        count = len(payload) // topic.layout.row_bytes
+        rows.add(payload, count, is_batch=False)
+    else:
+        batch = pa.ipc.read_record_batch(pa.py_buffer(payload), rows.schema)
+        count = batch.num_rows
+        rows.add(pa.py_buffer(payload), count, is_batch=True)
+    rows.unstamped = unstamped
+    return rows.parcel(first_seq)
+
+
+def deliver_all(
+    folder: Path,
+    pool: ConnectionPool,
+    *,
+    timeout_s: float,
+    from_anywhere: bool = True,
+    stopped: threading.Event | None = None,
+) -> tuple[list[Delivered], dict[str, GaplessError]]:
+    """Deliver all that waits in a spool; return what was delivered, and for each of the rest what hindered it.
+
+    One that cannot be delivered does not hinder the next, but without a server there is no next. Without
+    ``from_anywhere`` only what was recorded for this server's address goes there.
+    """
+    delivered: list[Delivered] = []
+    hindered: dict[str, GaplessError] = {}
+    if not (folder / "spool").is_dir():
+        return delivered, hindered
+    store = SpoolStore(folder)
+    for bundle in store.waiting():
+        if stopped is not None and stopped.is_set():
+            break
+        try:
+            if not from_anywhere:
+                _check_address(bundle, pool.endpoint.url)
+            delivered.append(Delivery(store, bundle, pool, timeout_s).run())
+        except Unreachable as error:
+            hindered[name_in(bundle)] = error
+            break
+        except GaplessError as error:
+            hindered[name_in(bundle)] = error
+        except OSError as error:
+            hindered[name_in(bundle)] = StorageFailed(
+                "the disk refused the spool of a sequence", sequence=name_in(bundle), found=str(error)
+            )
+    return delivered, hindered
+
+
+def _check_address(bundle: Bundle, url: str) -> None:
+    """Raise DeliveryFailed for what was recorded for another server: nobody has said that it may go to this one."""
+    meant_for = read_header(bundle)[KEY]["to"]
+    if meant_for != url:
+        raise DeliveryFailed(
+            "the sequence was recorded for another server",
+            sequence=name_in(bundle),
+            found=meant_for,
+            expected=url,
+            next_step=f"`gapless deliver --spool DIR --to {url}` brings it here all the same",
+        )

@@ -1,0 +1,200 @@
+"""A local store that takes the rest of a sequence while its server is away, to be delivered later.
+
+What is spooled is a journal like any other, never sealed here: a topic's rows keep the arrival numbers they
+have on the server, because the rows that the server accepted before stand there as one count of rows given
+up, for the cause ``accepted by the server``. A kill leaves what a kill leaves of any journal.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gapless.client.artifact import Artifacts
+from gapless.client.remote.lane_parcel import Parcel
+from gapless.client.remote.lane_sender import LaneSender
+from gapless.errors import GaplessError, NameTaken, StorageFailed
+from gapless.model.names import from_component
+from gapless.store import journal
+from gapless.store.durability import Durability
+from gapless.store.folder import FolderStore
+from gapless.store.frame import Kind
+from gapless.store.handover import Command
+from gapless.store.layout import Bundle
+from gapless.store.platform import Platform
+from gapless.store.writer import BundleWriter, TopicState
+
+ACCEPTED = "accepted by the server"
+KEY = "spool"  # of a header: {"to": URL, "notes": how many notes the server has}
+_REQUEST = "delivery.json"
+_ARRIVED = "arrived.json"
+
+
+class Spool:
+    """The rest of one sequence, as an open bundle in the store ``folder``. Owned until released."""
+
+    def __init__(
+        self, folder: Path, header: dict[str, Any], *, to: str, notes: int, durability: Durability
+    ) -> None:
+        self.notes = notes
+        with _disk(str(header["name"])):
+            store = SpoolStore(folder)
+            self._writer = BundleWriter(
+                _reserve(store, header),
+                header | {KEY: {"to": to, "notes": notes}},
+                durability=durability,
+                platform=store.platform,
+                background_seal=False,
+            )
+        self._artifacts = Artifacts()
+        self._lock = threading.Lock()
+        self._ways: dict[int, SpoolWay] = {}
+
+    @property
+    def bundle(self) -> Bundle:
+        """Where the rest of the sequence is."""
+        return self._writer.bundle
+
+    def way(self, sender: LaneSender) -> SpoolWay:
+        """Return the way of a topic's parcels into the spool; the first one of a topic declares it."""
+        index = sender.state.declaration.index
+        with self._lock:
+            way = self._ways.get(index)
+            if way is None:
+                way = self._ways[index] = SpoolWay(self._writer, sender)
+            way.begin()
+            return way
+
+    def note(self, kind: Kind, document: dict[str, Any]) -> None:
+        """Record a gap or an artifact's address, durably."""
+        self._writer.note(kind, document)
+
+    def add_artifact(self, path: str | os.PathLike[str], name: str, media_type: str) -> None:
+        """Copy a file into the spool, durably."""
+        self._artifacts.add(self._writer, path, name, media_type)
+
+    def close(self, closing: dict[str, Any]) -> None:
+        """Take no more; what was taken is durable."""
+        self._writer.close(closing)
+
+    def request(self, action: str, document: dict[str, Any]) -> None:
+        """Keep what the server is to be asked when it has everything."""
+        words = {"action": action, "request": document}
+        with _disk(str(self._writer.header["name"])):
+            journal.write_checked(self.bundle.journal / _REQUEST, words, self._writer.platform)
+
+    def note_arrival(self) -> None:
+        """Note durably that the server has everything: all that is left is to end the sequence there."""
+        with _disk(str(self._writer.header["name"])):
+            note_arrival(self.bundle, self._writer.platform)
+
+    def release(self) -> None:
+        """Give up the ownership: it may be delivered."""
+        self._writer.release()
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: drop the inherited lock."""
+        self._writer.abandon_in_child()
+
+
+class SpoolWay:
+    """The way of one topic into the spool. Used by the topic's sender thread; durable rows are told by the store's."""
+
+    def __init__(self, writer: BundleWriter, sender: LaneSender) -> None:
+        self.next_seq = 0
+        self.broken: GaplessError | None = None
+        self._sender = sender
+        self._writer = writer
+        self._state: TopicState = writer.declare(sender.state.declaration)
+        self._lane = writer.lane(self._state)
+        accepted = sender.unaccepted.accepted_seq
+        if accepted:
+            self._lane.drop(accepted, ACCEPTED)
+        self._state.on_durable.append(self._durable)
+
+    def begin(self) -> None:
+        """Go on where the topic's accepted rows end; called by the topic's sender."""
+        self.next_seq = self._sender.unaccepted.accepted_seq
+        self._lane.owner = None
+
+    def _durable(self, _rows: int) -> None:
+        self._sender.accept(max(self._state.durable_seq, self._sender.unaccepted.accepted_seq))
+
+    def send(self, parcel: Parcel) -> None:
+        """Put a parcel into the journal; waits while the disk is behind."""
+        if parcel.batch is None:
+            self._lane.drop(parcel.rows, parcel.cause)
+            return
+        self._lane.unstamped_rows += parcel.unstamped
+        self._lane.push_batch(parcel.batch)
+
+    def sync(self) -> None:
+        """Ask for a sync now."""
+        self._writer.hand_over.queue.put(Command("flush"))
+
+    def finish(self, timeout_s: float) -> None:
+        """Nothing to do: the journal is closed when all topics have ended."""
+
+    def cut(self) -> None:
+        """Nothing to do: the disk answers within the store's deadline."""
+
+    def leave(self) -> None:
+        """Nothing to give back."""
+
+
+@contextmanager
+def _disk(sequence: str) -> Iterator[None]:
+    """Raise what the disk refuses inside as StorageFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            "the disk refused the spool of a sequence", sequence=sequence, found=str(error)
+        ) from error
+
+
+def _reserve(store: SpoolStore, header: dict[str, Any]) -> Bundle:
+    """Return a new folder, named as the sequence unless that name is taken here by another recording."""
+    base = header["base"]
+    name = header["name"] if base is None else f"{base['name']}+{header['name']}"
+    try:
+        return store.reserve(name)
+    except NameTaken:
+        return store.reserve(f"{name}+{header['uid'][:8]}")
+
+
+def requested(bundle: Bundle) -> dict[str, Any] | None:
+    """Return what the server is to be asked at the end; None where the recorder died before it knew."""
+    return journal.read_checked(bundle.journal / _REQUEST)
+
+
+def name_in(bundle: Bundle) -> str:
+    """Return the name of a sequence, or of a layer behind its base's, as it lies in the spool."""
+    return from_component(bundle.path.name)
+
+
+def note_arrival(bundle: Bundle, platform: Platform) -> None:
+    """Note durably that the server has accepted everything: all that is left is to end the sequence there."""
+    journal.write_checked(bundle.journal / _ARRIVED, {"arrived_ns": platform.wall_ns()}, platform)
+
+
+def has_arrived(bundle: Bundle) -> bool:
+    """Tell whether everything was accepted by the server in an earlier attempt."""
+    return journal.read_checked(bundle.journal / _ARRIVED) is not None
+
+
+class SpoolStore(FolderStore):
+    """The store of a spool. Its bundles lie beside the sequences of the folder, where no recovery seals them."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.sequences = root / "spool"
+
+    def waiting(self) -> list[Bundle]:
+        """Return what is to be delivered and has no live recorder, in order of the names."""
+        found = (self.bundle(name) for name in self.names())
+        return [b for b in found if (b.journal / "open.json").exists() and not self.owner_alive(b)]

@@ -1,0 +1,1 @@
+"""The door of gapless' own clients: writing, finding and reading."""

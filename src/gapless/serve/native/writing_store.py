@@ -1,0 +1,136 @@
+"""What the store knows of a recording act: whatever its client asks about it again, there is one answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gapless.errors import NameTaken
+from gapless.model.metadata import check_metadata
+from gapless.model.names import check_sequence_name
+from gapless.model.outcome import State
+from gapless.store import journal
+from gapless.store.adopt import is_ended
+from gapless.store.layout import Bundle
+from gapless.store.recover import read_header, recover
+
+if TYPE_CHECKING:
+    from gapless.client.client import Client
+    from gapless.store.folder import FolderStore
+
+_MAKING_S: Final = 1.0  # by then whoever makes a folder has put a journal into it, or has died
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Which recording act is meant: its name, its uid and, for a layer, the base's name."""
+
+    name: str
+    uid: str
+    layer_of: str | None
+
+    @property
+    def sequence(self) -> str:
+        """The name of the sequence that it makes or adds to."""
+        return self.layer_of or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A recording act that the store knows, and its sequence's group. ``bundle`` None: it was discarded."""
+
+    state: str
+    group: str | None
+    bundle: Bundle | None = None
+    manifest: dict[str, Any] | None = None
+
+
+def find(client: Client, act: Act) -> Found | None:
+    """Return what became of an act, None if there was none; NameTaken where the name is somebody else's."""
+    if act.layer_of is None:
+        return _find_sequence(client, act)
+    for layer in map(Bundle, client._store.bundle(act.layer_of).layer_paths()):
+        if _uid(layer) == act.uid:
+            return _found(client, layer, group_of(client, act))
+    return _discarded(client._store, act)
+
+
+def _find_sequence(client: Client, act: Act) -> Found | None:
+    store, name = client._store, check_sequence_name(act.name)
+    taken = store.taken_by(name)
+    if taken is not None and taken == name and _clear_half_made(store, store.bundle(name)):
+        taken = None
+    if taken is None:
+        return _discarded(store, act) if store.was_discarded(name) else None
+    bundle = store.bundle(taken)
+    if taken != name or _uid(bundle) != act.uid:
+        raise NameTaken("a sequence of that name exists", sequence=name, found=taken)
+    return _found(client, bundle, group_of(client, act))
+
+
+def _found(client: Client, bundle: Bundle, group: str | None) -> Found:
+    """Return the state of a bundle; what was ended and not sealed is sealed as it ended."""
+    state = client._store.state(bundle)
+    if state is State.OPEN and not client._store.owner_alive(bundle) and is_ended(bundle):
+        manifest = recover(bundle.path, client._store.platform)
+        client._sealed(bundle)
+        return Found("sealed", group, bundle, manifest)
+    if state is State.SEALED:
+        return Found("sealed", group, bundle, journal.read_json(bundle.manifest))
+    return Found(str(state), group, bundle)
+
+
+def _uid(bundle: Bundle) -> str | None:
+    """Return the uid of what a folder holds, None where it holds nothing yet."""
+    if bundle.manifest.exists():
+        return str(journal.read_json(bundle.manifest)["record"].get("uid"))
+    if bundle.journal.exists():
+        return str(read_header(bundle).get("uid"))
+    return None
+
+
+def _discarded(store: FolderStore, act: Act) -> Found | None:
+    """Return an act whose tombstone is there."""
+    for words in store.tombstones():
+        if words.get("uid") == act.uid:
+            return Found("discarded", words.get("group"))
+    return None
+
+
+def _clear_half_made(store: FolderStore, bundle: Bundle) -> bool:
+    """Take away a folder whose maker died before it had a journal; return whether it did."""
+    give_up_s = time.monotonic() + 2 * _MAKING_S
+    while _is_half_made(bundle.path):
+        making = bundle.path / "journal.partial"
+        age_s = (store.platform.wall_ns() - bundle.path.stat().st_mtime_ns) / 1e9
+        if age_s > _MAKING_S and not store.platform.is_locked(making / "lock"):
+            store.purge(bundle.path)
+            return True
+        if time.monotonic() > give_up_s:
+            break
+        time.sleep(_MAKING_S / 10)
+    return False
+
+
+def _is_half_made(path: Path) -> bool:
+    return path.is_dir() and {child.name for child in path.iterdir()} <= {"journal.partial"}
+
+
+def group_of(client: Client, act: Act) -> str | None:
+    """Return the group of the sequence that an act belongs to, as the store has it."""
+    bundle = client._store.bundle(act.sequence)
+    if bundle.manifest.exists():
+        group = journal.read_json(bundle.manifest)["content"]["group"]
+    else:
+        group = read_header(bundle)["group"]
+    return None if group is None else str(group)
+
+
+def tombstone(header: dict[str, Any], document: object) -> dict[str, Any]:
+    """Return the words of a discarded act: the client's own, and what the server knows better."""
+    words = check_metadata(document, sequence=header["name"])
+    kept = {key: words.get(key) for key in ("outcome", "error", "reason", "rows", "ledger") if key in words}
+    known = {key: header[key] for key in ("name", "group", "metadata", "uid")}
+    return {"outcome": None, "error": None, "rows": {}, "ledger": None} | kept | known

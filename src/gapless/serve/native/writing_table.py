@@ -1,0 +1,298 @@
+"""The sequences that are open on this server: opened once, found by uid, let go of when their client is gone."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from gapless.client.local_recording import LocalRecording
+from gapless.errors import (
+    GaplessError,
+    LimitReached,
+    NameTaken,
+    NotFound,
+    ServerClosing,
+    StateError,
+    UsageError,
+)
+from gapless.model.metadata import check_metadata
+from gapless.model.names import fold
+from gapless.serve.native.writing_sequence import BaseTopics, IncomingSequence, gone
+from gapless.serve.native.writing_store import Act, Found, find, group_of
+from gapless.serve.native.writing_upload import clear_uploads
+from gapless.serve.operations.log_lines import tell
+from gapless.serve.operations.recording_figures import recording_figures
+from gapless.serve.rights import Right
+from gapless.store.durability import Durability
+from gapless.store.journal import read_json
+from gapless.store.layout import Bundle
+from gapless.store.recover import read_header
+
+if TYPE_CHECKING:
+    from gapless.serve.call import Call
+    from gapless.serve.native.reading_question import Question
+    from gapless.serve.served import Served
+
+_UID: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
+_WINDOWS_MS: Final = (1, 60_000)
+_FLUSH_BYTES: Final = 8 << 20  # several batches to a sync: the network brings more at one time than a device
+_UNSYNCED_BYTES: Final = 32 << 20  # of each sequence: there are many
+_RELEASING_THREADS: Final = 8
+_LOOKS: Final = 4  # for abandoned sequences, within a lease
+
+
+class WriterTable:
+    """The open sequences of one server. Every method may be called from any thread."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._client = served.client
+        self._changed = threading.Condition()
+        self._open: dict[str, IncomingSequence] = {}
+        self._groups: dict[str, str | None] = {}
+        self._busy: set[str] = set()  # names that are being opened
+        self._stopped = threading.Event()
+        self._reaper = threading.Thread(target=self._reap, name="gapless-leases", daemon=True)
+        self._reaper.start()
+        served.metrics.watch(self._figures, door="native")
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def open(self, call: Call, words: Question) -> dict[str, Any]:
+        """Begin a sequence or layer, or take it up again; return its state and what is here of it.
+
+        Raises NameTaken for a name of another uid, SequenceOwned while another server writes it, LimitReached,
+        ServerClosing, and whatever making a sequence raises.
+        """
+        act = act_of(words)
+        with self._alone(fold(act.sequence)):
+            sequence = self._present(act.uid)
+            if sequence is not None:
+                self._check_reach(call, act, sequence)
+                return sequence.describe()
+            found = find(self._client, act)
+            if found is None:
+                return self._begin(call, act, words).describe()
+            call.reach(Right.WRITE, act.name, found.group)
+            if found.state != "open":
+                return answer(found)
+            return self._resume(act, found).describe()
+
+    def sequence(self, call: Call, words: Question) -> IncomingSequence:
+        """Return an open sequence. Raises ServingFailed when it is not open here: its client opens it again."""
+        act = act_of(words)
+        sequence = self._present(act.uid)
+        if sequence is None:
+            raise gone(act.name)
+        self._check_reach(call, act, sequence)
+        sequence.touch()
+        return sequence
+
+    def ending(self, call: Call, words: Question) -> IncomingSequence | Found:
+        """Return a sequence to end: open here, adopted now, or what became of it already. NotFound if nothing did."""
+        act = act_of(words)
+        with self._alone(fold(act.sequence)):
+            sequence = self._present(act.uid)
+            if sequence is not None:
+                self._check_reach(call, act, sequence)
+                sequence.touch()
+                return sequence
+            found = find(self._client, act)
+            if found is None:
+                raise NotFound("there is no such recording", sequence=act.name, found=act.uid)
+            call.reach(Right.WRITE, act.name, found.group)
+            return self._resume(act, found) if found.state == "open" else found
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Let one call at a time open or end sequences of a name."""
+        with self._changed:
+            self._changed.wait_for(lambda: key not in self._busy)
+            self._busy.add(key)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy.discard(key)
+                self._changed.notify_all()
+
+    def _present(self, uid: str) -> IncomingSequence | None:
+        """Return an open sequence that still takes something; one that broke is let go of, to be adopted."""
+        with self._changed:
+            sequence = self._open.get(uid)
+        if sequence is None or not (sequence.is_over or sequence.is_broken):
+            return sequence
+        self.forget(sequence)
+        return None
+
+    def forget(self, sequence: IncomingSequence) -> None:
+        """Give up what is over or broken."""
+        with self._changed:
+            self._open.pop(sequence.uid, None)
+            self._groups.pop(sequence.uid, None)
+        sequence.let_go()
+
+    def _check_reach(self, call: Call, act: Act, sequence: IncomingSequence) -> None:
+        call.reach(Right.WRITE, act.name, self._groups.get(act.uid))
+        if sequence.name != act.name:
+            raise NameTaken("the uid is another recording's", sequence=act.name, found=sequence.name)
+
+    def _begin(self, call: Call, act: Act, words: Question) -> IncomingSequence:
+        group = words.maybe_text("group") if act.layer_of is None else group_of(self._client, act)
+        call.require(Right.WRITE, group)
+        self._check_room()
+        metadata = check_metadata(words.document.get("metadata"), sequence=act.name)
+        bundle: Bundle | None = None
+        base: dict[str, str] | None = None
+        topics: BaseTopics = {}
+        if act.layer_of is not None:
+            base, topics = self._base(act.layer_of)
+        header = self._client._header(act.name, None if base else group, metadata, base)
+        header |= {"uid": act.uid, "remote": True}
+        header["producer"] |= _producer(words.document.get("producer"))
+        header["durability"]["window_ms"] = _window_ms(words)
+        with call.audited("write", f"create {act.sequence}"):
+            if act.layer_of is not None:
+                bundle = self._client._store.reserve_layer(self._client._store.bundle(act.layer_of), act.name)
+            durability = self._durability(header)
+            recording = LocalRecording.begin(self._client, act.name, bundle, header, durability)
+            return self._add(recording, topics, {}, group)
+
+    def _check_room(self) -> None:
+        if self._served.draining.is_set() or self._stopped.is_set():
+            raise ServerClosing("the server is going down")
+        if len(self._open) >= self._served.limits.max_writers:
+            raise LimitReached(
+                "the server writes as many sequences as it takes", found=f"{len(self._open)} open"
+            )
+
+    def _base(self, name: str) -> tuple[dict[str, str], BaseTopics]:
+        """Return how a layer names its base, and the base's topics."""
+        bundle = self._client._store.bundle(name)
+        if not bundle.manifest.exists():
+            raise StateError("only a sealed sequence takes a layer", sequence=name, next_step="seal it first")
+        digest = read_json(bundle.manifest)["content_digest"]
+        known = self._client.sequence_handler(name).reader.topics
+        topics = {fold(topic): (topic, reader.schema) for topic, reader in known.items()}
+        return {"name": name, "content_digest": str(digest)}, topics
+
+    def _resume(self, act: Act, found: Found) -> IncomingSequence:
+        """Adopt what this server, or another one, left open."""
+        self._check_room()
+        assert found.bundle is not None
+        topics: BaseTopics = {} if act.layer_of is None else self._base(act.layer_of)[1]
+        durability = self._durability(read_header(found.bundle))
+        recording = LocalRecording.resume(self._client, found.bundle, durability)
+        assert recording.sealer is not None
+        return self._add(recording, topics, recording.sealer.sealer.artifacts, found.group)
+
+    def _durability(self, header: dict[str, Any]) -> Durability:
+        known = self._client._durability
+        return replace(
+            known,
+            flush_ms=header["durability"]["window_ms"],
+            flush_bytes=max(known.flush_bytes, _FLUSH_BYTES),
+            max_unsynced_bytes=min(known.max_unsynced_bytes, _UNSYNCED_BYTES),
+        )
+
+    def _add(
+        self, recording: LocalRecording, topics: BaseTopics, artifacts: dict[str, Any], group: str | None
+    ) -> IncomingSequence:
+        try:
+            clear_uploads(recording.bundle, {str(entry.get("path")) for entry in artifacts.values()})
+            sequence = IncomingSequence(recording, topics, artifacts, self._served.metrics)
+        except BaseException:
+            recording.let_go()
+            raise
+        with self._changed:
+            self._open[sequence.uid] = sequence
+            self._groups[sequence.uid] = group
+        self._served.metrics.set("gapless_open_writers", len(self._open))
+        return sequence
+
+    def _figures(self) -> Mapping[str, float]:
+        with self._changed:
+            known = list(self._open.values())
+        return recording_figures(sequence.recording for sequence in known)
+
+    # -- letting go ----------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Let go of sequences whose client has not been there for a lease."""
+        lease_s = self._served.limits.lease_s
+        while not self._stopped.wait(min(1.0, lease_s / _LOOKS)):
+            with self._changed:
+                known = list(self._open.values())
+            for sequence in known:
+                if sequence.idle_s > lease_s and not sequence.is_over:
+                    text = f"the client of {sequence.name} has gone: it can be taken up again"
+                    tell(self._served.log, logging.WARNING, "abandoned", text, name=sequence.name)
+                    self._release(sequence, None)
+
+    def _release(self, sequence: IncomingSequence, timeout_s: float | None) -> None:
+        try:
+            sequence.let_go(timeout_s)
+        except (GaplessError, OSError) as error:
+            self._served.log.error("sequence %r could not be let go of: %s", sequence.name, error)
+        with self._changed:
+            self._open.pop(sequence.uid, None)
+            self._groups.pop(sequence.uid, None)
+        self._served.metrics.set("gapless_open_writers", len(self._open))
+
+    def stop(self, deadline_s: float) -> None:
+        """Let go of every sequence: what was taken is durable, and each can be taken up again."""
+        self._stopped.set()
+        with self._changed:
+            known = list(self._open.values())
+        with ThreadPoolExecutor(_RELEASING_THREADS, "gapless-release") as pool:
+            list(pool.map(lambda sequence: self._release(sequence, deadline_s), known))
+        self._reaper.join(deadline_s)
+
+
+def act_of(words: Question) -> Act:
+    """Return which recording act a request is about; UsageError for a uid that is none."""
+    uid = words.text("uid")
+    if not _UID.fullmatch(uid):
+        raise UsageError("a uid is made of letters and digits", field="uid", found=uid[:80])
+    return Act(words.text("name"), uid, words.maybe_text("layer_of"))
+
+
+def answer(found: Found) -> dict[str, Any]:
+    """Return what a client is told of a sequence that is over."""
+    if found.manifest is None:
+        return {"state": found.state, "topics": {}, "notes": 0}
+    topics = {
+        name: {"next_seq": entry["ledger"]["written"] + entry["ledger"]["dropped"], "declaration": None}
+        for name, entry in found.manifest["content"]["topics"].items()
+    }
+    return {"state": found.state, "topics": topics, "notes": 0} | sealed(found.manifest)
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client is told of a manifest."""
+    outcome, digest = manifest["record"]["outcome"], manifest["content_digest"]
+    return {"outcome": outcome, "content_digest": digest, "manifest": manifest}
+
+
+def _window_ms(words: Question) -> int:
+    found = words.maybe_whole("window_ms")
+    least, most = _WINDOWS_MS
+    if found is not None and not least <= found <= most:
+        raise UsageError(
+            "a window is out of bounds", field="window_ms", found=found, expected=f"{least} to {most}"
+        )
+    return 250 if found is None else found
+
+
+def _producer(document: object) -> dict[str, Any]:
+    """Return where the client says it runs; what cannot be read of it is left out."""
+    if not isinstance(document, dict):
+        return {}
+    known = {key: document.get(key) for key in ("host", "pid", "version")}
+    return {key: value for key, value in known.items() if isinstance(value, str | int)}

@@ -1,0 +1,468 @@
+"""Deaths of client and server, full disks, many writers: every accepted row is there once, and only ends seal."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pytest
+from pyarrow import flight
+from tests.serve.native.raw_writer import DEADLINE_S, SCHEMA, RawLane, RawWriter, rows
+
+from gapless.catalog.state_database import StateDatabase
+from gapless.client.client import connect
+from gapless.client.remote import protocol
+from gapless.errors import (
+    GaplessError,
+    LimitReached,
+    NotFound,
+    RightMissing,
+    SequenceOwned,
+    ServerClosing,
+    ServingFailed,
+    StorageFailed,
+)
+from gapless.serve.keys import make_key
+from gapless.serve.limits import Limits
+from gapless.serve.native.writing import NativeWriting
+from gapless.serve.rights import Right
+from gapless.serve.server import Server
+from gapless.store.folder import FolderStore
+from gapless.store.layout import Bundle
+from gapless.store.platform import PLATFORM
+from gapless.store.reader import open_bundle
+from gapless.store.verify import verify
+from gapless.testing.faults import Fault, FaultyPlatform
+
+KILLS = max(4, int(os.environ.get("GAPLESS_KILLS", "200")) // 20)
+HERE = Path(__file__).parent
+WRITERS = 100
+
+
+class Process:
+    """A server process of a store."""
+
+    def __init__(self, root: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "writing_server.py"), str(root)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        assert self.url, "the server did not start"
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """End it as an out-of-memory killer does; doing it twice changes nothing."""
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait(DEADLINE_S)
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder of an empty store."""
+    return FolderStore(tmp_path / "store").root
+
+
+@pytest.fixture
+def spawn(root: Path) -> Iterator[Callable[[], Process]]:
+    """Start server processes of the store; all are dead in the end."""
+    processes: list[Process] = []
+
+    def start() -> Process:
+        processes.append(Process(root))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture
+def started(root: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers of the store in this process; all are stopped in the end."""
+    servers: list[Server] = []
+
+    def start(**limits: float) -> Server:
+        found = Server(root, "127.0.0.1", 0, limits=Limits(**limits), doors=[NativeWriting])  # type: ignore[arg-type] # by name
+        found.start()
+        servers.append(found)
+        return found
+
+    yield start
+    for server in servers:
+        server.stop(0.1)
+
+
+def bundle(root: Path, name: str = "run") -> Bundle:
+    """Return the bundle of a sequence."""
+    return Bundle(root / "sequences" / name)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a state."""
+    give_up = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < give_up, what
+        time.sleep(0.01)
+
+
+def local_digest(path: Path, count: int) -> str | None:
+    """Return the identity of the same rows, recorded in a folder."""
+    with connect(path) as client:
+        with client.sequence_create("run") as seq:
+            seq.topic_create("t", {"x": 1}, schema=SCHEMA).push_batch(rows(0, count))
+        return seq.content_digest
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(300 + 10 * KILLS)
+def test_a_server_killed_again_and_again_stores_every_row_once(
+    root: Path, tmp_path: Path, spawn: Callable[[], Process]
+) -> None:
+    """The client goes on at the server's next row, which is never before what was accepted."""
+    seed = random.SystemRandom().randrange(10**6)
+    dice = random.Random(seed)
+    server = spawn()
+    writer = RawWriter(server.url)
+    accepted = 0
+    for _ in range(KILLS):
+        killer = threading.Timer(dice.uniform(0.05, 0.6), server.kill)
+        killer.start()
+        accepted = max(accepted, push_until_killed(writer, accepted, dice))
+        killer.join()
+        writer.close()
+        server = spawn()
+        writer.connect(server.url)
+        known = writer.open()["topics"].get("t", {"next_seq": 0})["next_seq"]
+        assert known >= accepted, f"seed {seed}: {accepted} rows were accepted, {known} are there"
+    writer.topic()
+    lane = writer.lane()
+    count = lane.next_seq + 100
+    lane.push(lane.next_seq, count)
+    lane.finish()
+    answer = writer.end({"t": count})
+    server.kill()
+    writer.close()
+    assert accepted
+    assert answer["content_digest"] == local_digest(tmp_path / "local", count)
+    assert verify(bundle(root).path, deep=True) == []
+
+
+def push_until_killed(writer: RawWriter, accepted: int, dice: random.Random) -> int:
+    """Open, declare and push without an end; return how much the server had accepted when it died."""
+    lane: RawLane | None = None
+    with contextlib.suppress(flight.FlightError, pa.ArrowException, OSError, ServingFailed):
+        writer.open(window_ms=5)
+        assert writer.topic() >= accepted
+        lane = writer.lane()
+        first = lane.next_seq
+        while True:
+            stop = first + dice.choice([1, 7, 60])
+            lane.push(first, stop)
+            first = stop
+            time.sleep(0.0005)
+    return lane.accepted if lane is not None else 0
+
+
+@pytest.mark.crash
+def test_a_server_killed_while_it_seals_answers_the_same_end_again(
+    root: Path, tmp_path: Path, spawn: Callable[[], Process]
+) -> None:
+    """Whatever the first attempt left, the second seals what was committed, once."""
+    assert local_digest(tmp_path / "local", 3000)
+    expected = json.loads(bundle(tmp_path / "local").manifest.read_bytes())["content"]["topics"]
+    dice = random.Random(7)
+    for turn in range(max(3, KILLS // 2)):
+        server = spawn()
+        writer = RawWriter(server.url, f"run{turn}")
+        writer.open()
+        writer.topic()
+        lane = writer.lane()
+        lane.push(0, 3000)
+        lane.finish()
+        killer = threading.Timer(dice.uniform(0.0, 0.08), server.kill)
+        killer.start()
+        with contextlib.suppress(
+            flight.FlightError, AssertionError, GaplessError
+        ):  # killed meanwhile, or not
+            writer.end({"t": 3000})
+        killer.join()
+        writer.close()
+        server = spawn()
+        writer.connect(server.url)
+        answer = writer.end({"t": 3000})
+        assert answer["outcome"] == "completed"
+        assert answer["manifest"]["content"]["topics"] == expected
+        server.kill()
+        writer.close()
+
+
+@pytest.mark.crash
+def test_a_killed_client_leaves_an_open_sequence(root: Path) -> None:
+    """Nothing is sealed; once its server lets go, recovery finds every accepted row, as interrupted."""
+    server = Server(root, "127.0.0.1", 0, limits=Limits(lease_s=0.3), doors=[NativeWriting])
+    server.start()
+    child = subprocess.Popen(
+        [sys.executable, str(HERE / "writing_client.py"), server.url, "run"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    uid = child.stdout.readline().strip()
+    accepted = [int(child.stdout.readline()) for _ in range(20)]
+    child.send_signal(signal.SIGKILL)
+    child.wait(DEADLINE_S)
+    child.stdout.close()
+    until(lambda: not PLATFORM.is_locked(bundle(root).lock), "the server does not let go")
+    assert not bundle(root).manifest.exists()
+    assert server.served.client.recover("run")["record"]["outcome"] == "interrupted"
+    found = open_bundle(bundle(root).path).topic("t").to_arrow()["n"].to_pylist()
+    assert found == list(range(len(found)))
+    assert len(found) >= max(accepted)
+    with RawWriter(server.url) as writer:
+        writer.uid = uid
+        assert writer.open()["outcome"] == "interrupted"
+    server.stop(0.1)
+
+
+def test_a_server_lets_go_after_the_lease_and_takes_the_client_back(
+    root: Path, started: Callable[..., Server]
+) -> None:
+    """Without a connection the journal is nobody's, without an end; opened again, it goes on."""
+    server = started(lease_s=0.2)
+    with RawWriter(server.url) as writer:
+        writer.open()
+        writer.topic()
+        lane = writer.lane()
+        lane.push(0, 10)
+        lane.sync(10)
+        again = writer.lane()  # as a client does whose first connection is half open
+        time.sleep(0.5)
+        assert PLATFORM.is_locked(bundle(root).lock), "a connected client keeps its lease"
+        again.cut()
+        until(lambda: not PLATFORM.is_locked(bundle(root).lock), "the server does not let go")
+        with pytest.raises(ServingFailed):
+            writer.topic()
+        assert writer.open()["topics"]["t"]["next_seq"] == 10
+        lane = writer.lane()
+        lane.push(10, 20)
+        lane.finish()
+        assert writer.end({"t": 20})["content_digest"] == local_digest(root / "local", 20)
+
+
+def test_nobody_recovers_what_a_client_elsewhere_may_go_on_with(
+    root: Path, started: Callable[..., Server]
+) -> None:
+    """Not without being asked, for an hour."""
+    server = started()
+    with RawWriter(server.url) as writer:
+        writer.open()
+        server.stop(0.1)
+        with connect(root) as client:
+            with client.sequence_create("other"):
+                pass
+            assert not bundle(root).manifest.exists()
+            for path in bundle(root).journal.glob("*.seg"):
+                os.utime(path, ns=(0, time.time_ns() - 3601 * 10**9))
+        with connect(root) as client, client.sequence_create("another"):
+            assert bundle(root).manifest.exists()
+
+
+def test_a_stopped_server_leaves_everything_to_the_next(root: Path, started: Callable[..., Server]) -> None:
+    """What was taken is durable, nothing is sealed, and the next server goes on for the same client."""
+    first = started()
+    writer = RawWriter(first.url)
+    writer.open()
+    writer.topic()
+    lane = writer.lane()
+    lane.push(0, 500)
+    lane.sync(500)
+    assert writer.note(0) == 1
+    first.stop(0.2)
+    assert not bundle(root).manifest.exists()
+    (bundle(root).path / "artifacts").mkdir()
+    (bundle(root).path / "artifacts" / "never noted").write_bytes(b"x")
+    second = started()
+    writer.close()
+    writer.connect(second.url)
+    known = writer.open()
+    assert (known["topics"]["t"]["next_seq"], known["notes"]) == (500, 1)
+    lane = writer.lane()
+    lane.push(500, 600)
+    lane.finish()
+    writer.end({"t": 600}, notes=1)
+    writer.close()
+    assert list((bundle(root).path / "artifacts").iterdir()) == []
+    assert verify(bundle(root).path, deep=True) == []
+
+
+def test_a_draining_server_begins_nothing(root: Path, started: Callable[..., Server]) -> None:
+    """ServerClosing for a new sequence; one that is open can still be ended."""
+    server = started()
+    with RawWriter(server.url) as writer, RawWriter(server.url, "new") as other:
+        writer.open()
+        server.served.draining.set()
+        with pytest.raises(ServerClosing):
+            other.open()
+        assert writer.end({})["outcome"] == "completed"
+    assert bundle(root).manifest.exists()
+
+
+def test_two_servers_of_one_store_never_write_one_journal(started: Callable[..., Server]) -> None:
+    """The second one answers SequenceOwned while the first has it."""
+    first, second = started(), started()
+    with RawWriter(first.url) as writer:
+        writer.open()
+        writer.close()
+        writer.connect(second.url)
+        with pytest.raises(SequenceOwned):
+            writer.open()
+        first.stop(0.1)
+        assert writer.open()["state"] == "open"
+
+
+def test_a_full_disk_is_told_and_passes(root: Path, started: Callable[..., Server]) -> None:
+    """The client hears StorageFailed; other sequences go on, and with room again this one does, too."""
+    server = started()
+    platform = FaultyPlatform()
+    server.served.client._store.platform = platform
+    with RawWriter(server.url) as writer:
+        writer.open()
+        writer.topic()
+        lane = writer.lane()
+        lane.push(0, 100)
+        lane.sync(100)
+        platform.plan(Fault("write", code=errno.ENOSPC))
+        lane.push(100, 200)
+        assert isinstance(lane.failed(), StorageFailed)
+        with pytest.raises(StorageFailed):
+            writer.open()
+        platform.heal()
+        known = writer.open()["topics"]["t"]["next_seq"]
+        assert 100 <= known <= 200
+        lane = writer.lane()
+        lane.push(known, 300)
+        lane.finish()
+        assert writer.end({"t": 300})["content_digest"] == local_digest(root / "local", 300)
+
+
+def test_a_disk_that_refuses_the_seal_keeps_the_commit(root: Path, started: Callable[..., Server]) -> None:
+    """The rows and the wish to end are durable: asked again with room, the same end is sealed."""
+    server = started()
+    platform = FaultyPlatform()
+    server.served.client._store.platform = platform
+    with RawWriter(server.url) as writer:
+        writer.open()
+        writer.topic()
+        lane = writer.lane()
+        lane.push(0, 100)
+        lane.finish()
+        platform.plan(Fault("sync_file", code=errno.ENOSPC))
+        with pytest.raises(StorageFailed):
+            writer.end({"t": 100}, outcome="aborted", cause="enough")
+        platform.heal()
+        answer = writer.end({"t": 100}, outcome="aborted", cause="enough")
+        assert (answer["outcome"], answer["manifest"]["record"]["cause"]) == ("aborted", "enough")
+    assert verify(bundle(root).path, deep=True) == []
+
+
+@pytest.mark.slow
+def test_a_hundred_writers_at_one_time(root: Path, spawn: Callable[[], Process]) -> None:
+    """Each with a lane; the server has four threads for each at most, and some of its own."""
+    server = spawn()
+    before = psutil.Process(server.pid).num_threads()
+    with ThreadPoolExecutor(10) as pool:
+        lanes = list(pool.map(lambda n: begin(server.url, f"run{n}"), range(WRITERS)))
+        threads = psutil.Process(server.pid).num_threads()
+        list(pool.map(lambda lane: push_and_end(*lane), lanes))
+    assert threads - before <= 4 * WRITERS + 100
+    for n in range(WRITERS):
+        found = open_bundle(bundle(root, f"run{n}").path)
+        assert found.topic("t").to_arrow()["n"].to_pylist() == list(range(200))
+        assert found.outcome == "completed"
+    server.kill()
+
+
+def begin(url: str, name: str) -> tuple[RawWriter, RawLane]:
+    """Open a sequence with a lane."""
+    writer = RawWriter(url, name)
+    writer.open()
+    writer.topic()
+    lane = writer.lane()
+    lane.push(0, 100)
+    return writer, lane
+
+
+def push_and_end(writer: RawWriter, lane: RawLane) -> None:
+    """Push the rest and commit."""
+    lane.push(100, 200)
+    lane.finish()
+    writer.end({"t": 200})
+    writer.close()
+
+
+def test_no_more_writers_than_the_limit(started: Callable[..., Server]) -> None:
+    """LimitReached; an end makes room."""
+    server = started(max_writers=1)
+    with RawWriter(server.url, "a") as first, RawWriter(server.url, "b") as second:
+        first.open()
+        with pytest.raises(LimitReached):
+            second.open()
+        first.end({})
+        assert second.open()["state"] == "open"
+
+
+def test_a_key_writes_in_its_groups_only(root: Path, started: Callable[..., Server]) -> None:
+    """RightMissing for reading keys and foreign groups; a sequence of another group does not exist."""
+    database = StateDatabase(root)
+    _, reading = make_key(database, Right.READ)
+    _, anywhere = make_key(database, Right.WRITE)
+    _, grouped = make_key(database, Right.WRITE, groups=["g"])
+    database.close()
+    server = started()
+    with (
+        RawWriter(server.url, token=reading) as reader,
+        RawWriter(server.url, token=anywhere) as writer,
+        RawWriter(server.url, token=grouped) as member,
+    ):
+        with pytest.raises(RightMissing):
+            reader.open()
+        writer.open()
+        writer.topic()
+        for other in (reader, member):
+            other.uid = writer.uid
+        for refused in (
+            member.open,
+            member.topic,
+            member.lane,
+            lambda: member.note(0),
+            lambda: member.end({}),
+        ):
+            with pytest.raises(NotFound):
+                refused()
+        with pytest.raises(RightMissing):
+            reader.lane()
+        member.name, member.uid = "mine", "e" * 32
+        for group in (None, "h"):
+            with pytest.raises(RightMissing):
+                member.open(group=group)
+        assert member.open(group="g")["state"] == "open"
+        assert member.end({})["outcome"] == "completed"
+        words: dict[str, Any] = {"error": "x", "rows": {}, "ledger": None}
+        assert writer.action(protocol.DISCARD, tombstone=words) == {"state": "discarded"}
