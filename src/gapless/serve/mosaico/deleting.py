@@ -73,11 +73,12 @@ class Deleting:
             self._client._sealed(base)
 
     def _is_gone(self, call: Call, name: str) -> bool:
+        call.require(Right.WRITE)
         if not self._client.was_discarded(name) or self._client.sequence_exists(name):
             return False
-        call.require(Right.WRITE)
-        return True
+        stones = self._client.list_discarded()
+        return any(call.sees(stone.get("group")) for stone in stones if stone["name"] == name)
 
     def _require(self, call: Call, name: str, session: Session | None) -> None:
         own = session is not None and session.key_id == call.key_id
-        call.reach(Right.WRITE if own else Right.DELETE, name, self._sessions.group_of(name))
+        self._sessions.reach(call, Right.WRITE if own else Right.DELETE, name)

@@ -198,7 +198,7 @@ class Mosaico(Door):
     def _topic_delete(self, call: Call, request: Request) -> Iterable[bytes]:
         """Take back a topic that has not been written to."""
         sequence, name = parse_topic(request.text("locator"))
-        call.reach(Right.WRITE, sequence, self._sessions.group_of(sequence))
+        self._sessions.reach(call, Right.WRITE, sequence)
         for session in self._sessions.of(sequence):
             if session.has_topic(name):
                 session.forget_topic(name)
@@ -216,7 +216,7 @@ class Mosaico(Door):
     def _sequence_notification_create(self, call: Call, request: Request) -> Iterable[bytes]:
         """Report that something went wrong; an open session of the sequence is kept then, not committed."""
         name = parse_sequence(request.text("locator"))
-        call.reach(Right.WRITE, name, self._sessions.group_of(name))
+        self._sessions.reach(call, Right.WRITE, name)
         message = request.text("msg")
         sessions = self._sessions.of(name)
         for session in [s for s in sessions if s.locator in message] or sessions:
@@ -228,7 +228,7 @@ class Mosaico(Door):
     def _topic_notification_create(self, call: Call, request: Request) -> Iterable[bytes]:
         """Report that something went wrong with a topic."""
         sequence, name = parse_topic(request.text("locator"))
-        call.reach(Right.WRITE, sequence, self._sessions.group_of(sequence))
+        self._sessions.reach(call, Right.WRITE, sequence)
         message = request.text("msg")
         for session in self._sessions.of(sequence):
             if session.has_topic(name):
@@ -328,10 +328,8 @@ class Mosaico(Door):
 
     def _sequence(self, call: Call, name: str) -> SequenceHandler:
         """Return the reader of a sequence that the caller may read; NotFound for any other."""
-        call.require(Right.READ)
-        handler = self._client.sequence_handler(name)
-        call.reach(Right.READ, name, handler.group)
-        return handler
+        self._sessions.reach(call, Right.READ, name)
+        return self._client.sequence_handler(name)
 
     def _topic(self, call: Call, sequence: str, name: str) -> SequenceHandler:
         """Return the reader of the sequence of a topic; NotFound without the topic."""

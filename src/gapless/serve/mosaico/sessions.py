@@ -65,8 +65,7 @@ class Sessions:
 
     def create(self, call: Call, name: str) -> Session:
         """Return the first session of a sequence that was just created, or a new one of a sealed sequence."""
-        group = self.group_of(name)
-        call.reach(Right.WRITE, name, group)
+        group = self.reach(call, Right.WRITE, name)
         with self._lock:
             for session in self.of(name):
                 if session.is_base:
@@ -152,10 +151,18 @@ class Sessions:
         with self._lock:
             return [session for session in self._open.values() if session.sequence == name]
 
-    def group_of(self, name: str) -> str | None:
-        """Return the group of a sequence; NotFound if there is no such sequence."""
-        description = open_folder(self._client._store.bundle(name).path).description
+    def reach(self, call: Call, right: Right, name: str) -> str | None:
+        """Return the group of a sequence that the caller may reach; RightMissing, NotFound.
+
+        One that is not there is no different from one of a foreign group.
+        """
+        call.require(right)
+        try:
+            description = open_folder(self._client._store.bundle(name).path).description
+        except (NotFound, FileNotFoundError):
+            raise NotFound("there is no sequence of that name", sequence=name) from None
         group: str | None = description.get("group")
+        call.reach(right, name, group)
         return group
 
     def _figures(self) -> Mapping[str, float]:
