@@ -233,7 +233,7 @@ def test_a_client_that_is_killed_or_just_ends_leaves_no_complete_sequence(
     """What arrived is durable; the lease lets go of it, and it is recovered as interrupted."""
     for way in ("killed", "ended"):
         root = tmp_path / way
-        with Server(root, port=0, limits=Limits(lease_s=1.0)) as running:
+        with Server(root, port=0, limits=Limits(lease_s=1.0, session_lease_s=1.0)) as running:
             client = subprocess.Popen(
                 [str(python), str(SCRIPTS / "vanish.py"), "127.0.0.1", str(running.port), way],
                 stdout=subprocess.PIPE,

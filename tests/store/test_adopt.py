@@ -19,11 +19,12 @@ from gapless.store.adopt import Adoption
 from gapless.store.frame import Frame, Kind, scan
 from gapless.store.growing import growing_entry
 from gapless.store.late_events import LATE_EVENTS
-from gapless.store.layout import Bundle
+from gapless.store.layout import Bundle, segment_name
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.reader import open_bundle
 from gapless.store.recover import recover, segment_paths
 from gapless.store.verify import verify
+from gapless.store.watermark import read_watermark
 from gapless.testing.faults import Fault, FaultyPlatform
 from gapless.testing.sample import MOTION
 
@@ -133,6 +134,42 @@ def test_damage_in_the_middle_becomes_a_gap_and_the_rest_goes_on(tmp_path: Path)
     (gone,) = [row for row in gap_rows(open_bundle(tmp_path / "run")) if row["cause"] == "damaged"]
     assert (gone["first_seq"], gone["count"]) == (frame.header.first_seq, lost)
     assert [f.code for f in verify(tmp_path / "run", deep=True)] == ["V015"]
+
+
+def test_what_lies_behind_a_hole_in_the_unsynced_part_is_not_believed(
+    tmp_path: Path, truth: dict[str, Any]
+) -> None:
+    """A loss of power keeps some pages of what was never synced: the producer, who has it all, sends it again."""
+    owner = Owner.begin(tmp_path / "run", random.Random(10))  # with these dice nothing is synced by itself
+    for _, _ in zip(range(10), owner.steps(), strict=False):
+        pass
+    owner.writer.flush()
+    mark = read_watermark(owner.writer.bundle.journal / "watermark")
+    for _, _ in zip(range(30), owner.steps(), strict=False):
+        owner.writer.flush()
+    owner.abandon()
+    last = segment_paths(owner.writer.bundle)[-1]
+    assert mark is not None
+    begin = mark.offset if last.name == segment_name(mark.segment) else 0
+    frames = [
+        item
+        for item in scan(last, owner.writer.header["nonce"])
+        if isinstance(item, Frame)
+        and item.payload_offset > begin
+        and item.header.topic >= 16
+        and item.header.rows
+    ]
+    assert len(frames) > 3
+    with last.open("r+b") as file:
+        file.seek(frames[1].payload_offset)
+        file.write(bytes(frames[1].header.length))
+    (owner.writer.bundle.journal / "watermark").write_bytes(bytes(64))  # it was never synced either
+    adopted = Owner.adopt(tmp_path / "run", random.Random(2))
+    for stream, state in adopted.states:
+        if stream.declaration.index == frames[1].header.topic:
+            assert state.next_seq == frames[1].header.first_seq
+    adopted.push_all()
+    assert content(adopted.seal()) == truth
 
 
 def test_durable_rows_cut_off_at_the_end_are_told(tmp_path: Path) -> None:

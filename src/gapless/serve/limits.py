@@ -12,8 +12,8 @@ from gapless.errors import LimitReached, RecordTooLarge, UsageError, ValueRefuse
 class Limits:
     """Every bound of a server; raises UsageError for one that is not above 0.
 
-    The transport itself takes a message of any size, so that a batch or request above the bound has been
-    in memory once when it is refused.
+    The transport itself takes messages of any size, from any number of peers, before a key is looked at: what
+    is above a bound has been in memory when it is refused. Only the process's own memory limit holds then.
     """
 
     max_batch_bytes: int = 64 << 20  # one record batch as it arrives
@@ -22,6 +22,7 @@ class Limits:
     max_connections: int = 512  # with a call going on
     max_writers: int = 256  # sequences being written
     lease_s: float = 60.0  # a writer without a connection is let go of after this time
+    session_lease_s: float = 3600.0  # a quiet Mosaico session: its client may be alive and cannot take it up again
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

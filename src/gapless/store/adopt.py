@@ -15,7 +15,7 @@ from gapless.errors import NotFound, SequenceSealed, StateError, StorageFailed
 from gapless.store import journal
 from gapless.store.frame import Frame, Kind, scan
 from gapless.store.late_events import GUARD_LOCK, LATE_EVENTS, LATE_FRAMES
-from gapless.store.layout import CARRIES, CUTS, Bundle, Cuts
+from gapless.store.layout import CARRIES, CUTS, Bundle, Cuts, segment_name
 from gapless.store.packing import Layout
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.recover import keep_damaged, lost_durable, read_header, segment_paths
@@ -153,7 +153,7 @@ def _secure_tail(bundle: Bundle, header: dict[str, Any], platform: Platform) -> 
     last = _last_path(bundle)
     if last is None:
         return
-    end, ended = _whole(last, header["nonce"])
+    end, ended = _whole(bundle, last, header["nonce"])
     if ended:
         raise StateError(
             "the recording was ended; nothing can be added",
@@ -169,7 +169,7 @@ def _secure_tail(bundle: Bundle, header: dict[str, Any], platform: Platform) -> 
 def is_ended(bundle: Bundle) -> bool:
     """Tell whether a journal holds the closing words of its owner: it can be sealed as it ended, not adopted."""
     last = _last_path(bundle)
-    return last is not None and _whole(last, read_header(bundle)["nonce"])[1]
+    return last is not None and _whole(bundle, last, read_header(bundle)["nonce"])[1]
 
 
 def _last_path(bundle: Bundle) -> Path | None:
@@ -178,14 +178,28 @@ def _last_path(bundle: Bundle) -> Path | None:
     return numbered[-1] if numbered else None
 
 
-def _whole(path: Path, nonce: int) -> tuple[int, bool]:
-    """Return where the last whole frame of a segment ends, and whether there are closing words."""
+def _whole(bundle: Bundle, path: Path, nonce: int) -> tuple[int, bool]:
+    """Return where what is certain of the last segment ends, and whether there are closing words in it.
+
+    A frame that is not whole and was never synced ends it, whatever follows: a loss of power may keep later
+    frames and not that one, and its rows were never called durable, so their producer still has them. Damage
+    of what was durable once is in the middle.
+    """
+    durable = _durable_bytes(bundle, path)
     end, ended = 0, False
     for item in scan(path, nonce):
         if isinstance(item, Frame):
             end = item.end
             ended |= item.header.kind == Kind.CLOSE
+        elif item.end > durable:
+            break
     return end, ended
+
+
+def _durable_bytes(bundle: Bundle, path: Path) -> int:
+    """Return how much of the last segment the watermark calls durable."""
+    mark = read_watermark(bundle.journal / "watermark")
+    return mark.offset if mark is not None and segment_name(mark.segment) == path.name else 0
 
 
 def is_awaited(bundle: Bundle, platform: Platform) -> bool:

@@ -280,9 +280,24 @@ def test_a_server_that_stops_lets_go_of_what_is_open(serve: Serve, root: Path) -
         assert (handler.outcome, handler.topic("t").rows) == ("interrupted", 1000)
 
 
+def test_a_quiet_client_keeps_its_session_and_one_that_has_gone_does_not(serve: Serve, root: Path) -> None:
+    """Only a stream that was cut tells that a client has gone: it cannot take up what was let go of."""
+    caller = serve(limits=Limits(lease_s=0.2))
+    quiet, gone = caller.open("quiet"), caller.open("gone")
+    cut = caller.stream("gone/t", caller.topic(gone, "gone/t"), timeout_s=2.0)
+    cut.write_batch(readings(1))
+    with gapless.connect(root) as client:
+        until(lambda: not client.sequence_handler("gone").owner_alive)
+    with pytest.raises((flight.FlightTimedOutError, flight.FlightCancelledError)):
+        cut.close()
+    caller.put("quiet/t", caller.topic(quiet, "quiet/t"), readings(1, 2))
+    caller.ask("session_finalize", session_uuid=quiet)
+    assert caller.times("quiet/t") == [1, 2]
+
+
 def test_a_session_without_a_client_is_let_go_of_after_the_lease(serve: Serve, root: Path) -> None:
     """An upload that goes on keeps it, however long it says nothing."""
-    caller = serve(limits=Limits(lease_s=0.2))
+    caller = serve(limits=Limits(lease_s=0.2, session_lease_s=0.2))
     session = caller.open("s")
     writer = caller.stream("s/t", caller.topic(session, "s/t"))
     writer.write_batch(readings(1))

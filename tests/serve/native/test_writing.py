@@ -227,11 +227,13 @@ def test_two_writers_do_not_share_a_name(server: Server, writer: RawWriter) -> N
 
 
 def test_notes_are_taken_exactly_once(server: Server, writer: RawWriter) -> None:
-    """A number that is here is passed over, one with a hole before it is refused."""
+    """One that is here is passed over; a hole before it, or another note's number, is refused."""
     assert writer.note(0) == 1
-    assert writer.note(0, "another") == 1
+    assert writer.note(0) == 1
     with pytest.raises(StateError):
         writer.note(2)
+    with pytest.raises(StateError):
+        writer.note(0, "another")
     assert writer.note(1) == 2
     uri = {"name": "f", "media_type": "a/b", "uri": "s3://b/f"}
     assert writer.action(protocol.NOTE, n=2, kind="artifact", document=uri)["notes"] == 3
@@ -478,6 +480,8 @@ def test_a_file_is_there_whole_or_not_at_all(server: Server, writer: RawWriter) 
     writer.upload("f", data, digest, 1)
     with pytest.raises(NameTaken):
         writer.upload("F", data, digest, 2)
+    with pytest.raises(StateError):
+        writer.upload("g", data, digest, 1)
     manifest = writer.end({"t": 0}, notes=2)["manifest"]
     assert list(manifest["content"]["artifacts"]) == ["f"]
     assert (bundle(server).artifacts / "f").read_bytes() == data

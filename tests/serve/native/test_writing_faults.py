@@ -25,10 +25,12 @@ from tests.serve.native.raw_writer import DEADLINE_S, SCHEMA, RawLane, RawWriter
 
 from gapless.catalog.state_database import StateDatabase
 from gapless.client.client import connect
+from gapless.client.local_recording import LocalRecording
 from gapless.client.remote import protocol
 from gapless.errors import (
     GaplessError,
     LimitReached,
+    NameTaken,
     NotFound,
     RightMissing,
     SequenceOwned,
@@ -51,6 +53,7 @@ from gapless.testing.faults import Fault, FaultyPlatform
 KILLS = max(4, int(os.environ.get("GAPLESS_KILLS", "200")) // 20)
 HERE = Path(__file__).parent
 WRITERS = 100
+KEYS = {"owner": Right.WRITE, "other": Right.WRITE, "manager": Right.MANAGE}
 
 
 class Process:
@@ -466,3 +469,69 @@ def test_a_key_writes_in_its_groups_only(root: Path, started: Callable[..., Serv
         assert member.end({})["outcome"] == "completed"
         words: dict[str, Any] = {"error": "x", "rows": {}, "ledger": None}
         assert writer.action(protocol.DISCARD, tombstone=words) == {"state": "discarded"}
+
+
+def test_a_recording_belongs_to_the_key_that_began_it(root: Path, started: Callable[..., Server]) -> None:
+    """Readers are told its uid; nobody but that key, or one that manages, goes on with it or ends it."""
+    database = StateDatabase(root)
+    tokens = {name: make_key(database, right)[1] for name, right in KEYS.items()}
+    database.close()
+    server = started(lease_s=0.2)
+    writers = {name: RawWriter(server.url, token=token) for name, token in tokens.items()}
+    writers["owner"].open()
+    writers["owner"].topic()
+    for writer in writers.values():
+        writer.uid = writers["owner"].uid
+    other, owner, manager = writers["other"], writers["owner"], writers["manager"]
+    for state in ("open", "left"):
+        refusals: list[Callable[[], Any]] = [other.open, lambda: other.end({"t": 0})]
+        for refused in refusals:
+            with pytest.raises(RightMissing):
+                refused()
+        if state == "open":
+            until(lambda: not PLATFORM.is_locked(bundle(root).lock), "the server does not let go")
+    assert owner.open()["state"] == "open"
+    assert manager.end({"t": 0}, outcome="aborted")["outcome"] == "aborted"
+    for writer in writers.values():
+        writer.close()
+
+
+def test_what_was_recorded_on_the_machine_itself_is_not_ended_from_elsewhere(
+    root: Path, started: Callable[..., Server]
+) -> None:
+    """Whoever knows its uid finds the name taken; nothing is adopted or sealed."""
+    with connect(root) as client:
+        recording = LocalRecording.begin(
+            client, "run", None, client._header("run", None, {}, None), client._durability
+        )
+    recording.let_go()
+    server = started()
+    with RawWriter(server.url) as writer:
+        writer.uid = recording.header["uid"]
+        refusals: list[Callable[[], Any]] = [writer.open, lambda: writer.end({})]
+        for refused in refusals:
+            with pytest.raises(NameTaken):
+                refused()
+    assert not bundle(root).manifest.exists()
+
+
+def test_a_sequence_of_another_group_is_not_told_of(root: Path, started: Callable[..., Server]) -> None:
+    """Neither its group, nor how its name is spelled, nor, without the right to write, that it exists."""
+    with connect(root) as client, client.sequence_create("Secret", group="h"):
+        pass
+    database = StateDatabase(root)
+    _, reading = make_key(database, Right.READ, groups=["g"])
+    _, writing = make_key(database, Right.WRITE, groups=["g"])
+    database.close()
+    server = started()
+    with RawWriter(server.url, "secret", token=reading) as reader, pytest.raises(RightMissing):
+        reader.open(group="g")
+    with RawWriter(server.url, "secret", token=writing) as writer:
+        with pytest.raises(NameTaken) as taken:
+            writer.open(group="g")
+        assert "Secret" not in str(taken.value)
+        with pytest.raises(NotFound) as hidden:
+            writer.open(layer_of="Secret")
+        with pytest.raises(NotFound) as absent:
+            writer.open(layer_of="Absent")
+        assert str(hidden.value).replace("Secret", "Absent") == str(absent.value)

@@ -94,6 +94,12 @@ class Session:
         with self._lock:
             return 0.0 if self._streams else time.monotonic() - self._used_s
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a stream ended without a word from the client: the client has gone."""
+        with self._lock:
+            return any(topic.cut for topic in self._topics.values())
+
     @contextmanager
     def _active(self) -> Iterator[None]:
         with self._lock:

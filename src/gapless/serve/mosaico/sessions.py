@@ -213,12 +213,15 @@ class Sessions:
             self._watch.start()
 
     def _look(self) -> None:
-        """Let go of sessions without a stream or a call for as long as the lease lasts."""
-        lease_s = self._served.limits.lease_s
-        while not self._over.wait(min(_LOOK_S, lease_s / 4)):
+        """Let go of sessions without a stream or a call for as long as their lease lasts."""
+        limits = self._served.limits
+        while not self._over.wait(min(_LOOK_S, limits.lease_s / 4, limits.session_lease_s / 4)):
             with self._lock:
-                idle = [session for session in self._open.values() if session.idle_s() > lease_s]
-            for session in idle:
+                known = list(self._open.values())
+            for session in known:
+                lease_s = limits.lease_s if session.is_cut else limits.session_lease_s
+                if session.idle_s() <= lease_s:
+                    continue
                 text = f"the client of session {session.locator} has gone"
                 tell(self._served.log, logging.WARNING, "abandoned", text, name=session.sequence)
                 self._let_go(session, lease_s)

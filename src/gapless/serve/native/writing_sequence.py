@@ -63,6 +63,7 @@ class IncomingSequence:
         self.uid = str(recording.header["uid"])
         self.lock = threading.RLock()
         self.artifacts = {fold(name) for name in artifacts}
+        self._gaps = list(recording.sealer.sealer.gaps) if recording.sealer is not None else []
         self.manifest: dict[str, Any] | None = None
         self.is_over = False  # sealed, kept, discarded, broken or let go: this object takes no more
         self._base_topics = base_topics
@@ -204,24 +205,39 @@ class IncomingSequence:
     def note(self, number: int, kind: Kind, document: dict[str, Any]) -> int:
         """Record a gap or an artifact durably, unless it is here already; return how many there are.
 
-        Raises StateError for a number with a hole before it.
+        Raises StateError for a number with a hole before it, or that another note has.
         """
         with self.lock:
             self._check_open()
-            if number > self.notes:
-                raise StateError(
-                    "notes before this one are missing",
-                    sequence=self.name,
-                    found=number,
-                    expected=self.notes,
-                )
-            if number == self.notes:
+            if not self.has_note(number, kind, document):
                 self.recording.note(kind, document)
                 if kind == Kind.ARTIFACT:
                     self.artifacts.add(fold(document["name"]))
-                elif document["topic"] in self._states:
-                    self._states[document["topic"]].gapped += document["count"] or 0
+                else:
+                    self._note_gap(document)
             return self.notes
+
+    def has_note(self, number: int, kind: Kind, document: dict[str, Any]) -> bool:
+        """Tell whether a note is here; False for the next one. StateError for a hole, or another note's number."""
+        if number == self.notes:
+            return False
+        known = fold(document["name"]) in self.artifacts if kind == Kind.ARTIFACT else document in self._gaps
+        if number > self.notes or not known:
+            raise StateError(
+                "notes before this one are missing"
+                if number > self.notes
+                else "another note has this number",
+                sequence=self.name,
+                found=number,
+                expected=self.notes,
+                next_step="open the sequence again: the answer tells the next number",
+            )
+        return True
+
+    def _note_gap(self, document: dict[str, Any]) -> None:
+        self._gaps.append(document)
+        if document["topic"] in self._states:
+            self._states[document["topic"]].gapped += document["count"] or 0
 
     def describe(self) -> dict[str, Any]:
         """Return what a client that opens the sequence wants to know."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.errors import NameTaken
+from gapless.errors import NameTaken, NotFound
 from gapless.model.metadata import check_metadata
 from gapless.model.names import check_sequence_name
 from gapless.model.outcome import State
 from gapless.store import journal
 from gapless.store.adopt import is_ended
 from gapless.store.layout import Bundle
-from gapless.store.recover import read_header, recover
+from gapless.store.recover import read_header
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -39,11 +39,16 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A recording act that the store knows, and its sequence's group. ``bundle`` None: it was discarded."""
+    """A recording act that the store knows, and its sequence's group.
+
+    ``state``: open, ended (it has its closing words and is not sealed yet), sealed, pending or discarded.
+    ``bundle`` None: it was discarded; ``header`` None: that, or it is sealed.
+    """
 
     state: str
     group: str | None
     bundle: Bundle | None = None
+    header: dict[str, Any] | None = None
     manifest: dict[str, Any] | None = None
 
 
@@ -51,7 +56,7 @@ def find(client: Client, act: Act) -> Found | None:
     """Return what became of an act, None if there was none; NameTaken where the name is somebody else's."""
     if act.layer_of is None:
         return _find_sequence(client, act)
-    for layer in map(Bundle, client._store.bundle(act.layer_of).layer_paths()):
+    for layer in map(Bundle, _bundle(client, act.layer_of).layer_paths()):
         if _uid(layer) == act.uid:
             return _found(client, layer, group_of(client, act))
     return _discarded(client._store, act)
@@ -66,20 +71,17 @@ def _find_sequence(client: Client, act: Act) -> Found | None:
         return _discarded(store, act) if store.was_discarded(name) else None
     bundle = store.bundle(taken)
     if taken != name or _uid(bundle) != act.uid:
-        raise NameTaken("a sequence of that name exists", sequence=name, found=taken)
+        raise NameTaken("a sequence of that name exists", sequence=name)
     return _found(client, bundle, group_of(client, act))
 
 
 def _found(client: Client, bundle: Bundle, group: str | None) -> Found:
-    """Return the state of a bundle; what was ended and not sealed is sealed as it ended."""
-    state = client._store.state(bundle)
+    if bundle.manifest.exists():
+        return Found("sealed", group, bundle, manifest=journal.read_json(bundle.manifest))
+    state, header = client._store.state(bundle), read_header(bundle)
     if state is State.OPEN and not client._store.owner_alive(bundle) and is_ended(bundle):
-        manifest = recover(bundle.path, client._store.platform)
-        client._sealed(bundle)
-        return Found("sealed", group, bundle, manifest)
-    if state is State.SEALED:
-        return Found("sealed", group, bundle, journal.read_json(bundle.manifest))
-    return Found(str(state), group, bundle)
+        return Found("ended", group, bundle, header)
+    return Found(str(state), group, bundle, header)
 
 
 def _uid(bundle: Bundle) -> str | None:
@@ -118,9 +120,16 @@ def _is_half_made(path: Path) -> bool:
     return path.is_dir() and {child.name for child in path.iterdir()} <= {"journal.partial"}
 
 
+def _bundle(client: Client, name: str) -> Bundle:
+    """Return a sequence's bundle; NotFound in the words that a sequence of a foreign group is refused with."""
+    if client._store.taken_by(name) != name:
+        raise NotFound("there is no sequence of that name", sequence=name)
+    return client._store.bundle(name)
+
+
 def group_of(client: Client, act: Act) -> str | None:
     """Return the group of the sequence that an act belongs to, as the store has it."""
-    bundle = client._store.bundle(act.sequence)
+    bundle = _bundle(client, act.sequence)
     if bundle.manifest.exists():
         group = journal.read_json(bundle.manifest)["content"]["group"]
     else:

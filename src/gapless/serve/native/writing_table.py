@@ -17,6 +17,7 @@ from gapless.errors import (
     LimitReached,
     NameTaken,
     NotFound,
+    RightMissing,
     ServerClosing,
     StateError,
     UsageError,
@@ -32,13 +33,14 @@ from gapless.serve.rights import Right
 from gapless.store.durability import Durability
 from gapless.store.journal import read_json
 from gapless.store.layout import Bundle
-from gapless.store.recover import read_header
+from gapless.store.recover import recover
 
 if TYPE_CHECKING:
     from gapless.serve.call import Call
     from gapless.serve.native.reading_question import Question
     from gapless.serve.served import Served
 
+_BEGUN_WITH: Final = "key_id"  # of a journal's header: which key an act belongs to; None: to anyone's
 _UID: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
 _WINDOWS_MS: Final = (1, 60_000)
 _FLUSH_BYTES: Final = 8 << 20  # several batches to a sync: the network brings more at one time than a device
@@ -70,6 +72,7 @@ class WriterTable:
         Raises NameTaken for a name of another uid, SequenceOwned while another server writes it, LimitReached,
         ServerClosing, and whatever making a sequence raises.
         """
+        call.require(Right.WRITE)
         act = act_of(words)
         with self._alone(fold(act.sequence)):
             sequence = self._present(act.uid)
@@ -79,13 +82,12 @@ class WriterTable:
             found = find(self._client, act)
             if found is None:
                 return self._begin(call, act, words).describe()
-            call.reach(Right.WRITE, act.name, found.group)
-            if found.state != "open":
-                return answer(found)
-            return self._resume(act, found).describe()
+            taken_up = self._take_up(call, act, found)
+            return answer(taken_up) if isinstance(taken_up, Found) else taken_up.describe()
 
     def sequence(self, call: Call, words: Question) -> IncomingSequence:
         """Return an open sequence. Raises ServingFailed when it is not open here: its client opens it again."""
+        call.require(Right.WRITE)
         act = act_of(words)
         sequence = self._present(act.uid)
         if sequence is None:
@@ -96,6 +98,7 @@ class WriterTable:
 
     def ending(self, call: Call, words: Question) -> IncomingSequence | Found:
         """Return a sequence to end: open here, adopted now, or what became of it already. NotFound if nothing did."""
+        call.require(Right.WRITE)
         act = act_of(words)
         with self._alone(fold(act.sequence)):
             sequence = self._present(act.uid)
@@ -106,8 +109,28 @@ class WriterTable:
             found = find(self._client, act)
             if found is None:
                 raise NotFound("there is no such recording", sequence=act.name, found=act.uid)
-            call.reach(Right.WRITE, act.name, found.group)
-            return self._resume(act, found) if found.state == "open" else found
+            return self._take_up(call, act, found)
+
+    def _take_up(self, call: Call, act: Act, found: Found) -> IncomingSequence | Found:
+        """Adopt an act that was left open, seal one that was ended; of any other return what became of it.
+
+        Raises NotFound and RightMissing for an act of another group or key, NameTaken for one that was not
+        begun by this door: whoever records on the server's machine ends it there.
+        """
+        call.reach(Right.WRITE, act.name, found.group)
+        if found.state not in ("open", "ended"):
+            return found
+        assert found.bundle is not None
+        assert found.header is not None
+        if _BEGUN_WITH not in found.header:
+            raise NameTaken("a sequence of that name exists", sequence=act.name)
+        _check_owner(call, found.header, found.group)
+        if found.state == "open":
+            return self._resume(act, found.bundle, found.header, found.group)
+        with call.audited("write", f"seal {act.sequence}"):
+            manifest = recover(found.bundle.path, self._client._store.platform)
+        self._client._sealed(found.bundle)
+        return Found("sealed", found.group, found.bundle, manifest=manifest)
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -139,13 +162,19 @@ class WriterTable:
         sequence.let_go()
 
     def _check_reach(self, call: Call, act: Act, sequence: IncomingSequence) -> None:
-        call.reach(Right.WRITE, act.name, self._groups.get(act.uid))
+        group = self._groups.get(act.uid)
+        call.reach(Right.WRITE, act.name, group)
+        _check_owner(call, sequence.recording.header, group)
         if sequence.name != act.name:
             raise NameTaken("the uid is another recording's", sequence=act.name, found=sequence.name)
 
     def _begin(self, call: Call, act: Act, words: Question) -> IncomingSequence:
-        group = words.maybe_text("group") if act.layer_of is None else group_of(self._client, act)
-        call.require(Right.WRITE, group)
+        if act.layer_of is None:
+            group = words.maybe_text("group")
+            call.require(Right.WRITE, group)
+        else:
+            group = group_of(self._client, act)
+            call.reach(Right.WRITE, act.layer_of, group)
         self._check_room()
         metadata = check_metadata(words.document.get("metadata"), sequence=act.name)
         bundle: Bundle | None = None
@@ -154,7 +183,7 @@ class WriterTable:
         if act.layer_of is not None:
             base, topics = self._base(act.layer_of)
         header = self._client._header(act.name, None if base else group, metadata, base)
-        header |= {"uid": act.uid, "remote": True}
+        header |= {"uid": act.uid, "remote": True, _BEGUN_WITH: call.key_id}
         header["producer"] |= _producer(words.document.get("producer"))
         header["durability"]["window_ms"] = _window_ms(words)
         with call.audited("write", f"create {act.sequence}"):
@@ -182,15 +211,15 @@ class WriterTable:
         topics = {fold(topic): (topic, reader.schema) for topic, reader in known.items()}
         return {"name": name, "content_digest": str(digest)}, topics
 
-    def _resume(self, act: Act, found: Found) -> IncomingSequence:
+    def _resume(
+        self, act: Act, bundle: Bundle, header: dict[str, Any], group: str | None
+    ) -> IncomingSequence:
         """Adopt what this server, or another one, left open."""
         self._check_room()
-        assert found.bundle is not None
         topics: BaseTopics = {} if act.layer_of is None else self._base(act.layer_of)[1]
-        durability = self._durability(read_header(found.bundle))
-        recording = LocalRecording.resume(self._client, found.bundle, durability)
+        recording = LocalRecording.resume(self._client, bundle, self._durability(header))
         assert recording.sealer is not None
-        return self._add(recording, topics, recording.sealer.sealer.artifacts, found.group)
+        return self._add(recording, topics, recording.sealer.sealer.artifacts, group)
 
     def _durability(self, header: dict[str, Any]) -> Durability:
         known = self._client._durability
@@ -253,6 +282,17 @@ class WriterTable:
         with ThreadPoolExecutor(_RELEASING_THREADS, "gapless-release") as pool:
             list(pool.map(lambda sequence: self._release(sequence, deadline_s), known))
         self._reaper.join(deadline_s)
+
+
+def _check_owner(call: Call, header: dict[str, Any], group: str | None) -> None:
+    """Raise RightMissing unless the act was begun with this key, or without any: a uid alone is no secret."""
+    owner = header.get(_BEGUN_WITH)
+    if owner is not None and owner != call.key_id and not call.may(Right.MANAGE, group):
+        raise RightMissing(
+            "the recording was begun with another key",
+            sequence=header["name"],
+            next_step="use the key that it was begun with, or one that may manage",
+        )
 
 
 def act_of(words: Question) -> Act:

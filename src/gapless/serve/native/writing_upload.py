@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.errors import NameTaken, StateError, StorageFailed, UsageError, ValueRefused
+from gapless.errors import NameTaken, StorageFailed, UsageError, ValueRefused
 from gapless.model.names import fold, to_component
 from gapless.store.frame import Kind
 from gapless.store.layout import Bundle
@@ -46,11 +46,10 @@ class Upload:
         One that is noted already is passed over. Raises ValueRefused when the bytes are not those announced,
         NameTaken, StateError for a number out of order, StorageFailed; nothing is left then.
         """
-        if self._number < self._sequence.notes:
+        if self._is_noted():
             for _ in reader:
                 self._sequence.touch()
             return
-        self._check_free()
         bundle, platform = self._sequence.recording.bundle, self._sequence.recording.platform
         partial = bundle.artifacts / f"{secrets.token_hex(8)}{_PARTIAL}"
         try:
@@ -64,18 +63,15 @@ class Upload:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _check_free(self) -> None:
-        if self._number > self._sequence.notes:
-            raise StateError(
-                "notes before this one are missing",
-                sequence=self._sequence.name,
-                found=self._number,
-                expected=self._sequence.notes,
-            )
+    def _is_noted(self) -> bool:
+        """Tell whether the file is here already; NameTaken, StateError where it cannot be taken either."""
+        if self._sequence.has_note(self._number, Kind.ARTIFACT, {"name": self._name}):
+            return True
         if fold(self._name) in self._sequence.artifacts:
             raise NameTaken(
                 "the sequence has an artifact of that name", sequence=self._sequence.name, found=self._name
             )
+        return False
 
     @staticmethod
     def _make_folder(bundle: Bundle, platform: Platform) -> None:
@@ -130,9 +126,8 @@ class Upload:
             "sha256": self._sha256,
         }
         with self._sequence.lock:
-            if self._number < self._sequence.notes:  # a second attempt was quicker
+            if self._is_noted():  # a second attempt was quicker
                 return
-            self._check_free()
             platform = self._sequence.recording.platform
             platform.replace(partial, target)
             platform.sync_directory(bundle.artifacts)
