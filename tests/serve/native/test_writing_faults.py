@@ -36,11 +36,13 @@ from gapless.errors import (
     SequenceOwned,
     ServerClosing,
     ServingFailed,
+    StateError,
     StorageFailed,
 )
 from gapless.serve.keys import make_key
 from gapless.serve.limits import Limits
 from gapless.serve.native.writing import NativeWriting
+from gapless.serve.native.writing_sequence import IncomingSequence
 from gapless.serve.rights import Right
 from gapless.serve.server import Server
 from gapless.store.folder import FolderStore
@@ -535,3 +537,58 @@ def test_a_sequence_of_another_group_is_not_told_of(root: Path, started: Callabl
         with pytest.raises(NotFound) as absent:
             writer.open(layer_of="Absent")
         assert str(hidden.value).replace("Secret", "Absent") == str(absent.value)
+
+
+def test_an_end_that_somebody_else_decided_is_not_the_clients(
+    root: Path, started: Callable[..., Server]
+) -> None:
+    """Sealed by a person meanwhile, as interrupted or with fewer rows: the client hears of it, every time it asks."""
+    first = started()
+    writer = RawWriter(first.url)
+    writer.open()
+    writer.topic()
+    lane = writer.lane()
+    lane.push(0, 10)
+    lane.sync(10)
+    first.stop(0.1)
+    with connect(root) as client:
+        client.recover("run")
+    second = started()
+    writer.close()
+    writer.connect(second.url)
+    for asked in (
+        {"outcome": "completed"},
+        {"topics": {"t": 20}, "outcome": "interrupted"},
+        {"topics": {"t": "x"}},
+    ):
+        with pytest.raises(StateError, match="without its client"):
+            writer.end(**({"topics": {"t": 10}} | asked))
+    assert writer.end({"t": 10}, outcome="interrupted")["outcome"] == "interrupted"
+    writer.close()
+
+
+def test_the_lease_of_a_former_owner_does_not_end_the_next(
+    root: Path, started: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that comes back while its abandoned sequence is let go of keeps what it took up."""
+    let_go, slow = IncomingSequence.let_go, threading.Event()
+
+    def late(sequence: IncomingSequence, timeout_s: float | None = None) -> None:
+        let_go(sequence, timeout_s)
+        if threading.current_thread().name == "gapless-leases":
+            assert slow.wait(DEADLINE_S)
+
+    monkeypatch.setattr(IncomingSequence, "let_go", late)
+    server = started(lease_s=0.2)
+    with RawWriter(server.url) as writer:
+        writer.open()
+        until(lambda: not PLATFORM.is_locked(bundle(root).lock), "the server does not let go")
+        writer.open()
+        writer.topic()
+        lane = writer.lane()
+        slow.set()
+        lane.push(0, 10)
+        lane.sync(10)
+        assert writer.open()["topics"]["t"]["next_seq"] == 10, "open here, not a stranger's"
+        lane.finish()
+        writer.end({"t": 10})

@@ -12,7 +12,7 @@ from gapless.serve.door import Action, Door
 from gapless.serve.native.reading_question import Question
 from gapless.serve.native.writing_exchange import LaneExchange
 from gapless.serve.native.writing_sequence import IncomingSequence
-from gapless.serve.native.writing_store import Found, tombstone
+from gapless.serve.native.writing_store import Found, check_asked, tombstone
 from gapless.serve.native.writing_table import WriterTable, answer, sealed
 from gapless.serve.native.writing_upload import Upload
 from gapless.store.frame import Kind
@@ -91,6 +91,7 @@ class NativeWriting(Door):
         if isinstance(found, Found):
             if found.manifest is None:
                 raise StateError("the sequence is not open", sequence=words.text("name"), found=found.state)
+            check_asked(found.manifest, words.text("name"), words.text("outcome"), words.document.get("topics"))
             return sealed(found.manifest)
         try:
             with call.audited("write", f"seal {found.name}"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.errors import NameTaken, NotFound
+from gapless.errors import NameTaken, NotFound, StateError
 from gapless.model.metadata import check_metadata
 from gapless.model.names import check_sequence_name
 from gapless.model.outcome import State
@@ -82,6 +82,23 @@ def _found(client: Client, bundle: Bundle, group: str | None) -> Found:
     if state is State.OPEN and not client._store.owner_alive(bundle) and is_ended(bundle):
         return Found("ended", group, bundle, header)
     return Found(str(state), group, bundle, header)
+
+
+def check_asked(manifest: dict[str, Any], name: str, outcome: str, offered: object) -> None:
+    """Raise StateError where a sequence was sealed otherwise than its client asks: by recovery, or by a person."""
+    found = str(manifest["record"]["outcome"])
+    here = {topic: entry["ledger"]["produced"] for topic, entry in manifest["content"]["topics"].items()}
+    wanted = offered if isinstance(offered, dict) else {}
+    short = [t for t, rows in wanted.items() if not isinstance(rows, int) or rows > here.get(t, 0)]
+    if found != outcome or short:
+        raise StateError(
+            "the sequence was sealed without its client",
+            sequence=name,
+            topic=short[0] if short else None,
+            found=found,
+            expected=outcome,
+            next_step="look at what is there; record what is missing as a layer of it",
+        )
 
 
 def _uid(bundle: Bundle) -> str | None:

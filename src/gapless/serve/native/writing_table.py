@@ -156,10 +156,15 @@ class WriterTable:
 
     def forget(self, sequence: IncomingSequence) -> None:
         """Give up what is over or broken."""
-        with self._changed:
-            self._open.pop(sequence.uid, None)
-            self._groups.pop(sequence.uid, None)
+        self._strike(sequence)
         sequence.let_go()
+
+    def _strike(self, sequence: IncomingSequence) -> None:
+        """Take a sequence off the table, but not the one that has taken it up meanwhile."""
+        with self._changed:
+            if self._open.get(sequence.uid) is sequence:
+                del self._open[sequence.uid], self._groups[sequence.uid]
+        self._served.metrics.set("gapless_open_writers", len(self._open))
 
     def _check_reach(self, call: Call, act: Act, sequence: IncomingSequence) -> None:
         group = self._groups.get(act.uid)
@@ -269,10 +274,7 @@ class WriterTable:
             sequence.let_go(timeout_s)
         except (GaplessError, OSError) as error:
             self._served.log.error("sequence %r could not be let go of: %s", sequence.name, error)
-        with self._changed:
-            self._open.pop(sequence.uid, None)
-            self._groups.pop(sequence.uid, None)
-        self._served.metrics.set("gapless_open_writers", len(self._open))
+        self._strike(sequence)
 
     def stop(self, deadline_s: float) -> None:
         """Let go of every sequence: what was taken is durable, and each can be taken up again."""
