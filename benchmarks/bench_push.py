@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import mosaico_sdk
 from harness import Bench, cost, in_child, main
 from motion import NAMES, SCHEMA, START_NS, Recording, push_all, times, values
 
 from gapless import IMU, Message, Vector3d
 
-_MOSAICO = (
-    Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gapless-bench" / "mosaicolabs-0.7.0"
-)
 FIGURE = "CPU ns/row"
 
 
@@ -122,11 +119,10 @@ def _mcap(bench: Bench, count: int, rows: list[tuple[float, ...]]) -> float:
 def _objects(bench: Bench) -> None:
     what = "push(Message(IMU(...))), build and push"
     count = bench.size(200_000, 2_000)
-    python = _mosaico_python(bench)
+    python = mosaico_sdk.find_python(bench.options)
     if python is None:
-        reason = f"the SDK is not in {_MOSAICO}: run with --install-mosaico (needs the network)"
         bench.limit(what, FIGURE, [_imu(bench, count) for _ in range(bench.rounds)], None)
-        bench.skip(what, "Mosaico SDK 0.7.0", reason)
+        bench.skip(what, mosaico_sdk.NAME, mosaico_sdk.ABSENT)
         return
     few = str(bench.size(3_000, 200))
     script = Path(__file__).with_name("mosaico_child.py")
@@ -137,7 +133,7 @@ def _objects(bench: Bench) -> None:
         }
     )
     bench.compare(
-        what, FIGURE, found["ours"], "Mosaico SDK 0.7.0", found["sdk"], at_least=50,
+        what, FIGURE, found["ours"], mosaico_sdk.NAME, found["sdk"], at_least=50,
         note="six values; ours until durable, the SDK's into a Flight writer that discards them",
     )  # fmt: skip
 
@@ -159,28 +155,5 @@ def _imu(bench: Bench, count: int) -> float:
     return spent.cpu_ns / count
 
 
-def _mosaico_python(bench: Bench) -> Path | None:
-    """Return the interpreter of the SDK's own environment, made when that was asked for."""
-    import subprocess
-    import venv
-
-    folder: Path = bench.options.mosaico_venv
-    python = folder / "bin" / "python"
-    if bench.options.install_mosaico and not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "mosaicolabs==0.7.0"], check=True)
-    if not python.exists():
-        return None
-    probe = subprocess.run([python, "-c", "import mosaicolabs"], capture_output=True, check=False)
-    return python if probe.returncode == 0 else None
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--mosaico-venv", type=Path, default=_MOSAICO, metavar="DIR", help="environment of the SDK"
-    )
-    parser.add_argument("--install-mosaico", action="store_true", help="make that environment with pip")
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(run, options=_options))
+    raise SystemExit(main(run, options=mosaico_sdk.add_options))

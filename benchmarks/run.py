@@ -59,7 +59,7 @@ def _run(script: Path, args: argparse.Namespace) -> dict[str, Any] | None:
         command += ["--quick"] if args.quick else []
         command += ["--rounds", str(args.rounds)] if args.rounds else []
         command += ["--work", str(args.work)] if args.work else []
-        if args.mosaico_venv and script.stem == "bench_push":
+        if args.mosaico_venv and script.stem in ("bench_push", "bench_remote"):
             command += ["--mosaico-venv", str(args.mosaico_venv)]
         if subprocess.run(command, check=False).returncode:
             return None
