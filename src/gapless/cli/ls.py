@@ -61,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
 
 def empty_text(store: str) -> str:
     """Return what to do with a store that holds nothing."""
-    return f"no sequences in {store}; `gapless demo` or `gapless record host --for 10s` records one"
+    way = "`gapless demo` or `gapless record host --for 10s`"
+    if options.is_server(store):
+        way = f'a program with gapless.connect("{store}")'
+    return f"no sequences in {store}; {way} records one"
 
 
 def _empty(store: str, *, as_json: bool) -> int:
