@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from gapless.errors import NotFound, StateError, UsageError
 
 if TYPE_CHECKING:
     from gapless.catalog.answer import QueryAnswer
+    from gapless.catalog.runs import RunBuilder
 
 _COLUMNS = (
     "s.name, s.component, s.state, s.outcome, s.grp, s.created_ns, s.sealed_ns, s.start_ns, s.end_ns, s.rows,"
@@ -293,19 +294,22 @@ class Catalog:
         order: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        builder: Callable[[], RunBuilder] | None = None,
     ) -> QueryAnswer:
         """Return the sequences that satisfy every query: expressions, builders or query text.
 
         ``order`` is ``created`` (the default), ``name``, ``rows`` or ``start_ns``, ``-`` before it for
-        descending; ``cursor`` is the ``next_cursor`` of an answer that a limit cut off.
+        descending; ``cursor`` is the ``next_cursor`` of an answer that a limit cut off. ``builder`` makes
+        what takes the rows of each topic; it may hold less than all runs, and what it raises ends the query.
         """
         from gapless.catalog.query import answer_query
         from gapless.model.query_builders import as_expression, joined
 
         expression = joined(tuple(as_expression(query) for query in queries))
         return answer_query(
-            self._database, self.sequences_path, expression, order=order, limit=limit, cursor=cursor
-        )
+            self._database, self.sequences_path, expression,
+            order=order, limit=limit, cursor=cursor, builder=builder,
+        )  # fmt: skip
 
     def _row(self, row: Row) -> SequenceRow:
         name, component, state, *_ = row

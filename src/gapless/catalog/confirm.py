@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gapless.model.names import RESERVED_TOPICS
 from gapless.model.normal_form import Alternative, RowGroup
 from gapless.store.reader import BundleReader, TopicReader, open_bundle
 
+MakeBuilder = Callable[[], RunBuilder]
 Matches = dict[str, tuple[str | None, list[Runs]]]  # topic -> ontology tag, runs of each group it matched
 
 
@@ -35,8 +36,9 @@ class Settled:
 class SealedSequence:
     """The topics of one sealed sequence that a query must look into, and for which of its groups."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, builder: MakeBuilder = RunBuilder) -> None:
         self._bundle = bundle
+        self._builder = builder
         self._topics: dict[int, SealedTopic] = {}
         self._meant: dict[tuple[int, int], list[int]] = {}
 
@@ -45,7 +47,8 @@ class SealedSequence:
         _, topic_id, name, tag, fields, folder, entry, stats = row
         topic = self._topics.get(topic_id)
         if topic is None:
-            topic = self._topics[topic_id] = SealedTopic(self._bundle, name, tag, json.loads(fields))
+            topic = SealedTopic(self._bundle, name, tag, json.loads(fields), builder=self._builder)
+            self._topics[topic_id] = topic
         if group not in topic.groups:
             topic.groups.append(group)
         topic.parts[(folder, entry)] = stats
@@ -90,9 +93,10 @@ class SealedSequence:
 class UnsealedSequence:
     """One open or pending sequence; what it holds now is known only to its reader."""
 
-    def __init__(self, bundle: Path, created_ns: int) -> None:
+    def __init__(self, bundle: Path, created_ns: int, builder: MakeBuilder = RunBuilder) -> None:
         self._bundle = bundle
         self._created_ns = created_ns
+        self._builder = builder
 
     def settle(self, alternatives: Sequence[Alternative], places: Iterable[int]) -> Settled:
         """Return which of the alternatives match the rows that are durable now."""
@@ -111,7 +115,7 @@ class UnsealedSequence:
                     for g in alternatives[p].groups
                     if _means(g, topic)
                 ]
-                runs[topic.name] = _scan(topic, list(dict.fromkeys(groups)))
+                runs[topic.name] = _scan(topic, list(dict.fromkeys(groups)), self._builder)
         except (FileNotFoundError, NotFound):  # discarded since the catalog last looked
             return settled
         for place in wanted:
@@ -181,11 +185,11 @@ def _means(group: RowGroup, reader: TopicReader) -> bool:
     return glob_match(group.topic_glob, reader.name) and all(path in known for path in group.paths)
 
 
-def _scan(reader: TopicReader, groups: list[RowGroup]) -> dict[RowGroup, Runs]:
+def _scan(reader: TopicReader, groups: list[RowGroup], builder: MakeBuilder) -> dict[RowGroup, Runs]:
     """Return the runs of each group over one pass, so that all see the same rows."""
     if not groups:
         return {}
-    builders = [RunBuilder() for _ in groups]
+    builders = [builder() for _ in groups]
     fields = {"timestamp_ns": "int64"} | {column.name: str(column.type) for column in reader.schema}
     scan_topic(reader, fields, groups, builders)
-    return {group: builder.runs() for group, builder in zip(groups, builders, strict=True)}
+    return {group: made.runs() for group, made in zip(groups, builders, strict=True)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class SealedTopic:
     fields: Mapping[str, str]
     parts: dict[tuple[str, str], str | None] = field(default_factory=dict)  # (folder, entry) -> statistics
     groups: list[RowGroup] = field(default_factory=list)
+    builder: Callable[[], RunBuilder] = RunBuilder
     _proven: list[SealedPart] | None = None
 
     def may_match(self, group: RowGroup) -> bool:
@@ -57,7 +58,7 @@ class SealedTopic:
 
     def runs(self) -> list[Runs]:
         """Return the exact runs of rows that satisfy each group, in the order of ``groups``."""
-        builders = [RunBuilder() for _ in self.groups]
+        builders = [self.builder() for _ in self.groups]
         for cluster in _clusters(self._parts()):
             self._add_cluster(cluster, builders)
         return [builder.runs() for builder in builders]

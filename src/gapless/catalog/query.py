@@ -21,7 +21,7 @@ from gapless.model.glob import has_wildcard
 from gapless.model.normal_form import normal_form
 
 if TYPE_CHECKING:
-    from gapless.catalog.confirm import Matches
+    from gapless.catalog.confirm import MakeBuilder, Matches
 
 _CHUNKS = (64, 1024)  # sequences confirmed at once: few before a limit is reached, then many
 
@@ -46,8 +46,15 @@ class _Candidate:
 class Query:
     """One query being answered; made for one call of :func:`answer_query`."""
 
-    def __init__(self, database: Database, sequences: Path, expression: Expression) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sequences: Path,
+        expression: Expression,
+        builder: MakeBuilder | None = None,
+    ) -> None:
         self._database = database
+        self._builder = builder
         self._sequences = sequences
         self._expression = expression
         self._alternatives = normal_form(expression)
@@ -115,7 +122,7 @@ class Query:
         return candidates(self._database, alternative, exclusions, order, after, limit)
 
     def _exclusion(self, item: Expression, *, wanted: bool) -> Clause:
-        ids = json.dumps(Query(self._database, self._sequences, item).ids())
+        ids = json.dumps(Query(self._database, self._sequences, item, self._builder).ids())
         word = "IN" if wanted else "NOT IN"
         return Clause(f"s.id {word} (SELECT value FROM json_each(?))", (ids,))
 
@@ -137,8 +144,10 @@ class Query:
         if not unsealed and not with_rows:
             return
         from gapless.catalog.confirm import SealedSequence, UnsealedSequence
+        from gapless.catalog.runs import RunBuilder
 
-        sealed = {c.id: SealedSequence(self._sequences / c.row[2]) for c in chunk if c.sealed}
+        make = self._builder or RunBuilder
+        sealed = {c.id: SealedSequence(self._sequences / c.row[2], make) for c in chunk if c.sealed}
         for place in with_rows:
             ids = [c.id for c in chunk if c.sealed and place in c.alternatives]
             alternative = self._alternatives[place]
@@ -149,7 +158,8 @@ class Query:
             if candidate.sealed:
                 settled = sealed[candidate.id].settle(self._alternatives, candidate.alternatives)
             elif candidate in unsealed:
-                reader = UnsealedSequence(self._sequences / candidate.row[2], self._created_ns(candidate))
+                place_of = self._sequences / candidate.row[2]
+                reader = UnsealedSequence(place_of, self._created_ns(candidate), make)
                 settled = reader.settle(self._alternatives, candidate.alternatives)
             else:
                 continue
@@ -296,6 +306,7 @@ def _fingerprint(expression: Expression) -> str:
 def answer_query(
     database: Database, sequences: Path, expression: Expression, *,
     order: str | None = None, limit: int | None = None, cursor: str | None = None,
+    builder: MakeBuilder | None = None,
 ) -> QueryAnswer:  # fmt: skip
     """Return the sequences that match an expression, in order."""
-    return Query(database, sequences, expression).answer(order, limit, cursor)
+    return Query(database, sequences, expression, builder).answer(order, limit, cursor)

@@ -78,3 +78,22 @@ def _refusal(caller: Caller, asked: str, name: str) -> tuple[type[Exception], st
         _ASKED[asked](caller, name)
     text = str(caught.value).split("gRPC client debug context")[0]
     return type(caught.value), text.replace(name, "NAME")
+
+
+def test_only_its_own_client_makes_a_session_incomplete(root: Path, serve: Serve) -> None:
+    """What another key reports is a notification, and the session is committed all the same."""
+    server = serve().server
+    with StateDatabase(root) as database:
+        tokens = [make_key(database, Right.WRITE, groups=["A"])[1] for _ in range(2)]
+    owner, other = (Caller(server, token) for token in tokens)
+    session = owner.open("s")
+    other.ask("sequence_notification_create", locator="s", notification_type="error", msg="s:base is odd")
+    owner.ask("session_finalize", session_uuid=session)
+    with gapless.connect(root) as client:
+        handler = client.sequence_handler("s")
+        assert (handler.outcome, [n.message for n in handler.notifications()]) == (
+            "completed",
+            ["s:base is odd"],
+        )
+    owner.close()
+    other.close()

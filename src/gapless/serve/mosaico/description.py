@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,14 +57,21 @@ class Window:
 
 
 def describe(
-    handler: SequenceHandler, topic: str | None, window: Window, descriptor: flight.FlightDescriptor
+    handler: SequenceHandler,
+    topic: str | None,
+    window: Window,
+    descriptor: flight.FlightDescriptor,
+    gone: Callable[[], bool],
 ) -> flight.FlightInfo:
-    """Return the flight of a sequence, one endpoint for each topic, or of one topic; NotFound without it."""
+    """Return the flight of a sequence, one endpoint for each topic, or of one topic; NotFound without it.
+
+    Raises ``pyarrow.ArrowCancelled`` instead of counting on in a window once ``gone()`` is true.
+    """
     if topic is not None and topic not in handler.topics:
         raise NotFound("there is no such topic", sequence=handler.name, topic=topic)
     names = handler.topics if topic is None else [topic]
     folders = _homes(handler)
-    endpoints = [_endpoint(handler, folders[name], name, window) for name in names]
+    endpoints = [_endpoint(handler, folders[name], name, window, gone) for name in names]
     return flight.FlightInfo(
         pa.schema([]), descriptor, endpoints, app_metadata=protocol.encode(_sequence(handler))
     )
@@ -112,7 +119,9 @@ def _session(handler: SequenceHandler, folder: Folder, topics: list[str]) -> dic
     return told if ended_ns is None else told | {"completed_at_ns": ended_ns}
 
 
-def _endpoint(handler: SequenceHandler, folder: Folder, topic: str, window: Window) -> flight.FlightEndpoint:
+def _endpoint(
+    handler: SequenceHandler, folder: Folder, topic: str, window: Window, gone: Callable[[], bool]
+) -> flight.FlightEndpoint:
     reader = handler.reader.topic(topic)
     shape = leaving(reader)
     locator = f"{handler.name}/{topic}"
@@ -130,7 +139,7 @@ def _endpoint(handler: SequenceHandler, folder: Folder, topic: str, window: Wind
             "total_bytes": sum(part.size_bytes for part in parts),
             "total_chunks_count": len(parts),
         },
-        "time_window_info": _in_window(reader, window) if window else None,
+        "time_window_info": _in_window(reader, window, gone) if window else None,
     }
     ended_ns = sealed_ns(folder)
     told |= {} if ended_ns is None else {"completed_at_ns": ended_ns}
@@ -142,20 +151,24 @@ def _interval(start_ns: int | None, end_ns: int | None) -> dict[str, int] | None
     return None if start_ns is None or end_ns is None else {"start_ns": start_ns, "end_ns": end_ns}
 
 
-def _in_window(reader: TopicReader, window: Window) -> dict[str, Any]:
+def _in_window(reader: TopicReader, window: Window, gone: Callable[[], bool]) -> dict[str, Any]:
     """Return how many rows lie in a window, and their first and last time, exactly.
 
     What a manifest tells is enough where the whole topic lies inside; else the times are read.
     """
     rows, first_ns, last_ns = reader.rows, reader.start_ns, reader.end_ns
     if first_ns is None or last_ns is None or not window.holds(first_ns, last_ns):
-        rows, first_ns, last_ns = _counted(reader, window)
+        rows, first_ns, last_ns = _counted(reader, window, gone)
     return {"interval": _interval(first_ns, last_ns), "row_count": rows}
 
 
-def _counted(reader: TopicReader, window: Window) -> tuple[int, int | None, int | None]:
+def _counted(
+    reader: TopicReader, window: Window, gone: Callable[[], bool]
+) -> tuple[int, int | None, int | None]:
     rows, first_ns, last_ns = 0, None, None
     for batch in reader.scan([], window.start_ns, window.end_ns):
+        if gone():
+            raise pa.ArrowCancelled("nobody waits for the description any more")
         times = batch.column(0)
         first_ns = times[0].as_py() if first_ns is None else first_ns
         last_ns = times[-1].as_py()

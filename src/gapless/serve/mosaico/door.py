@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = (0, 7, 0)
 _LAYOUTS: Final = ("default", "ragged", "image")
+_MOST_TOPICS: Final = 128  # read at one time; each has a batch of rows in memory
 _Handle = Callable[[Call, Request], Iterable[bytes]]
 
 
@@ -214,13 +216,16 @@ class Mosaico(Door):
     # -- notifications -------------------------------------------------------------------------
 
     def _sequence_notification_create(self, call: Call, request: Request) -> Iterable[bytes]:
-        """Report that something went wrong; an open session of the sequence is kept then, not committed."""
+        """Report that something went wrong; an open session of the caller is kept then, not committed."""
         name = parse_sequence(request.text("locator"))
         self._sessions.reach(call, Right.WRITE, name)
         message = request.text("msg")
         sessions = self._sessions.of(name)
         for session in [s for s in sessions if s.locator in message] or sessions:
-            session.report(message)
+            if session.key_id == call.key_id or call.may(Right.MANAGE, session.group):
+                session.report(message)
+            else:  # a person's own commit does not depend on what others say
+                session.notify(message)
         if not sessions:
             self._notifications.add(self._sequence(call, name), "", message)
         return ()
@@ -280,19 +285,19 @@ class Mosaico(Door):
     def _intersect(self, call: Call, request: Request) -> Iterable[bytes]:
         """Return the times at which the conditions of several topics hold together."""
         topics = request.objects("topics")
-        if len(topics) < 2:
-            raise request.bad("topics", len(topics), "at least two topics")
+        if not 2 <= len(topics) <= _MOST_TOPICS:
+            raise request.bad("topics", len(topics), f"from 2 to {_MOST_TOPICS} topics")
         tolerance_ns = request.nanoseconds("intersect_dt_ns")
         spans = overlaps([self._clusters(call, topic) for topic in topics], tolerance_ns)
         return _pages("topic_filter_intersect", spans)
 
     def _clusters(
         self, call: Call, request: Request, start_ns: int | None = None, end_ns: int | None = None
-    ) -> list[tuple[int, int]]:
+    ) -> Iterator[tuple[int, int]]:
         sequence, name = parse_topic(request.text("locator"))
         reader = self._topic(call, sequence, name).reader.topic(name)
         gap_ns = request.nanoseconds("clustering_dt_ns")
-        return clusters(reader, request.members("ontology"), gap_ns, start_ns, end_ns)
+        return clusters(reader, request.members("ontology"), gap_ns, call.cancelled, start_ns, end_ns)
 
     def flights(self, call: Call, criteria: bytes) -> Iterable[flight.FlightInfo]:  # noqa: ARG002
         """Yield every sequence that the caller sees by its name."""
@@ -310,7 +315,8 @@ class Mosaico(Door):
         with _bad_input():
             place = parse(Request("flight information", command).text(LOCATOR))
             window = Window.of(command)
-            return describe(self._sequence(call, place.sequence), place.topic, window, descriptor)
+            handler = self._sequence(call, place.sequence)
+            return describe(handler, place.topic, window, descriptor, call.cancelled)
 
     def schema(self, call: Call, command: Mapping[str, Any]) -> pa.Schema:
         """Return the columns of a topic as the SDK reads them."""
@@ -342,10 +348,18 @@ class Mosaico(Door):
 def _action(name: str, handle: _Handle) -> Action:
     def act(call: Call, body: bytes) -> Iterable[bytes]:
         with _bad_input():
-            return handle(call, Request.of(name, body))
+            answers = iter(handle(call, Request.of(name, body)))
+            first = list(islice(answers, 1))  # what an action took is counted until its answer begins
+        return _sent(chain(first, answers))
 
     act.__doc__ = handle.__doc__
     return act
+
+
+def _sent(answers: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bodies of an answer, those that are made on the way under the same rules as the first."""
+    with _bad_input():
+        yield from answers
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from gapless.catalog.answer import AnswerItem, QueryAnswer
+from gapless.catalog.answer import AnswerItem
 from gapless.client.client import Client
 from gapless.errors import QueryRefused
 from gapless.model.expression import And, Expression, FieldRef, Or
@@ -16,6 +16,7 @@ from gapless.serve.call import Call
 from gapless.serve.mosaico.locator import has_locator
 from gapless.serve.mosaico.row_shape import UNMODELED
 from gapless.serve.mosaico.topic_name_glob import patterns, with_digits, without_slash
+from gapless.serve.native.reading_turns import in_turns
 from gapless.store.derived import is_feature_topic
 
 _OPS: Final = {
@@ -35,19 +36,19 @@ def answer(client: Client, call: Call, document: Mapping[str, Any]) -> dict[str,
     Conditions on rows of one tag hold in the same row; a sequence is in the answer when every tag's do.
     Raises ``pyarrow.ArrowInvalid`` for a query that means nothing.
     """
-    items = _found(client, call, *_conditions(client, document))
-    return {"items": [_told(item) for item in items if has_locator(item.name)]}
+    wanted = And((*_conditions(client, document), *_of_own_groups(call)))
+    turns = in_turns(client, wanted, call.cancelled, runs=False, order="name")
+    return {"items": [_told(item) for turn in turns for item in turn if has_locator(item.name)]}
 
 
 def names(client: Client, call: Call) -> list[str]:
     """Return the names of all sequences that the caller sees, in order."""
-    return [name for name in _found(client, call).names if has_locator(name)]
+    return [name for name in client.query(*_of_own_groups(call), order="name").names if has_locator(name)]
 
 
-def _found(client: Client, call: Call, *expressions: Expression) -> QueryAnswer:
+def _of_own_groups(call: Call) -> tuple[Expression, ...]:
     groups = call.access.groups
-    own = () if groups is None else (FieldRef("sequence", "group").in_(sorted(groups)),)
-    return client.query(*expressions, *own, order="name")
+    return () if groups is None else (FieldRef("sequence", "group").in_(sorted(groups)),)
 
 
 def _told(item: AnswerItem) -> dict[str, Any]:

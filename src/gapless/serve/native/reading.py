@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from gapless.client.remote import protocol, reading
@@ -24,10 +26,12 @@ from gapless.serve.native.reading_store import (
     visible_rows,
     visible_tombstones,
 )
+from gapless.serve.native.reading_turns import in_turns
 from gapless.serve.rights import Right
 from gapless.store.derived import DerivedTopic
 
 if TYPE_CHECKING:
+    from gapless.catalog.answer import QueryAnswer
     from gapless.catalog.catalog import SequenceRow
     from gapless.serve.call import Call
     from gapless.serve.served import Served
@@ -44,12 +48,14 @@ class NativeReading(Door):
     def __init__(self, served: Served) -> None:
         self._served = served
         self._streams: dict[str, Callable[[Call, Question], Outgoing]] = {
-            protocol.SCAN: lambda call, question: streams.scan(opened(served, call, question), question),
+            protocol.SCAN: lambda call, question: streams.scan(
+                call, opened(served, call, question), question
+            ),
             protocol.TAIL: lambda call, question: streams.tail(
                 served, call, opened(served, call, question), question
             ),
             protocol.DOWNSAMPLE: lambda call, question: streams.curve(
-                opened(served, call, question), question
+                call, opened(served, call, question), question
             ),
             protocol.ARTIFACT: lambda call, question: streams.artifact(
                 opened(served, call, question), question
@@ -101,19 +107,22 @@ class NativeReading(Door):
         call.require(Right.READ)
         order, cursor = question.maybe_text("order"), question.maybe_text("cursor")
         limit, groups = question.maybe_whole("limit"), call.access.groups
-        try:
-            told = question.document.get("expression")
+        topics, told = question.flag("topics"), question.document.get("expression")
+        with _no_query():
             expression = And(()) if told is None else from_json(told)
             if groups is not None:
                 expression = expression & Sequence.Q.group.in_(*sorted(groups))
-            answer = self._served.client.query(
-                expression, order=order, limit=None if limit is None else min(limit, 2**31), cursor=cursor
-            )
-        except (RecursionError, OverflowError, TypeError) as error:  # nested, large or put together by hand
-            raise QueryRefused("this is no query", found=f"{type(error).__name__}: {error}") from error
-        if groups is not None:
-            answer.warnings = []  # they name metadata and fields of the whole store
-        return answer_pages(answer, topics=question.flag("topics"))
+        limit = None if limit is None else min(limit, 2**31)
+        turns = in_turns(
+            self._served.client,
+            expression,
+            call.cancelled,
+            runs=True,
+            order=order,
+            limit=limit,
+            cursor=cursor,
+        )
+        return _answered(turns, topics=topics, warn=groups is None)
 
     def _discarded(self, call: Call, _: Question) -> Answers:
         """List the tombstones of discarded sequences."""
@@ -236,6 +245,27 @@ class NativeReading(Door):
         return name
 
 
+def _answered(turns: Iterator[QueryAnswer], *, topics: bool, warn: bool) -> Iterator[Answer]:
+    """Yield the pages of an answer; its warnings name metadata and fields of the whole store."""
+    while True:
+        with _no_query():
+            answer = next(turns, None)
+        if answer is None:
+            return
+        if not warn:
+            answer.warnings = []
+        yield from answer_pages(answer, topics=topics)
+
+
+@contextmanager
+def _no_query() -> Iterator[None]:
+    """Refuse what is nested, too large or put together by hand."""
+    try:
+        yield
+    except (RecursionError, OverflowError, TypeError) as error:
+        raise QueryRefused("this is no query", found=f"{type(error).__name__}: {error}") from error
+
+
 class _Answering:
     """An action whose words and answers are JSON; its description is that of the method."""
 
@@ -244,8 +274,9 @@ class _Answering:
         self.__doc__ = answer.__doc__
 
     def __call__(self, call: Call, body: bytes) -> Iterator[bytes]:
-        answers = self._answer(call, Question(protocol.decode(body)))
-        return (protocol.encode(answer) for answer in answers)
+        answers = iter(self._answer(call, Question(protocol.decode(body))))
+        first = list(islice(answers, 1))  # what an action took is counted until its answer begins
+        return (protocol.encode(answer) for answer in chain(first, answers))
 
 
 def _pages(items: list[Any]) -> Iterator[list[Any]]:

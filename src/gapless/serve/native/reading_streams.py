@@ -16,6 +16,7 @@ from gapless.client.remote.row_filter import filter_from_json
 from gapless.client.tail import follow
 from gapless.errors import ServerClosing, UsageError
 from gapless.serve.door import Outgoing
+from gapless.serve.native.reading_watched import WatchedReader
 from gapless.store.pyramid_read import downsample
 from gapless.store.reader import BATCH_ROWS
 from gapless.store.selection import Selection
@@ -35,9 +36,9 @@ _SIGN_S = 1.0  # a stream without rows says this often that it is there
 _CHUNKS = pa.schema([pa.field("data", pa.binary(), nullable=False)])
 
 
-def scan(handler: SequenceHandler, question: Question) -> Outgoing:
-    """Return the rows that a ticket asks for, in time order."""
-    reader = handler.topic(question.text("topic")).reader
+def scan(call: Call, handler: SequenceHandler, question: Question) -> Outgoing:
+    """Return the rows that a ticket asks for, in time order; reading ends when the caller has gone."""
+    reader = WatchedReader(handler.topic(question.text("topic")).reader, call.cancelled)
     told = question.document.get("filter")
     if told is not None and not isinstance(told, dict):
         raise UsageError("a row filter is a JSON object", found=type(told).__name__)
@@ -94,10 +95,10 @@ def _followed(
         sign_s = time.monotonic()
 
 
-def curve(handler: SequenceHandler, question: Question) -> Outgoing:
+def curve(call: Call, handler: SequenceHandler, question: Question) -> Outgoing:
     """Return a field in few points: a table of buckets, its unit in the schema's metadata."""
     found = downsample(
-        handler.topic(question.text("topic")).reader,
+        WatchedReader(handler.topic(question.text("topic")).reader, call.cancelled),
         question.text("field"),
         _points(question),
         question.maybe_whole("start_ns"),
