@@ -33,6 +33,7 @@ PACKED = pa.schema([pa.field("x", pa.float64()), pa.field("n", pa.int64())])
 GENERAL = pa.schema([pa.field("s", pa.string()), pa.field("n", pa.int64())])
 SCHEMAS = {"packed": PACKED, "general": GENERAL, "numbered": PACKED}
 _MOST_ROWS = 1_000_000  # of a topic; the checks read every one
+_MOST_FILES = 5
 
 
 class Words:
@@ -119,7 +120,7 @@ def push_until_stopped(
         Producer(seq.topic_create(name, schema=SCHEMAS[name], producer_seq=name == "numbered"))
         for name in names
     ]
-    stop, most, notes, told_s = Path(job["stop"]), dice.choice([20, 3000]), 0, 0.0
+    stop, most, notes, files, told_s = Path(job["stop"]), dice.choice([20, 3000]), 0, 0, 0.0
     while not stop.exists():
         producer = dice.choice(producers)
         if producer.pushed < _MOST_ROWS:
@@ -129,6 +130,9 @@ def push_until_stopped(
         if dice.random() < 0.01:
             producer.writer.gap(1, f"pause {notes}", durable=dice.random() < 0.2)
             notes += 1
+        if dice.random() < 0.003 and files < _MOST_FILES:
+            words.say(artifact=add_file(seq, stop.parent, files))
+            files += 1
         if dice.random() < 0.005:
             seq.flush()
             words.say(accepted={p.writer.name: p.pushed for p in producers if job["spool"] is None})
@@ -136,6 +140,19 @@ def push_until_stopped(
             words.say(accepted={p.writer.name: p.writer.accepted_rows for p in producers})
             told_s = time.monotonic()
     return {p.writer.name: p.pushed for p in producers}, notes
+
+
+def add_file(seq: SequenceWriter, folder: Path, number: int) -> str:
+    """Add a file whose bytes tell its name; return the name when it is durable."""
+    name = f"file {number}"
+    path = folder / name
+    path.write_bytes(file_bytes(name))
+    return seq.add_artifact(path)
+
+
+def file_bytes(name: str) -> bytes:
+    """Return what is in a file of this name."""
+    return name.encode() * 50_000
 
 
 JOBS = {"serve": serve, "record": record}

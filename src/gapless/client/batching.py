@@ -225,28 +225,25 @@ def _numpy_type(kind: pa.DataType) -> np.dtype[Any] | None:
     return np.dtype(kind.to_pandas_dtype()) if plain else None
 
 
-def in_frames(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Yield slices of the batch that are good frames."""
+def in_frames(batch: pa.RecordBatch, most_bytes: int = 2 * FRAME_BYTES) -> Iterator[pa.RecordBatch]:
+    """Yield slices of the batch that are good frames, above ``most_bytes`` only where a single row is."""
     if not batch.num_rows:
         return
     # Buffers count whole here, but one that several columns share counts once, hence the factor.
-    if (
-        batch.num_rows <= ROW_GROUP_ROWS
-        and batch.get_total_buffer_size() * batch.num_columns <= 2 * FRAME_BYTES
-    ):
+    if batch.num_rows <= ROW_GROUP_ROWS and batch.get_total_buffer_size() * batch.num_columns <= most_bytes:
         yield batch
         return
     per_row = max(1, batch.nbytes // batch.num_rows)
-    step = max(1, min(ROW_GROUP_ROWS, FRAME_BYTES // per_row))
+    step = max(1, min(ROW_GROUP_ROWS, min(FRAME_BYTES, most_bytes) // per_row))
     for start in range(0, batch.num_rows, step):
-        yield from _halved(batch.slice(start, step))
+        yield from _halved(batch.slice(start, step), most_bytes)
 
 
-def _halved(piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _halved(piece: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """Yield the piece, cut further where a few rows are much larger than the rest."""
-    if piece.num_rows == 1 or piece.nbytes <= 2 * FRAME_BYTES:
+    if piece.num_rows == 1 or piece.nbytes <= most_bytes:
         yield piece
         return
     half = piece.num_rows // 2
-    yield from _halved(piece.slice(0, half))
-    yield from _halved(piece.slice(half))
+    yield from _halved(piece.slice(0, half), most_bytes)
+    yield from _halved(piece.slice(half), most_bytes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gapless.client.batching import BatchShaper, in_frames
+from gapless.client.batching import FRAME_BYTES, BatchShaper, in_frames
 from gapless.client.quarantine import Quarantined
 from gapless.errors import GaplessError, RecordTooLarge, ValueRefused, WriterClosed
 from gapless.model.ledger import Ledger
@@ -133,9 +133,10 @@ class TopicWriter:
             )
 
     def _push_all(self, batch: pa.RecordBatch) -> None:
-        pieces = list(in_frames(batch))  # views: nothing is copied yet
+        largest = self._lane.hand_over.max_record_bytes
+        pieces = list(in_frames(batch, min(2 * FRAME_BYTES, largest // 2)))  # views: nothing is copied yet
         for piece in pieces:
-            if piece.get_total_buffer_size() * piece.num_columns > self._lane.hand_over.max_record_bytes:
+            if piece.get_total_buffer_size() * piece.num_columns > largest:
                 self._lane.hand_over.check_record(self.name, piece.nbytes)
         for piece in pieces:
             self._lane.push_batch(piece)

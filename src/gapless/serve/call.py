@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -22,12 +22,18 @@ _LOG = logging.getLogger("gapless.serve")
 
 
 class Call:
-    """One request. Every method may be used from any thread, also after the request has ended."""
+    """One request. Every method may be used from any thread, also after the request has ended.
 
-    def __init__(self, context: flight.ServerCallContext, access: Access, audit: Audit) -> None:
+    ``cut(peer)`` closes the connection of a peer.
+    """
+
+    def __init__(
+        self, context: flight.ServerCallContext, access: Access, audit: Audit, cut: Callable[[str], object]
+    ) -> None:
         self.peer = unquote(context.peer())  # such as ipv4:127.0.0.1:53422
         self.access = access
         self._audit = audit
+        self._cut = cut
         self._context: flight.ServerCallContext | None = context
         self._lock = threading.Lock()
 
@@ -45,6 +51,13 @@ class Call:
         """Note that the request is over; the server says so."""
         with self._lock:
             self._context = None
+
+    def cut(self) -> None:
+        """Close the connection that the request came by: whoever waits for its client in a stream comes back.
+
+        Whatever else goes on by that connection ends, too. Raises what hinders the system from looking for it.
+        """
+        self._cut(self.peer)
 
     def may(self, right: Right, group: Group = ANYWHERE) -> bool:
         """Tell whether the caller has the right, in that group if one is given."""

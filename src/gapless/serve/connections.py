@@ -22,8 +22,8 @@ def close_connections(port: int, peers: Collection[str] | None = None) -> int:
     """
     wanted = None if peers is None else {_end(peer) for peer in peers}
     accepted = [c for c in psutil.Process().net_connections("tcp") if c.raddr and c.laddr.port == port]
-    chosen = [c.fd for c in accepted if wanted is None or (_plain(c.raddr.ip), c.raddr.port) in wanted]
-    return sum(_shut(number, port) for number in chosen)
+    ends = [(c.fd, (_plain(c.raddr.ip), c.raddr.port)) for c in accepted]
+    return sum(_shut(number, port, end) for number, end in ends if wanted is None or end in wanted)
 
 
 def _end(peer: str) -> tuple[Any, int]:
@@ -37,11 +37,12 @@ def _plain(host: str) -> Any:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _shut(number: int, port: int) -> bool:
-    """Shut the socket with this file number down, if it still is one of that port; return whether it was."""
+def _shut(number: int, port: int, end: tuple[Any, int]) -> bool:
+    """Shut the socket with this file number down, if it still joins that port and peer; return whether it did."""
     try:
         with socket.socket(fileno=os.dup(number)) as connection:
-            if connection.getsockname()[1] != port:
+            host, number_there = connection.getpeername()[:2]
+            if connection.getsockname()[1] != port or (_plain(host), number_there) != end:
                 return False
             connection.shutdown(socket.SHUT_RDWR)
     except OSError:  # it ended by itself

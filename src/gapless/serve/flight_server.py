@@ -13,6 +13,7 @@ from pyarrow import flight
 from gapless.client.remote import protocol
 from gapless.errors import UsageError
 from gapless.serve.call import Call
+from gapless.serve.connections import close_connections
 from gapless.serve.door import Action, Door, Outgoing
 from gapless.serve.gate import Gate
 from gapless.serve.operations.log_lines import tell
@@ -155,11 +156,14 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         """Run one handler: what it raises becomes what a client can be told."""
         try:
             admission = context.get_middleware(_GATE)
-            call = Call(context, admission.access, self._served.audit)
+            call = Call(context, admission.access, self._served.audit, self._cut)
             admission.name(call)
             return work(call)
         except BaseException as error:  # a thread of the transport: what is raised here is the answer
             raise self._refused(error, what) from error
+
+    def _cut(self, peer: str) -> None:
+        close_connections(self.port, {peer})
 
     def _each(self, answers: Iterable[T], what: str) -> Iterator[T]:
         """Yield answers; what making one raises becomes what a client can be told, and leaving closes them."""

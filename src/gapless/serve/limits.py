@@ -22,7 +22,9 @@ class Limits:
     max_connections: int = 512  # with a call going on
     max_writers: int = 256  # sequences being written
     lease_s: float = 60.0  # a writer without a connection is let go of after this time
-    session_lease_s: float = 3600.0  # a quiet Mosaico session: its client may be alive and cannot take it up again
+    session_lease_s: float = (
+        3600.0  # a quiet Mosaico session: its client may be alive and cannot take it up again
+    )
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -38,7 +40,8 @@ class Limits:
     def check_batch(self, batch: Any, *, sequence: str | None = None, topic: str | None = None) -> None:
         """Raise RecordTooLarge for a batch above the bound, ValueRefused for one whose buffers are not sound.
 
-        A batch from the network is not used before this: Arrow reads offsets and lengths as they come.
+        A batch from the network is not used before this: Arrow reads offsets and lengths as they come. Its types
+        are known to be ones that can be stored: of some others Arrow cannot even look at a batch without rows.
         """
         import pyarrow as pa
 

@@ -25,6 +25,9 @@ from gapless.store.topic_state import TopicState
 from gapless.store.watermark import read_watermark
 
 AWAITED_NS = 3600 * 10**9
+SPOOLED_AWAITED_NS = (
+    7 * 24 * 3600 * 10**9
+)  # a disk elsewhere holds the rest, however long the network is away
 _COPY_BYTES = 1 << 20
 
 
@@ -205,13 +208,15 @@ def _durable_bytes(bundle: Bundle, path: Path) -> int:
 def is_awaited(bundle: Bundle, platform: Platform) -> bool:
     """Tell whether a program on another machine may still go on with an ownerless journal.
 
-    It is given an hour from the last write before anybody recovers the journal without being asked to.
+    It is given an hour from the last write before anybody recovers the journal without being asked to, and a
+    week where the program has a spool.
     """
     header = journal.read_checked(bundle.journal / "open.json") or {}
     if not header.get("remote"):
         return False
     written_ns = max((path.stat().st_mtime_ns for path in segment_paths(bundle)), default=0)
-    return platform.wall_ns() - written_ns < AWAITED_NS
+    patience_ns = SPOOLED_AWAITED_NS if header.get("spooled") is True else AWAITED_NS
+    return platform.wall_ns() - written_ns < patience_ns
 
 
 def _copy_durably(path: Path, end: int, platform: Platform) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from gapless.cli.main import main
 from gapless.client.remote.remote_client import RemoteClient
 from gapless.client.remote.spool import SpoolStore
 from gapless.errors import DeliveryFailed, NameTaken, StorageFailed
+from gapless.serve.operations.retention import Retention
 from gapless.serve.server import Server
 from gapless.testing.network import Link
 
@@ -319,6 +321,31 @@ def test_rows_spooled_behind_an_end_made_by_another_are_kept(served: Server, roo
     with server(root) as again:
         assert main(["deliver", "--spool", str(spool), "--to", again.url]) == DeliveryFailed.exit_code
     assert waiting(spool) == 1
+
+
+def test_a_night_without_a_server_ends_in_one_sequence(root: Path, spool: Path) -> None:
+    """Neither the server's retention nor a recorder beside it seals what a spool elsewhere goes on with, for days."""
+    with server(root) as first:
+        link = Link(("127.0.0.1", first.port))
+        with (
+            gapless.connect(f"grpc://127.0.0.1:{link.port}", spool=spool, flush_ms=10) as recorder,
+            recorder.sequence_create("night") as seq,
+        ):
+            topic = seq.topic_create("t", schema=NUMBERS)
+            topic.push_row(0, 0.0, 0)
+            seq.flush()
+            link.cut()
+            topic.push_row(1, 0.0, 1)
+            seq.flush()
+        link.close()
+    for path in (root / "sequences" / "night" / "journal").glob("*.seg"):
+        os.utime(path, ns=(0, time.time_ns() - 3 * 24 * 3600 * 10**9))
+    with gapless.connect(root) as beside, beside.sequence_create("other"):
+        pass
+    with server(root) as again:
+        Retention(again.served).round()
+        assert main(["deliver", "--spool", str(spool), "--to", again.url]) == 0
+    assert_counted(stored(root, "night", "t"), 2)
 
 
 def test_what_was_meant_for_another_server_waits_for_a_word(root: Path, spool: Path) -> None:

@@ -333,3 +333,26 @@ def test_a_folder_takes_no_options_of_a_server(tmp_path: Path, option: dict[str,
     """A forgotten scheme does not record into a folder named like a host."""
     with pytest.raises(UsageError, match="is for a server"):
         gapless.connect(tmp_path, **option)  # type: ignore[arg-type] # one of the options
+
+
+@pytest.mark.parametrize("ending", ["leave", "discard"])
+def test_a_client_closed_early_does_not_end_what_is_recorded(served: Server, root: Path, ending: str) -> None:
+    """The sequence ends with its own block, as in a folder; nothing else begins."""
+    client = gapless.connect(served.url)
+    with client.sequence_create("outlives") as seq:
+        seq.log("x", 1.0)
+        seq.flush()
+        client.close()
+        seq.log("x", 2.0)
+        seq.log("late", 3.0)
+        if ending == "discard":
+            seq.discard("not wanted")
+    with pytest.raises(WriterClosed):
+        client.sequence_create("never").__enter__()
+    with gapless.connect(root) as local:
+        if ending == "discard":
+            assert local.was_discarded("outlives")
+        else:
+            assert local.sequence_handler("outlives").outcome == "completed"
+            assert stored(root, "outlives", "x")["value"].to_pylist() == [1.0, 2.0]
+    assert uplink_threads() == []

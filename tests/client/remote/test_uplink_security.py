@@ -10,6 +10,7 @@ from tests.client.remote.write_server import NUMBERS, assert_counted, server, st
 
 import gapless
 from gapless.catalog.state_database import StateDatabase
+from gapless.client.remote.connection import Endpoint
 from gapless.errors import KeyRefused, RightMissing, Unreachable, UsageError
 from gapless.serve.keys import make_key
 from gapless.serve.native.reading import NativeReading
@@ -104,3 +105,8 @@ def test_what_cannot_be_a_key_or_a_certificate_is_refused_at_once(tmp_path: Path
         gapless.connect("grpc+tls://127.0.0.1:9", tls_roots=tmp_path / "nothing.pem")
     with pytest.raises(UsageError):
         gapless.connect("grpc://127.0.0.1:9", tls_roots=__file__)
+
+
+def test_a_key_is_not_shown() -> None:
+    """Neither in a log nor in a traceback that lists its locals."""
+    assert "secret" not in repr(Endpoint.of("grpc://127.0.0.1:9", key="secret"))

@@ -13,6 +13,7 @@ import pytest
 from tests.crash.small_bundle import gap_rows
 from tests.serve.native.raw_writer import SCHEMA, RawWriter, chunk, declaration, rows
 
+from gapless.catalog.state_database import StateDatabase
 from gapless.client.client import connect
 from gapless.client.remote import protocol
 from gapless.errors import (
@@ -29,9 +30,13 @@ from gapless.errors import (
     ValueRefused,
 )
 from gapless.model.outcome import Outcome
+from gapless.serve.keys import make_key
 from gapless.serve.limits import Limits
+from gapless.serve.native import writing_exchange
 from gapless.serve.native.writing import NativeWriting
+from gapless.serve.rights import Right
 from gapless.serve.server import Server
+from gapless.store.handover import Command
 from gapless.store.layout import Bundle
 from gapless.store.reader import open_bundle
 from gapless.store.reserved import EVENTS
@@ -308,6 +313,42 @@ def test_a_layer_is_written_like_a_sequence(server: Server, writer: RawWriter) -
         assert layer.open()["state"] == "discarded"
     with RawWriter(server.url, "more", layer_of="none") as other, pytest.raises(NotFound):
         other.open()
+
+
+def test_a_key_of_the_group_is_told_twice_that_its_layer_is_discarded(server: Server) -> None:
+    """The tombstone of a layer belongs to the group of the sequence."""
+    with StateDatabase(server.served.root) as database:
+        _, token = make_key(database, Right.WRITE, groups=["g"])
+    with RawWriter(server.url, token=token, group="g") as base:
+        base.open()
+        base.end({})
+    with RawWriter(server.url, "gone", token=token, layer_of="run") as layer:
+        layer.open()
+        for _ in range(2):
+            answer = layer.action(protocol.DISCARD, layer_of="run", tombstone={"error": "boom"})
+            assert answer == {"state": "discarded"}
+    assert [stone["group"] for stone in server.served.client.list_discarded()] == ["g"]
+
+
+def test_asking_for_a_sync_costs_one_where_there_is_something_new(
+    server: Server, writer: RawWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is answered; the disk is asked once for the same rows."""
+    asked: list[Command] = []
+
+    def ask(kind: str) -> Command:
+        asked.append(Command(kind))
+        return asked[-1]
+
+    monkeypatch.setattr(writing_exchange, "Command", ask)
+    lane = writer.lane()
+    for first in (0, 10):
+        lane.push(first, first + 10)
+        for _ in range(100):
+            lane.sync(first + 10)
+            lane.say(sync=True)
+    assert lane.finish() == 20
+    assert len(asked) == 2
 
 
 # -- what is refused ---------------------------------------------------------------------------

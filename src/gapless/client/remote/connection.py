@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -46,8 +46,8 @@ class Endpoint:
     """Where a server is and what it is to be told: address, API key, certificates to trust."""
 
     url: str
-    key: str | None = None
-    tls_roots: bytes | None = None
+    key: str | None = field(default=None, repr=False)
+    tls_roots: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, url: str, *, key: str | None = None, tls_roots: bytes | None = None) -> Endpoint:
@@ -243,15 +243,20 @@ class Upload:
         with self._connection._named(self._kind):
             self._writer.write_batch(batch)
 
-    def finish(self) -> dict[str, Any]:
-        """End the stream and return the server's last words, an empty object if there are none."""
-        words: dict[str, Any] = {}
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the server's next words; None when it says no more, and :meth:`finish` tells why."""
+        with self._connection._named(self._kind):
+            answer = self._answers.read()
+        return None if answer is None else protocol.decode(answer.to_pybytes())
+
+    def finish(self, heard: Callable[[], None] = lambda: None) -> None:
+        """End the stream and wait for the server's last words; ``heard()`` is called for each of them."""
         with self._connection._named(self._kind):
             self._writer.done_writing()
-            while (answer := self._answers.read()) is not None:
-                words = protocol.decode(answer.to_pybytes())
+        while self.receive() is not None:
+            heard()
+        with self._connection._named(self._kind):
             self._writer.close()
-        return words
 
     def abandon_in_child(self) -> None:
         """In a forked child: see :meth:`Connection.abandon_in_child`."""

@@ -40,6 +40,7 @@ class ConnectionPool:
         self._users: dict[Connection, int] = {}
         self._broken: dict[Connection, int] = {}  # lent no more
         self._closed = False
+        self._holders = 0
 
     def __len__(self) -> int:
         return len(self._users)
@@ -47,14 +48,17 @@ class ConnectionPool:
     def lend(self) -> Connection:
         """Return the connection with the fewest users, a new one while there may be more; give it back."""
         with self._lock:
-            if self._closed:
-                raise WriterClosed("the client is closed", next_step="connect again")
+            self._check_open()
             free = min(self._users, key=self._users.__getitem__, default=None)
             if free is None or (self._users[free] and len(self._users) < self.max_connections):
                 free = Connection(self.endpoint, call_s=self._call_s, silence_s=self._silence_s)
                 self._users[free] = 0
             self._users[free] += 1
             return free
+
+    def _check_open(self) -> None:
+        if self._closed and not self._holders:
+            raise WriterClosed("the client is closed", next_step="connect again")
 
     def give_back(self, connection: Connection, *, broken: bool = False) -> None:
         """End the use of a connection; a broken one is lent no more, and closed when nobody uses it."""
@@ -84,10 +88,29 @@ class ConnectionPool:
         finally:
             self.give_back(lent, broken=broken)
 
+    def hold(self, *, again: bool = False) -> None:
+        """Keep the pool usable until :meth:`let_go`, also when it is closed meanwhile.
+
+        Raises WriterClosed when it is closed and nobody holds it, unless ``again``: by one that held it before.
+        """
+        with self._lock:
+            if not again:
+                self._check_open()
+            self._holders += 1
+
+    def let_go(self) -> None:
+        """End a hold; the last one closes what was closed meanwhile."""
+        with self._lock:
+            self._holders -= 1
+        if self._closed:
+            self.close()
+
     def close(self) -> None:
-        """Close all connections; streams on them break."""
+        """Close all connections, streams on them break; while somebody holds the pool, when that one lets go."""
         with self._lock:
             self._closed = True
+            if self._holders:
+                return
             held = [*self._users, *self._broken]
             self._users.clear()
             self._broken.clear()

@@ -14,31 +14,36 @@ import pyarrow as pa
 from gapless.client.remote import protocol
 from gapless.client.remote.connection import Connection
 from gapless.client.remote.connection_pool import ConnectionPool
+from gapless.client.remote.deliver_notes import DAMAGED, SpooledNotes
 from gapless.client.remote.lane_parcel import Parcel, RowsOnTheWay
 from gapless.client.remote.lane_way import ServerWay, opening_words, place_words, topic_words
 from gapless.client.remote.spool import (
     ACCEPTED,
+    DAMAGED_WORD,
     KEY,
+    Offered,
     SpoolStore,
     has_arrived,
     name_in,
     note_arrival,
+    offered,
     requested,
 )
-from gapless.client.remote.uplink_notes import Note
 from gapless.errors import DeliveryFailed, GaplessError, StorageFailed, Unreachable
 from gapless.model.outcome import Outcome
+from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.frame import Damage, Frame, Kind, read_payload, scan
 from gapless.store.handover import OverflowPolicy
 from gapless.store.health import HEALTH_INDEX
-from gapless.store.layout import Bundle
+from gapless.store.layout import Bundle, segment_name
 from gapless.store.packing import Layout
 from gapless.store.recover import read_header, segment_paths
 from gapless.store.topic_sealer import CLOCK_USED
+from gapless.store.watermark import read_watermark
 
 _SEAL_S = 600.0
-_DAMAGED = "the spool is damaged"
+_ROWS = (Kind.PACKED, Kind.ARROW, Kind.DROP)
 _DIED = "the recorder died before it ended the sequence; delivered from its spool"
 
 
@@ -70,6 +75,7 @@ class Topic:
         self.layout = Layout.of(declaration)
         self.end_seq = 0
         self.rows = 0
+        self.lost_rows = 0
         self.accepted_seq = 0
         self.way = ServerWay(
             pool,
@@ -85,12 +91,18 @@ class Topic:
 
     def send(self, parcel: Parcel) -> None:
         """Send what the server does not have; a hole before it is told as rows that are lost."""
-        if parcel.first_seq > self.end_seq:
-            self.send(Parcel(self.end_seq, parcel.first_seq - self.end_seq, cause=_DAMAGED))
+        self.fill(parcel.first_seq)
         self.end_seq = parcel.end_seq
         self.rows += parcel.rows if parcel.batch is not None else 0
         if parcel.end_seq > self.way.next_seq:
             self.way.send(parcel.after(self.way.next_seq))
+
+    def fill(self, seq: int) -> None:
+        """Tell the rows below ``seq`` that were not sent as lost, unless the server has them."""
+        rows = seq - self.end_seq
+        if rows > 0:
+            self.lost_rows += max(0, seq - max(self.end_seq, self.way.next_seq))
+            self.send(Parcel(self.end_seq, rows, cause=DAMAGED))
 
 
 @dataclass
@@ -102,7 +114,8 @@ class Delivery:
     pool: ConnectionPool
     timeout_s: float
     _topics: dict[int, Topic] = field(default_factory=dict)
-    _notes: int = 0
+    _reach: dict[int, int] = field(default_factory=dict)  # of durable rows that are damaged, by topic
+    _lost: bool = False  # something that was durable here cannot be delivered
 
     def run(self) -> Delivered:
         """Deliver everything, end the sequence on the server and move the local copy to the trash.
@@ -116,6 +129,7 @@ class Delivery:
             with self.pool.connection() as connection:
                 done = self._deliver(connection, header)
             words = {"name": header["name"], "delivered_to": self.pool.endpoint.url, "uid": header["uid"]}
+            words[DAMAGED_WORD] = self._lost
             self.store.discard(self.bundle, words)
             return done
         finally:
@@ -123,8 +137,10 @@ class Delivery:
 
     def _deliver(self, connection: Connection, header: dict[str, Any]) -> Delivered:
         opened = self._open(connection, header)
+        request = requested(self.bundle)
+        notes = SpooledNotes(self.bundle, connection, header, int(opened.get("notes", 0)))
         if opened.get("state") == "open":
-            self._send_rows(connection, header, int(opened.get("notes", 0)))
+            self._send_all(connection, header, notes, offered(request))
             note_arrival(self.bundle, self.store.platform)
         elif not has_arrived(self.bundle):
             raise DeliveryFailed(
@@ -134,7 +150,8 @@ class Delivery:
                 expected="open",
                 next_step="the spool keeps them; discard the sequence on the server, or this folder here",
             )
-        request = requested(self.bundle) or self._interrupted(header, opened.get("topics", {}))
+        if request is None:
+            request = self._interrupted(header, opened.get("topics", {}), notes)
         answer = connection.action(request["action"], request["request"], timeout_s=_SEAL_S)
         return Delivered(
             header["name"],
@@ -147,8 +164,10 @@ class Delivery:
     def _open(self, connection: Connection, header: dict[str, Any]) -> dict[str, Any]:
         return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
 
-    def _interrupted(self, header: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
-        """Return the end of a sequence whose recorder died; a topic may be there and not here."""
+    def _interrupted(
+        self, header: dict[str, Any], there: dict[str, Any], notes: SpooledNotes
+    ) -> dict[str, Any]:
+        """Return the end of a sequence whose recorder died; a topic or a note may be there and not here."""
         ends = {name: int(known["next_seq"]) for name, known in there.items()}
         for topic in self._topics.values():  # the server may have more: sent, and never heard to be accepted
             name = topic.declaration.name
@@ -158,25 +177,29 @@ class Delivery:
             "outcome": str(Outcome.INTERRUPTED),
             "cause": _DIED,
             "topics": ends,
-            "notes": self._notes,
+            "notes": max(notes.sent, notes.known),
         }
         return {"action": protocol.END, "request": words}
 
     # -- rows and notes --------------------------------------------------------------------------
 
-    def _send_rows(self, connection: Connection, header: dict[str, Any], known_notes: int) -> None:
-        self._notes = int(header[KEY]["notes"])
+    def _send_all(
+        self, connection: Connection, header: dict[str, Any], notes: SpooledNotes, wanted: Offered
+    ) -> None:
+        """Send what is here, and tell what was ``wanted`` and is not here any more as lost."""
         try:
+            for line in journal.read_topics(self.bundle):
+                self._declare(connection, header, line)
             for path, frame in self._frames(header["nonce"]):
                 if frame.header.kind == Kind.TOPIC:
-                    self._declare(connection, header, path, frame)
+                    self._declare(connection, header, _document(path, frame))
                 elif frame.header.kind in (Kind.GAP, Kind.ARTIFACT):
-                    self._send_note(
-                        connection, header, Kind(frame.header.kind), _document(path, frame), known_notes
-                    )
-                elif frame.header.topic in self._topics:
-                    self._send_frame(self._topics[frame.header.topic], path, frame)
-            for topic in self._topics.values():
+                    notes.send(frame.header.first_seq, Kind(frame.header.kind), _document(path, frame))
+                elif frame.header.kind in _ROWS and frame.header.topic != HEALTH_INDEX:
+                    self._send_frame(self._topic(frame.header.topic), path, frame)
+            notes.fill(wanted.notes)
+            for index, topic in self._topics.items():
+                topic.fill(max(self._reach.get(index, 0), wanted.topics.get(topic.declaration.name, 0)))
                 topic.way.sync()
             for topic in self._topics.values():
                 topic.way.finish(_SEAL_S)
@@ -187,19 +210,26 @@ class Delivery:
             for topic in self._topics.values():
                 topic.way.cut()
                 topic.way.leave()
+        self._lost = bool(notes.lost) or any(topic.lost_rows for topic in self._topics.values())
 
     def _broken(self) -> GaplessError | None:
         """Return what a way heard from the server: it says more than the write that met it."""
         return next((t.way.broken for t in self._topics.values() if t.way.broken is not None), None)
 
     def _frames(self, nonce: int) -> Iterator[tuple[Path, Frame]]:
+        """Yield the whole frames; of damaged ones that were durable note how far their rows went."""
+        mark = read_watermark(self.bundle.journal / "watermark")
+        last = ("", 0) if mark is None else (segment_name(mark.segment), mark.offset)
         for path in segment_paths(self.bundle):
             for item in scan(path, nonce):
                 if not isinstance(item, Damage):
                     yield path, item
+                elif item.header is not None and item.header.kind in _ROWS and (path.name, item.end) <= last:
+                    index, end = item.header.topic, item.header.first_seq + item.header.rows
+                    self._reach[index] = max(self._reach.get(index, 0), end)
 
-    def _declare(self, connection: Connection, header: dict[str, Any], path: Path, frame: Frame) -> None:
-        declaration = TopicDeclaration.from_json(_document(path, frame))
+    def _declare(self, connection: Connection, header: dict[str, Any], line: dict[str, Any]) -> None:
+        declaration = TopicDeclaration.from_json(line)
         if declaration.index == HEALTH_INDEX or declaration.index in self._topics:
             return  # the figures of this machine's disk; and segments repeat what was declared
         words = {
@@ -208,8 +238,19 @@ class Delivery:
             "on_full": str(OverflowPolicy.BLOCK),
         }
         connection.action(protocol.TOPIC, words, timeout_s=self.timeout_s)
-
         self._topics[declaration.index] = Topic(declaration, self.pool, header, self.timeout_s)
+
+    def _topic(self, index: int) -> Topic:
+        """Return the topic of a frame; DeliveryFailed where both copies of its declaration are damaged."""
+        found = self._topics.get(index)
+        if found is None:
+            raise DeliveryFailed(
+                "the spool has rows of a topic whose declaration is lost",
+                sequence=name_in(self.bundle),
+                found=f"topic number {index}",
+                next_step="the spool keeps them; restore journal/topics.jsonl from a backup",
+            )
+        return found
 
     def _send_frame(self, topic: Topic, path: Path, frame: Frame) -> None:
         kind, first, rows = frame.header.kind, frame.header.first_seq, frame.header.rows
@@ -229,19 +270,6 @@ class Delivery:
         unstamped = rows if frame.header.flags & CLOCK_USED else 0
         for piece in _parcel(topic, first, read_payload(path, frame), kind, unstamped).pieces():
             topic.send(piece)
-
-    def _send_note(
-        self, connection: Connection, header: dict[str, Any], kind: Kind, document: dict[str, Any], known: int
-    ) -> None:
-        number = self._notes
-        self._notes += 1
-        if number < known:
-            return
-        source = None
-        if "path" in document:
-            source = self.bundle.path / document["path"]
-            document = {"name": document["name"], "media_type": document["media_type"]}
-        Note(kind, document, source).send(connection, header["name"], header["uid"], number)
 
     def _check_accepted(self, name: str, topic: Topic) -> None:
         if topic.accepted_seq < topic.end_seq:
@@ -292,6 +320,7 @@ def deliver_all(
     if not (folder / "spool").is_dir():
         return delivered, hindered
     store = SpoolStore(folder)
+    store.purge_delivered()
     for bundle in store.waiting():
         if stopped is not None and stopped.is_set():
             break

@@ -53,16 +53,16 @@ class Parcel:
         rows = self.rows - skip
         return Parcel(seq, rows, batch, self.cause, unstamped=min(self.unstamped, rows))
 
-    def pieces(self) -> Iterator[Parcel]:
-        """Yield the parcel in pieces of at most PARCEL_BYTES where its rows are small enough for that."""
-        step = max(1, self.rows * PARCEL_BYTES // max(1, self.size_bytes))
+    def pieces(self, most_bytes: int = PARCEL_BYTES) -> Iterator[Parcel]:
+        """Yield the parcel in pieces of at most ``most_bytes`` where its rows are small enough for that."""
+        step = max(1, self.rows * most_bytes // max(1, self.size_bytes))
         if self.batch is None or step >= self.rows:
             yield self
             return
         for start in range(0, self.rows, step):
             batch = self.batch.slice(start, step)
             last = start + batch.num_rows == self.rows
-            yield Parcel(
+            piece = Parcel(
                 self.first_seq + start,
                 batch.num_rows,
                 batch,
@@ -71,6 +71,7 @@ class Parcel:
                 unstamped=max(0, min(batch.num_rows, self.unstamped - start)),
                 on_accepted=self.on_accepted if last else [],
             )
+            yield from piece.pieces(most_bytes)  # a few of the rows may be much larger than the rest
 
 
 class RowsOnTheWay:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from queue import Empty
 from typing import TYPE_CHECKING, Protocol
 
-from gapless.client.remote.lane_parcel import Parcel, RowsOnTheWay
+from gapless.client.remote.lane_parcel import PARCEL_BYTES, Parcel, RowsOnTheWay
 from gapless.client.remote.lane_way import Way
 from gapless.client.remote.resend import Unaccepted
 from gapless.errors import (
@@ -326,7 +326,7 @@ class LaneSender:
             return
         parcel = self.rows.parcel(self.state.next_seq)
         self.rows = RowsOnTheWay(self.state.declaration, self.state.layout)
-        for piece in parcel.pieces():
+        for piece in parcel.pieces(min(PARCEL_BYTES, self.hand_over.max_record_bytes)):
             self._keep(piece)
 
     def _keep(self, parcel: Parcel) -> None:

@@ -147,6 +147,7 @@ def place_words(header: dict[str, Any]) -> dict[str, Any]:
 def opening_words(header: dict[str, Any]) -> dict[str, Any]:
     """Return the request that begins a recording on a server, or takes it up again."""
     told = {name: header[name] for name in ("group", "metadata", "producer")}
+    told["spooled"] = header.get("spooled") is True
     return place_words(header) | told | {"window_ms": header["durability"]["window_ms"]}
 
 

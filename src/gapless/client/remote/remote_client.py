@@ -152,7 +152,7 @@ class RemoteClient(RemoteFinding, Client):
         checked = check_metadata(metadata, sequence=name, topic=None)
         if group is not None:
             check_metadata({"group": group}, sequence=name, topic=None)
-        return make_header(
+        header = make_header(
             name,
             platform=PLATFORM,
             group=group,
@@ -161,6 +161,7 @@ class RemoteClient(RemoteFinding, Client):
             window_ms=self._durability.flush_ms,
             max_unsynced_bytes=self._durability.max_unsynced_bytes,
         )
+        return header | {"spooled": self._spool is not None}
 
     # -- the spool -----------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ up, for the cause ``accepted by the server``. A kill leaves what a kill leaves o
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gapless.client.artifact import Artifacts
 from gapless.client.remote.lane_parcel import Parcel
@@ -21,7 +22,7 @@ from gapless.errors import GaplessError, NameTaken, StorageFailed
 from gapless.model.names import from_component
 from gapless.store import journal
 from gapless.store.durability import Durability
-from gapless.store.folder import FolderStore
+from gapless.store.folder import TRASH_HOURS, FolderStore
 from gapless.store.frame import Kind
 from gapless.store.handover import Command
 from gapless.store.layout import Bundle
@@ -30,8 +31,16 @@ from gapless.store.writer import BundleWriter, TopicState
 
 ACCEPTED = "accepted by the server"
 KEY = "spool"  # of a header: {"to": URL, "notes": how many notes the server has}
+DAMAGED_WORD = "damaged"  # of a tombstone: something that was durable here could not be delivered
 _REQUEST = "delivery.json"
 _ARRIVED = "arrived.json"
+
+
+class Offered(NamedTuple):
+    """How much a sequence was offered in all, as its recorder counted when it ended; nothing where it died."""
+
+    topics: dict[str, int]
+    notes: int
 
 
 class Spool:
@@ -40,7 +49,7 @@ class Spool:
     def __init__(
         self, folder: Path, header: dict[str, Any], *, to: str, notes: int, durability: Durability
     ) -> None:
-        self.notes = notes
+        self.next_note = notes  # the number of the next gap or artifact that is kept here
         with _disk(str(header["name"])):
             store = SpoolStore(folder)
             self._writer = BundleWriter(
@@ -72,18 +81,20 @@ class Spool:
     def note(self, kind: Kind, document: dict[str, Any]) -> None:
         """Record a gap or an artifact's address, durably."""
         self._writer.note(kind, document)
+        self.next_note += 1
 
     def add_artifact(self, path: str | os.PathLike[str], name: str, media_type: str) -> None:
         """Copy a file into the spool, durably."""
         self._artifacts.add(self._writer, path, name, media_type)
+        self.next_note += 1
 
     def close(self, closing: dict[str, Any]) -> None:
         """Take no more; what was taken is durable."""
         self._writer.close(closing)
 
-    def request(self, action: str, document: dict[str, Any]) -> None:
-        """Keep what the server is to be asked when it has everything."""
-        words = {"action": action, "request": document}
+    def request(self, action: str, document: dict[str, Any], offered: dict[str, Any]) -> None:
+        """Keep what the server is to be asked when it has everything: ``offered`` rows by topic, and notes."""
+        words = {"action": action, "request": document, "offered": offered}
         with _disk(str(self._writer.header["name"])):
             journal.write_checked(self.bundle.journal / _REQUEST, words, self._writer.platform)
 
@@ -172,6 +183,12 @@ def requested(bundle: Bundle) -> dict[str, Any] | None:
     return journal.read_checked(bundle.journal / _REQUEST)
 
 
+def offered(request: dict[str, Any] | None) -> Offered:
+    """Return what the server must have when it is asked this."""
+    told = {} if request is None else request.get("offered") or request["request"]
+    return Offered(dict(told.get("topics", {})), int(told.get("notes", 0)))
+
+
 def name_in(bundle: Bundle) -> str:
     """Return the name of a sequence, or of a layer behind its base's, as it lies in the spool."""
     return from_component(bundle.path.name)
@@ -198,3 +215,10 @@ class SpoolStore(FolderStore):
         """Return what is to be delivered and has no live recorder, in order of the names."""
         found = (self.bundle(name) for name in self.names())
         return [b for b in found if (b.journal / "open.json").exists() and not self.owner_alive(b)]
+
+    def purge_delivered(self) -> None:
+        """Delete what was delivered more than 24 hours ago; what was damaged here stays until `gapless gc`."""
+        for path in self.expired(TRASH_HOURS) if self.trash.is_dir() and any(self.trash.iterdir()) else ():
+            tombstone = path / "tombstone.json"
+            if tombstone.exists() and not json.loads(tombstone.read_bytes()).get(DAMAGED_WORD):
+                self.purge(path)

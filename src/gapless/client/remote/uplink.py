@@ -77,8 +77,16 @@ class RemoteRecording:
         self._closing: dict[str, Any] = {}
         clock = header["clock"]
         self._clock_base: int = clock["wall_ns"] - clock["boot_ns"]
-        self._notes = NoteSender(self.name, header["uid"], self._try_note, lambda: self._spool, self.fail)
-        self._begin()
+        self._notes = NoteSender(
+            self.name, header["uid"], self._try_note, self._server.notes, lambda: self._spool, self.fail
+        )
+        self._released = False
+        pool.hold()  # a client that is closed does not end what is being recorded
+        try:
+            self._begin()
+        except BaseException:
+            pool.let_go()
+            raise
 
     @property
     def name(self) -> str:
@@ -108,7 +116,7 @@ class RemoteRecording:
             self.name,
             max_unsynced_bytes=knobs.max_unsynced_bytes,
             deadline_s=knobs.deadline_s,
-            max_record_bytes=min(knobs.max_record_bytes, largest),
+            max_record_bytes=min(knobs.max_record_bytes, largest - largest // 16),  # Arrow adds to a row
             failure=lambda: self.failure,
         )
         hand_over.set_policy(declaration.index, overflow)
@@ -157,7 +165,7 @@ class RemoteRecording:
         self._check_alive()
         command = self._notes.put(Note(kind, document), waited_for=wait)
         if wait:
-            self._await([command], self.deadline_s)
+            self._await([command], self.deadline_s, self._noted)
 
     def ledger(self, state: TopicState) -> Ledger:
         """Return what became of the rows offered so far, as far as this process knows."""
@@ -184,11 +192,15 @@ class RemoteRecording:
     # -- files ---------------------------------------------------------------------------------
 
     def add_artifact(self, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str) -> str:
-        """Upload a file, or note an address; return the artifact's name, durable."""
+        """Upload a file, or note an address; return the artifact's name, durable.
+
+        Takes as long as bytes get on. After DeadlinePassed the same call waits for the same upload again.
+        """
         self._check_alive()
-        note = self._notes.artifact(path_or_uri, name, media_type)
-        self._await([self._notes.put(note, waited_for=True)], self.deadline_s)
-        return str(note.document["name"])
+        added = self._notes.add(path_or_uri, name, media_type)
+        self._await([added.command], self.deadline_s, self._noted)
+        added.told = True
+        return str(added.note.document["name"])
 
     def grow_artifact(self, name: str, media_type: str) -> Path:  # noqa: ARG002 - the protocol's arguments
         """Raise UsageError: no program of this machine can write into a bundle of another."""
@@ -214,7 +226,7 @@ class RemoteRecording:
         try:
             self._check_failure()
             ends = [sender.end() for sender in self._lanes()]
-            self._await([*ends, self._notes.put_fence()], limit_s, while_rows_move=True)
+            self._await([*ends, self._notes.put_fence()], limit_s, self._accepted)
             for sender in self._lanes():
                 sender.join(limit_s)
             if self._spool is not None:
@@ -244,8 +256,12 @@ class RemoteRecording:
         self._request(protocol.KEEP, {"text": text, "notifications": [] if told else [note]})
 
     def discard(self, words: dict[str, Any]) -> None:
-        """Move the sequence to the trash of the server; the words stay as its tombstone."""
-        self._request(protocol.DISCARD, {"tombstone": words})
+        """Move the sequence to the trash of the server; the words stay as its tombstone. Also after the release."""
+        self._server.pool.hold(again=True)
+        try:
+            self._request(protocol.DISCARD, {"tombstone": words})
+        finally:
+            self._server.pool.let_go()
 
     def release(self) -> None:
         """End every thread and stream; whatever was not sealed, kept or discarded stays recoverable."""
@@ -253,6 +269,9 @@ class RemoteRecording:
         for sender in self._lanes():
             sender.stop(self.deadline_s)
         self._notes.stop(self.deadline_s)
+        if not self._released:
+            self._released = True
+            self._server.pool.let_go()
         if self._spool is not None:
             self._spool.release()
             if self._requested:
@@ -328,7 +347,7 @@ class RemoteRecording:
         return True
 
     def _take_spool(self, folder: Path) -> Spool:
-        with self._spool_lock:
+        with self._spool_lock, self._notes.counting:
             if self._spool is None:
                 self._spool = Spool(
                     folder,
@@ -360,9 +379,13 @@ class RemoteRecording:
             time.sleep(PAUSE_S)
 
     def _try_note(self, call: Callable[[Connection], None]) -> bool:
-        """Call until it succeeds; return False when the spool has taken over."""
-        since, again = time.monotonic(), False
+        """Call until it succeeds; return False when the spool has taken over.
+
+        Raises the last error when ``deadline_s`` pass in which no attempt came further than those before.
+        """
+        moved, since, furthest, again = self._notes.moved, time.monotonic(), 0, False
         while self._spool is None:
+            begun = moved.size_bytes
             try:
                 with self._server.pool.connection() as connection:
                     if again:
@@ -372,6 +395,8 @@ class RemoteRecording:
             except GaplessError as error:
                 if not may_pass(error):
                     raise
+                if moved.size_bytes - begun > furthest:
+                    furthest, since = moved.size_bytes - begun, moved.at_s
                 if self.unreachable(since):
                     break
                 if self._stopped.is_set() or time.monotonic() - since > self.deadline_s:
@@ -392,7 +417,8 @@ class RemoteRecording:
                     raise
             self._spool_nothing(self._spool_folder)
         assert self._spool is not None
-        self._spool.request(action, document)
+        offered = {"topics": self._offered(), "notes": self._notes.accepted} if self.failure is None else {}
+        self._spool.request(action, document, offered)
         self._requested = True
         if self._stopped.is_set():  # nothing more comes of this recording
             self._on_spooled()
@@ -423,17 +449,19 @@ class RemoteRecording:
         if self.closed:
             raise WriterClosed("the sequence is closed", sequence=self.name)
 
-    def _await(self, commands: list[Command], limit_s: float, *, while_rows_move: bool = False) -> None:
+    def _await(
+        self, commands: list[Command], limit_s: float, moved: Callable[[], object] = lambda: None
+    ) -> None:
         """Return when all requests are done. Raises the recording's failure, or DeadlinePassed.
 
-        ``while_rows_move``: the time runs anew whenever a row is accepted.
+        The time runs anew whenever ``moved()`` has changed.
         """
-        moved, give_up = self._accepted(), time.monotonic() + limit_s
+        last, give_up = moved(), time.monotonic() + limit_s
         for command in commands:
             while not command.done.wait(max(0.0, min(_LOOK_S, give_up - time.monotonic()))):
                 self._check_failure()
-                if while_rows_move and moved != self._accepted():
-                    moved, give_up = self._accepted(), time.monotonic() + limit_s
+                if last != (now := moved()):
+                    last, give_up = now, time.monotonic() + limit_s
                 if time.monotonic() >= give_up:
                     raise DeadlinePassed(
                         "the server did not finish in time",
@@ -445,5 +473,10 @@ class RemoteRecording:
             if command.error is not None:
                 raise command.error
 
-    def _accepted(self) -> int:
-        return sum(sender.unaccepted.accepted_seq for sender in self._lanes())
+    def _noted(self) -> object:
+        """Return how far notes and files have come; nothing stands still while a file is copied here."""
+        copying_s = time.monotonic() if self._notes.is_copying else 0.0
+        return self._notes.accepted, self._notes.moved.times, copying_s
+
+    def _accepted(self) -> object:
+        return sum(sender.unaccepted.accepted_seq for sender in self._lanes()), self._noted()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,14 +17,26 @@ import pyarrow as pa
 from gapless.client.remote import protocol
 from gapless.client.remote.connection import Connection
 from gapless.client.remote.spool import Spool
-from gapless.errors import NameTaken, NotFound
+from gapless.errors import (
+    KeyRefused,
+    NameTaken,
+    NotFound,
+    RecordingFailed,
+    RightMissing,
+    StateError,
+    StorageFailed,
+    UsageError,
+    ValueRefused,
+)
 from gapless.model.names import fold, to_component
 from gapless.store.frame import Kind
 from gapless.store.handover import Command
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 256 << 10
+UNHEARD_CHUNKS = 64  # on the way at one time: 80 MB/s at a round trip of 200 ms
 _SCHEMA = pa.schema([pa.field("data", pa.binary(), nullable=False)])
 _KINDS = {Kind.GAP: "gap", Kind.ARTIFACT: "artifact"}
+_REFUSALS = (UsageError, ValueRefused, NotFound, KeyRefused, RightMissing)  # nothing was noted then
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +47,20 @@ class Note:
     document: dict[str, Any]
     source: Path | None = None
 
-    def send(self, connection: Connection, name: str, uid: str, number: int) -> None:
-        """Send it as the note of this number; the server skips what it has already."""
+    def send(
+        self,
+        connection: Connection,
+        name: str,
+        uid: str,
+        number: int,
+        moved: Callable[[int], None] = lambda _size_bytes: None,
+    ) -> None:
+        """Send it as the note of this number; the server skips what it has already.
+
+        ``moved(size_bytes)`` is called for each piece of a file that was read or sent.
+        """
         if self.source is not None:
-            upload(connection, name, uid, number, self.document, self.source)
+            upload(connection, name, uid, number, self.document, self.source, moved)
             return
         words = {"name": name, "uid": uid, "n": number, "kind": _KINDS[self.kind], "document": self.document}
         connection.action(protocol.NOTE, words)
@@ -50,11 +73,36 @@ class Note:
             spool.add_artifact(self.source, self.document["name"], self.document["media_type"])
 
 
+@dataclass(eq=False)
+class Addition:
+    """An artifact on its way. ``told``: whoever adds it knows that it is there, so its name is taken for good."""
+
+    note: Note
+    command: Command
+    told: bool = False
+
+
+@dataclass
+class Moved:
+    """How far files have come: bytes read or sent so far, again after a cut; how often, and when at last."""
+
+    size_bytes: int = 0
+    times: int = 0
+    at_s: float = field(default_factory=time.monotonic)
+
+    def __call__(self, size_bytes: int) -> None:
+        """Hear of some more, or of a sign that those before were taken."""
+        self.size_bytes += size_bytes
+        self.times += 1
+        self.at_s = time.monotonic()
+
+
 class NoteSender:
     """Sends notes in their order on a thread of its own, which begins with the first.
 
     ``attempt(call)`` calls with a connection until that succeeds, and returns False when the spool has taken
-    over instead; ``fail`` is told of a refusal that nobody waits for.
+    over instead; ``count(connection)`` asks how many notes the server has; ``fail`` is told of a refusal that
+    nobody waits for. A number is used again only when it is certain that no note has it.
     """
 
     def __init__(
@@ -62,19 +110,27 @@ class NoteSender:
         name: str,
         uid: str,
         attempt: Callable[[Callable[[Connection], None]], bool],
+        count: Callable[[Connection], int],
         spool: Callable[[], Spool | None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self.accepted = 0
+        self.counting = threading.Lock()  # held while the number above decides what a new spool begins with
+        self.moved = Moved()
+        self.is_copying = False  # into the spool: that takes as long as the disk needs, as in a folder
         self._name = name
         self._uid = uid
         self._attempt = attempt
+        self._count = count
         self._spool = spool
         self._fail = fail
+        self._unsure = False  # whether the server may have one note more than is known
+        self._unanswered: Note | None = None  # the one that it may be
+        self._there: list[Note] = []  # those that the server had though nobody heard that it took them
         self._queue: SimpleQueue[tuple[Note | None, Command] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._artifacts: set[str] = set()  # folded names
+        self._files: dict[str, Addition] = {}  # by folded name
 
     def put(self, note: Note, *, waited_for: bool) -> Command:
         """Queue a note; the command is done when it is durable where the sequence is.
@@ -101,24 +157,37 @@ class NoteSender:
                 self._queue.put((None, command))
         return command
 
-    def artifact(self, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str) -> Note:
-        """Return the note of a file or an address. Raises NotFound, NameTaken, NameRefused."""
+    def add(self, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str) -> Addition:
+        """Queue a file or an address; the one that is under way already if an earlier call gave up waiting for it.
+
+        Raises NotFound, NameTaken, NameRefused.
+        """
+        note = self._artifact(path_or_uri, name, media_type)
+        key = fold(note.document["name"])
+        known = self._files.get(key)
+        if known is not None and known.command.error is None:
+            if known.told or known.note != note:
+                raise NameTaken(
+                    "the sequence has an artifact of that name",
+                    sequence=self._name,
+                    found=note.document["name"],
+                )
+            return known
+        added = self._files[key] = Addition(note, self.put(note, waited_for=True))
+        return added
+
+    def _artifact(self, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str) -> Note:
         text = os.fspath(path_or_uri)
         if "://" in text and not text.startswith("file://"):
             name = name or text.rsplit("/", 1)[-1] or text
             entry: dict[str, Any] = {"media_type": media_type, "uri": text, "bytes": None, "sha256": None}
-            source = None
-        else:
-            source = Path(text.removeprefix("file://"))
-            if not source.is_file():
-                raise NotFound("there is no such file to add", sequence=self._name, found=str(source))
-            name = name or source.name
-            to_component(name)
-            entry = {"media_type": media_type}
-        if fold(name) in self._artifacts:
-            raise NameTaken("the sequence has an artifact of that name", sequence=self._name, found=name)
-        self._artifacts.add(fold(name))
-        return Note(Kind.ARTIFACT, {"name": name, **entry}, source)
+            return Note(Kind.ARTIFACT, {"name": name, **entry})
+        source = Path(text.removeprefix("file://"))
+        if not source.is_file():
+            raise NotFound("there is no such file to add", sequence=self._name, found=str(source))
+        name = name or source.name
+        to_component(name)
+        return Note(Kind.ARTIFACT, {"name": name, "media_type": media_type}, source)
 
     def stop(self, timeout_s: float) -> None:
         """End the thread when it has sent what is queued, or given up."""
@@ -132,49 +201,125 @@ class NoteSender:
         while (item := self._queue.get()) is not None:
             note, command = item
             try:
+                self._settle()
                 if note is not None:
                     self._deliver(note)
-                    self.accepted += 1
             except BaseException as error:  # noqa: BLE001 - the thread's boundary: a caller or the recording raises it
                 command.error = error
-                if note is not None:
-                    self._artifacts.discard(fold(note.document.get("name", "")))
-                if not command.argument:
+                if note is not None and not command.argument:
                     self._fail(error)
             command.done.set()
 
+    def _settle(self) -> None:
+        """Learn how many notes the server has, where an answer was lost. Raises what hinders that."""
+        if not self._unsure:
+            return
+        if not self._attempt(self._recount):
+            raise self._lost_count()
+        self._unsure = False
+
+    def _recount(self, connection: Connection) -> None:
+        found = self._count(connection)
+        if found not in (self.accepted, self.accepted + 1):
+            raise StateError(
+                "the server's notes are not those that it was sent",
+                sequence=self._name,
+                found=f"{found} notes",
+                expected=f"{self.accepted} or {self.accepted + 1}",
+            )
+        if found > self.accepted and self._unanswered is not None:
+            self._there.append(self._unanswered)
+        with self.counting:
+            self.accepted = found
+
     def _deliver(self, note: Note) -> None:
         number = self.accepted
-        sent = self._attempt(lambda connection: note.send(connection, self._name, self._uid, number))
-        spool = self._spool()
-        if spool is not None and (not sent or number >= spool.notes):
-            note.keep(spool)  # also one that reached the server while the spool was made: it counts once
+        try:
+            sent = self._attempt(lambda connection: self._send(connection, note, number))
+        except NameTaken:
+            if note not in self._there:
+                raise
+            return  # it was counted already
+        with self.counting:
+            spool = self._spool()
+            if spool is None:
+                self.accepted += 1
+        if spool is not None:  # also one that reached the server while the spool was made: it counts once
+            self._unsure |= sent
+            self._keep(note, number, spool)
+            self.accepted += 1
+        self._unsure = False
+
+    def _send(self, connection: Connection, note: Note, number: int) -> None:
+        try:
+            note.send(connection, self._name, self._uid, number, self.moved)
+        except BaseException as error:
+            if not isinstance(error, _REFUSALS):
+                self._unsure = True
+                self._unanswered = None if isinstance(error, StateError) else note
+            raise
+
+    def _keep(self, note: Note, number: int, spool: Spool) -> None:
+        if number != spool.next_note:
+            raise self._lost_count()
+        self.is_copying = True
+        try:
+            note.keep(spool)
+        finally:
+            self.is_copying = False
+            self.moved(0)
+
+    def _lost_count(self) -> RecordingFailed:
+        return RecordingFailed(
+            "the server went away before it said whether it has the last note",
+            sequence=self._name,
+            next_step="end the sequence; what was accepted is on the server, the rest in the spool",
+        )
 
 
 def upload(
-    connection: Connection, name: str, uid: str, number: int, document: dict[str, Any], source: Path
+    connection: Connection,
+    name: str,
+    uid: str,
+    number: int,
+    document: dict[str, Any],
+    source: Path,
+    moved: Callable[[int], None],
 ) -> None:
-    """Upload a file; it is durable and noted on return, and a broken upload leaves nothing."""
-    command = {
-        protocol.KIND: protocol.ARTIFACT,
-        "name": name,
-        "uid": uid,
-        "artifact": document["name"],
-        "media_type": document["media_type"],
-        "sha256": digest(source),
-        "n": number,
-    }
-    stream = connection.put(command, _SCHEMA)
-    for chunk in _chunks(source):
-        stream.write(pa.record_batch([pa.array([chunk], pa.binary())], schema=_SCHEMA))
-    stream.finish()
+    """Upload a file; it is durable and noted on return, and a broken upload leaves nothing.
+
+    The server answers each chunk, so that ``moved`` tells to the end whether the file gets on.
+    """
+    try:
+        command = {
+            protocol.KIND: protocol.ARTIFACT,
+            "name": name,
+            "uid": uid,
+            "artifact": document["name"],
+            "media_type": document["media_type"],
+            "sha256": digest(source, moved),
+            "n": number,
+            "answers": True,
+        }
+        stream = connection.put(command, _SCHEMA)
+        for sent, chunk in enumerate(_chunks(source)):
+            stream.write(pa.record_batch([pa.array([chunk], pa.binary())], schema=_SCHEMA))
+            moved(len(chunk))
+            if sent >= UNHEARD_CHUNKS and stream.receive() is None:
+                break  # the server takes no more: the end says why
+        stream.finish(lambda: moved(0))
+    except OSError as error:
+        raise StorageFailed(
+            "a file that is to be added cannot be read", sequence=name, found=str(error)
+        ) from error
 
 
-def digest(source: Path) -> str:
+def digest(source: Path, moved: Callable[[int], None] = lambda _size_bytes: None) -> str:
     """Return the SHA-256 of a file."""
     found = hashlib.sha256()
     for chunk in _chunks(source):
         found.update(chunk)
+        moved(len(chunk))
     return found.hexdigest()
 
 

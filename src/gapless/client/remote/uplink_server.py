@@ -34,10 +34,10 @@ class UplinkServer:
             told = connection.action(protocol.INFO, timeout_s=self.call_s)
             self.max_batch_bytes = int(told["limits"]["max_batch_bytes"])
 
-    def open(self, connection: Connection) -> None:
+    def open(self, connection: Connection) -> dict[str, Any]:
         """Begin the sequence, or take it up again: after a restart the server looks for it in its store.
 
-        Raises NameTaken, and StateError when somebody else has ended it.
+        Returns what the server has of it. Raises NameTaken, and StateError when somebody else has ended it.
         """
         answer = connection.action(protocol.OPEN, opening_words(self._header), timeout_s=self.call_s)
         if answer.get("state") != "open":
@@ -47,6 +47,11 @@ class UplinkServer:
                 found=answer.get("state"),
                 expected="open",
             )
+        return answer
+
+    def notes(self, connection: Connection) -> int:
+        """Return how many gaps and artifacts the server has."""
+        return int(self.open(connection)["notes"])
 
     def declare(self, declaration: TopicDeclaration) -> None:
         """Make the topic known; doing it again changes nothing."""

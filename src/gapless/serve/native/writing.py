@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from gapless.client.remote import protocol
@@ -14,6 +15,7 @@ from gapless.serve.native.writing_exchange import LaneExchange
 from gapless.serve.native.writing_sequence import IncomingSequence
 from gapless.serve.native.writing_store import Found, check_asked, tombstone
 from gapless.serve.native.writing_table import WriterTable, answer, sealed
+from gapless.serve.native.writing_turn import BUSY_S, END_S
 from gapless.serve.native.writing_upload import Upload
 from gapless.store.frame import Kind
 
@@ -71,7 +73,8 @@ class NativeWriting(Door):
     def _topic(self, call: Call, words: Question) -> dict[str, Any]:
         """Declare a topic, durably; doing it again changes nothing."""
         sequence = self._table.sequence(call, words)
-        lane = sequence.topic(words.document.get("declaration"))
+        with sequence.turn(call, BUSY_S):
+            lane = sequence.topic(words.document.get("declaration"))
         sequence.flush()
         return {"next_seq": lane.next_seq}
 
@@ -83,7 +86,8 @@ class NativeWriting(Door):
             raise UsageError("there is no such note", found=words.text("kind"), expected=", ".join(_KINDS))
         document = Question(check_metadata(words.document.get("document"), sequence=sequence.name))
         noted = _gap(document) if kind == Kind.GAP else _artifact(document)
-        return {"notes": sequence.note(words.whole("n"), kind, noted)}
+        with sequence.turn(call, BUSY_S):
+            return {"notes": sequence.note(words.whole("n"), kind, noted)}
 
     def _end(self, call: Call, words: Question) -> dict[str, Any]:
         """Seal a sequence that is complete here."""
@@ -91,13 +95,12 @@ class NativeWriting(Door):
         if isinstance(found, Found):
             if found.manifest is None:
                 raise StateError("the sequence is not open", sequence=words.text("name"), found=found.state)
-            check_asked(found.manifest, words.text("name"), words.text("outcome"), words.document.get("topics"))
+            check_asked(
+                found.manifest, words.text("name"), words.text("outcome"), words.document.get("topics")
+            )
             return sealed(found.manifest)
-        try:
-            with call.audited("write", f"seal {found.name}"):
-                return sealed(found.end(words))
-        finally:
-            self._forget(found)
+        with self._deciding(call, found, "seal"):
+            return sealed(found.end(words))
 
     def _keep(self, call: Call, words: Question) -> dict[str, Any]:
         """Keep a sequence as pending after an error."""
@@ -106,11 +109,8 @@ class NativeWriting(Door):
         found = self._table.ending(call, words)
         if isinstance(found, Found):
             return answer(found)
-        try:
-            with call.audited("write", f"keep {found.name}"):
-                found.keep(text, notifications)
-        finally:
-            self._forget(found)
+        with self._deciding(call, found, "keep"):
+            found.keep(text, notifications)
         return {"state": "pending"}
 
     def _discard(self, call: Call, words: Question) -> dict[str, Any]:
@@ -121,17 +121,21 @@ class NativeWriting(Door):
                 raise StateError("the sequence was ended", sequence=words.text("name"), found=found.state)
             return {"state": "discarded"}
         recording = found.recording
-        said = tombstone(recording.header, words.document.get("tombstone"))
-        try:
-            with call.audited("write", f"discard {found.name}"):
-                found.discard(lambda: recording.discard(said))
-        finally:
-            self._forget(found)
+        said = tombstone(self._served.client, recording.header, words.document.get("tombstone"))
+        with self._deciding(call, found, "discard"):
+            found.discard(lambda: recording.discard(said))
         return {"state": "discarded"}
 
-    def _forget(self, sequence: IncomingSequence) -> None:
-        if sequence.is_over:
-            self._table.forget(sequence)
+    @contextmanager
+    def _deciding(self, call: Call, sequence: IncomingSequence, verb: str) -> Iterator[None]:
+        """Let one call at a time decide how a sequence ends; a row of the audit says that it did."""
+        with sequence.turn(call, END_S):
+            try:
+                with call.audited("write", f"{verb} {sequence.name}"):
+                    yield
+            finally:
+                if sequence.is_over:
+                    self._table.forget(sequence)
 
     # -- streams -------------------------------------------------------------------------------
 
@@ -148,14 +152,14 @@ class NativeWriting(Door):
             raise UsageError("only lanes are exchanges", found=repr(command.get(protocol.KIND))[:80])
         sequence = self._table.sequence(call, words)
         lane = sequence.lane(words.text("topic"))
-        LaneExchange(self._served, sequence, lane).hold(reader, writer)
+        LaneExchange(self._served, sequence, lane).hold(call, reader, writer)
 
     def put(
         self,
         call: Call,
         command: Mapping[str, Any],
         reader: flight.MetadataRecordBatchReader,
-        writer: flight.FlightMetadataWriter,  # noqa: ARG002 - the end of the call is the answer
+        writer: flight.FlightMetadataWriter,
     ) -> None:
         """Take a file."""
         words = Question(command)
@@ -163,7 +167,7 @@ class NativeWriting(Door):
             raise UsageError("only files are uploads", found=repr(command.get(protocol.KIND))[:80])
         sequence = self._table.sequence(call, words)
         with sequence.uploading():
-            Upload(sequence, words, self._served.limits).take(reader)
+            Upload(call, sequence, words, self._served.limits, writer).take(reader)
 
 
 class _Answering:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import flight
 
+    from gapless.serve.call import Call
     from gapless.serve.native.writing_lane import IncomingLane
     from gapless.serve.native.writing_sequence import IncomingSequence
     from gapless.serve.served import Served
 
 _LOOK_S: Final = 0.5  # how soon a failure of the recording is told
 _HEARTBEAT_S: Final = 10.0  # a word now and then finds a connection that is half open
-_JOIN_S: Final = 10.0
+_JOIN_S: Final = 10.0  # for the client to take the last word
+_CUT_S: Final = 1.0  # for a closed connection to end a write
 
 
 class Acknowledger:
@@ -58,11 +60,26 @@ class Acknowledger:
         self._asked = True
         self._wake.set()
 
-    def finish(self) -> None:
-        """Tell the last of it and end."""
+    def finish(self, call: Call) -> None:
+        """Tell the last of it and end; a client that does not take it loses its connection.
+
+        On return no thread is inside the stream, whatever happens: the transport frees it when its call ends.
+        """
         self._ending = True
         self.ask()
-        self._thread.join(_JOIN_S)
+        try:
+            self._thread.join(_JOIN_S)
+            while self._thread.is_alive():
+                self._cut(call)
+                self._thread.join(_CUT_S)
+        finally:
+            self._thread.join()
+
+    def _cut(self, call: Call) -> None:
+        try:
+            call.cut()
+        except OSError as error:  # such as no file number left to look with; the next attempt may have one
+            self.error = error
 
     def _run(self) -> None:
         told, told_s = -1, time.monotonic()
@@ -94,9 +111,13 @@ class LaneExchange:
         self._served = served
         self._sequence = sequence
         self._lane = lane
+        self._synced_seq = -1  # the rows below it are part of a sync that was asked for
 
     def hold(
-        self, reader: flight.MetadataRecordBatchReader, writer: flight.MetadataRecordBatchWriter
+        self,
+        call: Call,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.MetadataRecordBatchWriter,
     ) -> None:
         """Take rows until the client has no more; what was taken is durable when it hears the last word."""
         teller = Acknowledger(self._sequence, self._lane, writer)
@@ -108,7 +129,7 @@ class LaneExchange:
                 self._take_all(reader, teller)
                 self._sequence.flush()
             finally:
-                teller.finish()
+                teller.finish(call)
         except GaplessError as error:
             raise self._sequence.reason(error) from error
         finally:
@@ -121,14 +142,21 @@ class LaneExchange:
             self._sequence.touch()
             words = Question({} if chunk.app_metadata is None else protocol.decode(chunk.app_metadata))
             if chunk.data is not None:
+                self._lane.check_schema(chunk.data.schema)
                 self._served.limits.check_batch(chunk.data, sequence=name, topic=topic)
                 self._push(words, chunk.data)
             elif "drop" in words.document:
                 cause = words.maybe_text("cause") or "dropped"
                 self._lane.drop(self, words.whole("first_seq"), words.whole("drop"), cause)
             if words.document.get("sync"):
-                self._sequence.recording.hand_over.queue.put(Command("flush"))
+                self._sync()
                 teller.ask()
+
+    def _sync(self) -> None:
+        """Ask for a sync, unless one that covers every row was asked for: requests cost memory until they are met."""
+        if self._synced_seq != self._lane.next_seq:
+            self._synced_seq = self._lane.next_seq
+            self._sequence.recording.hand_over.queue.put(Command("flush"))
 
     def _push(self, words: Question, batch: pa.RecordBatch) -> None:
         unstamped = words.maybe_whole("unstamped") or 0

@@ -83,12 +83,12 @@ class IncomingLane:
     def push(self, holder: object, first_seq: int, batch: pa.RecordBatch, unstamped: int) -> int:
         """Take rows from an arrival number on, pass over those that are here, and return how many were new.
 
-        ``unstamped`` of them have the time of the client's clock for the sequence. Raises SchemaRefused,
-        ValueRefused, RecordTooLarge (nothing of the batch is taken), StateError for a hole in the numbers.
+        ``unstamped`` of them have the time of the client's clock for the sequence; the batch's schema has been
+        checked. Raises ValueRefused, RecordTooLarge (nothing of the batch is taken), StateError for a hole in
+        the numbers.
         """
         with self._lock:
             self._check_holder(holder)
-            self._check_schema(batch.schema)
             rest = batch.slice(self._skip(first_seq, batch.num_rows))
             if not rest.num_rows:
                 return 0
@@ -127,7 +127,8 @@ class IncomingLane:
                 next_step="write one sequence from one program",
             )
 
-    def _check_schema(self, found: pa.Schema) -> None:
+    def check_schema(self, found: pa.Schema) -> None:
+        """Raise SchemaRefused for columns that are not the topic's."""
         expected = self._shaper.schema
         if self._known is None or not self._known.equals(found):
             if not expected.equals(found):

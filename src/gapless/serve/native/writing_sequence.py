@@ -27,6 +27,7 @@ from gapless.model.metadata import check_metadata
 from gapless.model.names import check_topic_name, fold
 from gapless.model.outcome import Outcome, choice
 from gapless.serve.native.writing_lane import IncomingLane
+from gapless.serve.native.writing_turn import await_turn
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.frame import Kind
@@ -37,6 +38,7 @@ from gapless.store.topic_state import TopicState
 
 if TYPE_CHECKING:
     from gapless.client.local_recording import LocalRecording
+    from gapless.serve.call import Call
     from gapless.serve.metrics import Metrics
     from gapless.serve.native.reading_question import Question
 
@@ -68,6 +70,7 @@ class IncomingSequence:
         self.is_over = False  # sealed, kept, discarded, broken or let go: this object takes no more
         self._base_topics = base_topics
         self._metrics = metrics
+        self._counting = threading.Lock()
         self._uploads = 0
         self._used_s = time.monotonic()
         self._states: dict[str, TopicState] = {
@@ -86,14 +89,23 @@ class IncomingSequence:
     @contextmanager
     def uploading(self) -> Iterator[None]:
         """Count an upload of the client while it lasts."""
-        with self.lock:
+        with self._counting:
             self._uploads += 1
         try:
             yield
         finally:
-            with self.lock:
+            with self._counting:
                 self._uploads -= 1
             self.touch()
+
+    @contextmanager
+    def turn(self, call: Call, patience_s: float) -> Iterator[None]:
+        """Let one call at a time use the sequence; LimitReached when another one is at it for too long."""
+        await_turn(lambda wait_s: self.lock.acquire(timeout=wait_s), call.cancelled, patience_s, self.name)
+        try:
+            yield
+        finally:
+            self.lock.release()
 
     @property
     def idle_s(self) -> float:

@@ -154,9 +154,18 @@ def group_of(client: Client, act: Act) -> str | None:
     return None if group is None else str(group)
 
 
-def tombstone(header: dict[str, Any], document: object) -> dict[str, Any]:
-    """Return the words of a discarded act: the client's own, and what the server knows better."""
+def tombstone(client: Client, header: dict[str, Any], document: object) -> dict[str, Any]:
+    """Return the words of a discarded act: the client's own, and what the server knows better.
+
+    A layer has the group of its sequence there, so that those who may write it can tell what became of it.
+    """
+    base = header.get("base")
+    group = (
+        header["group"]
+        if base is None
+        else group_of(client, Act(header["name"], header["uid"], base["name"]))
+    )
     words = check_metadata(document, sequence=header["name"])
     kept = {key: words.get(key) for key in ("outcome", "error", "reason", "rows", "ledger") if key in words}
-    known = {key: header[key] for key in ("name", "group", "metadata", "uid")}
+    known = {key: header[key] for key in ("name", "metadata", "uid")} | {"group": group}
     return {"outcome": None, "error": None, "rows": {}, "ledger": None} | kept | known

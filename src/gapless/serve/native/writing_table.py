@@ -26,6 +26,7 @@ from gapless.model.metadata import check_metadata
 from gapless.model.names import fold
 from gapless.serve.native.writing_sequence import BaseTopics, IncomingSequence, gone
 from gapless.serve.native.writing_store import Act, Found, find, group_of
+from gapless.serve.native.writing_turn import BUSY_S, END_S, await_turn
 from gapless.serve.native.writing_upload import clear_uploads
 from gapless.serve.operations.log_lines import tell
 from gapless.serve.operations.recording_figures import recording_figures
@@ -69,27 +70,32 @@ class WriterTable:
     def open(self, call: Call, words: Question) -> dict[str, Any]:
         """Begin a sequence or layer, or take it up again; return its state and what is here of it.
 
-        Raises NameTaken for a name of another uid, SequenceOwned while another server writes it, LimitReached,
-        ServerClosing, and whatever making a sequence raises.
+        Raises NameTaken for a name of another uid, SequenceOwned while another server writes it, LimitReached
+        (also where another call works on the name for too long), ServerClosing, and whatever making a sequence
+        raises.
         """
         call.require(Right.WRITE)
         act = act_of(words)
-        with self._alone(fold(act.sequence)):
-            sequence = self._present(act.uid)
-            if sequence is not None:
-                self._check_reach(call, act, sequence)
-                return sequence.describe()
-            found = find(self._client, act)
-            if found is None:
-                return self._begin(call, act, words).describe()
-            taken_up = self._take_up(call, act, found)
-            return answer(taken_up) if isinstance(taken_up, Found) else taken_up.describe()
+        with self._alone(call, act, BUSY_S):
+            opened = self._opened(call, act, words)
+            if isinstance(opened, Found):
+                return answer(opened)
+            with opened.turn(call, BUSY_S):
+                return opened.describe()
+
+    def _opened(self, call: Call, act: Act, words: Question) -> IncomingSequence | Found:
+        sequence = self._present(call, act, BUSY_S)
+        if sequence is not None:
+            self._check_reach(call, act, sequence)
+            return sequence
+        found = find(self._client, act)
+        return self._begin(call, act, words) if found is None else self._take_up(call, act, found)
 
     def sequence(self, call: Call, words: Question) -> IncomingSequence:
         """Return an open sequence. Raises ServingFailed when it is not open here: its client opens it again."""
         call.require(Right.WRITE)
         act = act_of(words)
-        sequence = self._present(act.uid)
+        sequence = self._present(call, act, BUSY_S)
         if sequence is None:
             raise gone(act.name)
         self._check_reach(call, act, sequence)
@@ -100,8 +106,8 @@ class WriterTable:
         """Return a sequence to end: open here, adopted now, or what became of it already. NotFound if nothing did."""
         call.require(Right.WRITE)
         act = act_of(words)
-        with self._alone(fold(act.sequence)):
-            sequence = self._present(act.uid)
+        with self._alone(call, act, END_S):
+            sequence = self._present(call, act, END_S)
             if sequence is not None:
                 self._check_reach(call, act, sequence)
                 sequence.touch()
@@ -133,11 +139,10 @@ class WriterTable:
         return Found("sealed", found.group, found.bundle, manifest=manifest)
 
     @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """Let one call at a time open or end sequences of a name."""
-        with self._changed:
-            self._changed.wait_for(lambda: key not in self._busy)
-            self._busy.add(key)
+    def _alone(self, call: Call, act: Act, patience_s: float) -> Iterator[None]:
+        """Let one call at a time open or end sequences of a name; LimitReached where that takes too long."""
+        key = fold(act.sequence)
+        await_turn(lambda wait_s: self._reserve(key, wait_s), call.cancelled, patience_s, act.sequence)
         try:
             yield
         finally:
@@ -145,13 +150,24 @@ class WriterTable:
                 self._busy.discard(key)
                 self._changed.notify_all()
 
-    def _present(self, uid: str) -> IncomingSequence | None:
-        """Return an open sequence that still takes something; one that broke is let go of, to be adopted."""
+    def _reserve(self, key: str, wait_s: float) -> bool:
         with self._changed:
-            sequence = self._open.get(uid)
+            free = self._changed.wait_for(lambda: key not in self._busy, wait_s)
+            if free:
+                self._busy.add(key)
+            return free
+
+    def _present(self, call: Call, act: Act, patience_s: float) -> IncomingSequence | None:
+        """Return an open sequence that still takes something; one that broke is let go of, to be adopted.
+
+        Raises LimitReached where a call that ends the sequence takes too long.
+        """
+        with self._changed:
+            sequence = self._open.get(act.uid)
         if sequence is None or not (sequence.is_over or sequence.is_broken):
             return sequence
-        self.forget(sequence)
+        with sequence.turn(call, patience_s):
+            self.forget(sequence)
         return None
 
     def forget(self, sequence: IncomingSequence) -> None:
@@ -189,6 +205,7 @@ class WriterTable:
             base, topics = self._base(act.layer_of)
         header = self._client._header(act.name, None if base else group, metadata, base)
         header |= {"uid": act.uid, "remote": True, _BEGUN_WITH: call.key_id}
+        header["spooled"] = words.document.get("spooled") is True
         header["producer"] |= _producer(words.document.get("producer"))
         header["durability"]["window_ms"] = _window_ms(words)
         with call.audited("write", f"create {act.sequence}"):

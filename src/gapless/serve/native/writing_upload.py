@@ -7,8 +7,10 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gapless.client.remote import protocol
 from gapless.errors import NameTaken, StorageFailed, UsageError, ValueRefused
 from gapless.model.names import fold, to_component
+from gapless.serve.native.writing_turn import BUSY_S
 from gapless.store.frame import Kind
 from gapless.store.layout import Bundle
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from pyarrow import flight
 
+    from gapless.serve.call import Call
     from gapless.serve.limits import Limits
     from gapless.serve.native.reading_question import Question
     from gapless.serve.native.writing_sequence import IncomingSequence
@@ -24,14 +27,24 @@ if TYPE_CHECKING:
 
 _PARTIAL: Final = ".upload"
 _DIGEST_CHARACTERS: Final = 64
+_SYNC_BYTES: Final = 32 << 20  # so that the sync at the end of a long file is short
 
 
 class Upload:
     """One file on its way into a sequence, as a command describes it."""
 
-    def __init__(self, sequence: IncomingSequence, words: Question, limits: Limits) -> None:
+    def __init__(
+        self,
+        call: Call,
+        sequence: IncomingSequence,
+        words: Question,
+        limits: Limits,
+        writer: flight.FlightMetadataWriter,
+    ) -> None:
+        self._call = call
         self._sequence = sequence
         self._limits = limits
+        self._writer = writer if words.document.get("answers") is True else None
         self._name = words.text("artifact")
         self._media_type = words.text("media_type")
         self._sha256 = words.text("sha256").lower()
@@ -43,12 +56,13 @@ class Upload:
     def take(self, reader: flight.MetadataRecordBatchReader) -> None:
         """Take the file: one binary column, any number of chunks. Durable and noted when the call returns.
 
-        One that is noted already is passed over. Raises ValueRefused when the bytes are not those announced,
+        One that is noted already is passed over. A client that asks for answers gets one for each chunk, so that
+        it knows whether a long file gets on. Raises ValueRefused when the bytes are not those announced,
         NameTaken, StateError for a number out of order, StorageFailed; nothing is left then.
         """
         if self._is_noted():
             for _ in reader:
-                self._sequence.touch()
+                self._answer()
             return
         bundle, platform = self._sequence.recording.bundle, self._sequence.recording.platform
         partial = bundle.artifacts / f"{secrets.token_hex(8)}{_PARTIAL}"
@@ -85,7 +99,9 @@ class Upload:
         try:
             for data in self._chunks(reader):
                 digest.update(data)
-                size_bytes += platform.write(fd, [data])
+                before, size_bytes = size_bytes, size_bytes + platform.write(fd, [data])
+                if before // _SYNC_BYTES != size_bytes // _SYNC_BYTES:
+                    platform.data_sync(fd)
             if digest.hexdigest() != self._sha256:
                 raise ValueRefused(
                     "a file arrived with other bytes than it was announced with",
@@ -103,18 +119,28 @@ class Upload:
         import pyarrow as pa
 
         for chunk in reader:
-            self._sequence.touch()
+            self._answer()
             if chunk.data is None:
                 continue
-            self._limits.check_batch(chunk.data, sequence=self._sequence.name)
             binary = chunk.data.num_columns == 1 and (
                 pa.types.is_binary(chunk.data.schema.field(0).type)
                 or pa.types.is_large_binary(chunk.data.schema.field(0).type)
             )
-            if not binary or chunk.data.column(0).null_count:
+            if not binary:
                 raise UsageError("a file travels as one binary column", found=str(chunk.data.schema))
+            self._limits.check_batch(chunk.data, sequence=self._sequence.name)
+            if chunk.data.column(0).null_count:
+                raise UsageError("a file travels as chunks of bytes", found="null")
             for value in chunk.data.column(0):
                 yield memoryview(value.as_buffer())
+
+    def _answer(self) -> None:
+        """Tell that a chunk came; those before it are in the file."""
+        import pyarrow as pa
+
+        self._sequence.touch()
+        if self._writer is not None:
+            self._writer.write(pa.py_buffer(protocol.encode({})))
 
     def _note(self, bundle: Bundle, partial: Path, size_bytes: int) -> None:
         target = bundle.artifacts / self._component
@@ -125,7 +151,7 @@ class Upload:
             "bytes": size_bytes,
             "sha256": self._sha256,
         }
-        with self._sequence.lock:
+        with self._sequence.turn(self._call, BUSY_S):
             if self._is_noted():  # a second attempt was quicker
                 return
             platform = self._sequence.recording.platform

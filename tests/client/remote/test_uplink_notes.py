@@ -1,0 +1,239 @@
+"""Gaps and files on a bad network: none is taken for another, and a long upload has the time that it needs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.client.remote.write_server import NUMBERS, server, uplink_threads, wait_for
+
+import gapless
+from gapless.client.remote.uplink_notes import Note, NoteSender
+from gapless.errors import DeadlinePassed, NameTaken, StateError, Unreachable
+from gapless.serve.server import Server
+from gapless.store.frame import Kind
+from gapless.testing.network import Link
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where the server's store is."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def served(root: Path) -> Iterator[Server]:
+    """A server in this process."""
+    with server(root) as running:
+        yield running
+
+
+@pytest.fixture
+def link(served: Server) -> Iterator[Link]:
+    """The way to the server."""
+    with Link(("127.0.0.1", served.port)) as way:
+        yield way
+
+
+def url(link: Link) -> str:
+    """Return the server's address at the near end of a link."""
+    return f"grpc://127.0.0.1:{link.port}"
+
+
+def files(root: Path, name: str) -> dict[str, bytes]:
+    """Return the artifacts of a sealed sequence."""
+    with gapless.connect(root) as local:
+        handler = local.sequence_handler(name)
+        assert handler.outcome == "completed"
+        return {artifact: handler.artifact_path(artifact).read_bytes() for artifact in handler.artifacts}
+
+
+def lose_the_answer(link: Link, seq: gapless.SequenceWriter, root: Path, file: Path) -> None:
+    """Add a file that arrives, on a network that goes away before the server's answer is here."""
+    arrived = root / "sequences" / seq.name / "artifacts" / file.name
+
+    def cut() -> None:
+        wait_for(arrived.exists, "the file is on the server")
+        link.cut()
+
+    link.delay_s = 1.0
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    with pytest.raises((Unreachable, DeadlinePassed)):
+        seq.add_artifact(file)
+    cutter.join()
+    link.delay_s = 0.0
+    link.mend()
+
+
+def test_a_note_whose_answer_was_lost_is_not_taken_for_the_next(
+    link: Link, root: Path, tmp_path: Path
+) -> None:
+    """The server counted it: what follows has numbers of its own, and adding it again is no error."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"1" * 1_000)
+    two.write_bytes(b"2" * 1_000)
+    with gapless.connect(url(link), deadline_s=4) as client, client.sequence_create("lost") as seq:
+        topic = seq.topic_create("t", schema=NUMBERS)
+        topic.push_row(0, 0.0, 0)
+        seq.flush()
+        lose_the_answer(link, seq, root, one)
+        topic.gap(2, "behind the file")
+        assert seq.add_artifact(two) == "two"
+        assert seq.add_artifact(one) == "one"
+        with pytest.raises(NameTaken):
+            seq.add_artifact(one)
+    assert files(root, "lost") == {"one": b"1" * 1_000, "two": b"2" * 1_000}
+    with gapless.connect(root) as local:
+        assert local.sequence_handler("lost").topic("t").ledger["gapped"] == 2
+    assert uplink_threads() == []
+
+
+def test_an_end_counts_the_note_whose_answer_was_lost(link: Link, root: Path, tmp_path: Path) -> None:
+    """The sequence is sealed with it."""
+    one = tmp_path / "one"
+    one.write_bytes(b"1")
+    with gapless.connect(url(link), deadline_s=4) as client, client.sequence_create("ended") as seq:
+        lose_the_answer(link, seq, root, one)
+    assert files(root, "ended") == {"one": b"1"}
+
+
+def test_a_note_is_not_sent_while_it_is_not_known_what_the_server_has(
+    link: Link, root: Path, tmp_path: Path
+) -> None:
+    """It fails, and the sequence goes on when the server answers again."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"1")
+    two.write_bytes(b"2")
+    with gapless.connect(url(link), deadline_s=3) as client, client.sequence_create("away") as seq:
+        lose_the_answer(link, seq, root, one)
+        link.cut()
+        with pytest.raises((Unreachable, DeadlinePassed)):
+            seq.add_artifact(two)
+        link.mend()
+        seq.add_artifact(two)
+    assert files(root, "away") == {"one": b"1", "two": b"2"}
+
+
+def test_a_refused_file_leaves_its_number_to_the_next(served: Server, root: Path, tmp_path: Path) -> None:
+    """Nothing was noted, and nothing has to be asked."""
+    one = tmp_path / "one"
+    one.write_bytes(b"1")
+    with gapless.connect(served.url) as client, client.sequence_create("refused") as seq:
+        seq.add_artifact(one)
+        with pytest.raises(NameTaken):
+            seq.add_artifact(one, "ONE")
+        seq.add_artifact(one, "another")
+    assert files(root, "refused") == {"one": b"1", "another": b"1"}
+
+
+def test_an_upload_takes_as_long_as_it_gets_on(link: Link, root: Path, tmp_path: Path) -> None:
+    """Also when that is several times the deadline."""
+    body = os.urandom(12 << 20)
+    file = tmp_path / "long"
+    file.write_bytes(body)
+    with gapless.connect(url(link), deadline_s=3) as client, client.sequence_create("slow") as seq:
+        link.bytes_per_s = 1_000_000
+        seq.add_artifact(file)
+    assert files(root, "slow") == {"long": body}
+
+
+def test_an_upload_cut_late_is_tried_again(link: Link, root: Path, tmp_path: Path) -> None:
+    """The time in which it got on does not count against it."""
+    body = os.urandom(8 << 20)
+    file = tmp_path / "long"
+    file.write_bytes(body)
+
+    def cut() -> None:
+        begun = link.passed_bytes
+        wait_for(lambda: link.passed_bytes - begun > 6 << 20, "most of the file has passed")
+        link.cut(refuse=False)
+        link.bytes_per_s = None
+
+    with gapless.connect(url(link), deadline_s=3) as client, client.sequence_create("cut") as seq:
+        link.bytes_per_s = 1_000_000
+        cutter = threading.Thread(target=cut)
+        cutter.start()
+        seq.add_artifact(file)
+        cutter.join()
+    assert files(root, "cut") == {"long": body}
+
+
+def test_a_call_that_gave_up_can_be_made_again(link: Link, root: Path, tmp_path: Path) -> None:
+    """It waits for the same upload; another file of that name is refused."""
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_bytes(b"f" * 100_000)
+    other.write_bytes(b"o")
+    with gapless.connect(url(link), deadline_s=3) as client, client.sequence_create("again") as seq:
+        link.hold()
+        with pytest.raises(DeadlinePassed):
+            seq.add_artifact(file)
+        with pytest.raises(NameTaken):
+            seq.add_artifact(other, "file")
+        link.mend()
+        assert seq.add_artifact(file) == "file"
+    assert files(root, "again") == {"file": b"f" * 100_000}
+
+
+def test_a_file_that_is_gone_when_it_is_sent_again_is_named(link: Link, root: Path, tmp_path: Path) -> None:
+    """A typed error; the rest of the recording goes on."""
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_bytes(b"f")
+    other.write_bytes(b"o")
+    with gapless.connect(url(link), deadline_s=30) as client, client.sequence_create("gone") as seq:
+        link.cut()
+        failed: list[BaseException] = []
+
+        def add() -> None:
+            try:
+                seq._writer.add_artifact(file, None, "x/y")
+            except gapless.errors.GaplessError as error:
+                failed.append(error)
+
+        adder = threading.Thread(target=add)
+        adder.start()
+        wait_for(lambda: "file" in seq._writer._notes._files, "it is under way")  # type: ignore[attr-defined]
+        file.unlink()
+        link.mend()
+        adder.join()
+        assert isinstance(failed[0], gapless.errors.StorageFailed)
+        seq.add_artifact(other)
+    assert files(root, "gone") == {"other": b"o"}
+
+
+def test_notes_that_the_server_cannot_have_are_refused(served: Server, tmp_path: Path) -> None:
+    """A store put back, or another writer: the count says so and nothing is taken for anything."""
+    file = tmp_path / "file"
+    file.write_bytes(b"f")
+    with gapless.connect(served.url) as client, client.sequence_create("count") as seq:
+        seq.add_artifact(file)
+        notes = seq._writer._notes  # type: ignore[attr-defined]
+        notes._unsure, notes.accepted = True, 3
+        with pytest.raises(StateError):
+            seq.add_artifact(file, "two")
+        notes._unsure, notes.accepted = False, 1
+
+
+def test_a_spool_begins_behind_what_the_server_has() -> None:
+    """One that is made at the moment in which a note is counted waits for the count."""
+    begun_with: list[int] = []
+
+    def make() -> None:
+        with sender.counting:
+            begun_with.append(sender.accepted)
+
+    def look() -> None:
+        maker.start()
+        maker.join(0.5)
+
+    failed: list[BaseException] = []
+    maker = threading.Thread(target=make)
+    sender = NoteSender("name", "uid", lambda _call: True, lambda _connection: 0, look, failed.append)
+    sender.put(Note(Kind.GAP, {}), waited_for=True).done.wait(60)
+    maker.join()
+    sender.stop(60)
+    assert begun_with == [1]
+    assert not failed
