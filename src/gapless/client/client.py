@@ -288,6 +288,10 @@ class Client:
             base_topics=known,
         )
 
+    @property
+    def _platform(self) -> Platform:
+        return self._store.platform
+
     def _header(
         self, name: str, group: str | None, metadata: dict[str, Any], base: dict[str, str] | None
     ) -> dict[str, Any]:
@@ -298,7 +302,7 @@ class Client:
             check_metadata({"group": group}, sequence=name, topic=None)
         return make_header(
             name,
-            platform=self._store.platform,
+            platform=self._platform,
             group=group,
             metadata=checked,
             base=base,

@@ -13,13 +13,11 @@ from gapless.client.remote.connection import Endpoint
 from gapless.client.remote.connection_pool import ConnectionPool
 from gapless.client.remote.remote_finding import RemoteFinding
 from gapless.errors import GaplessError, StateError
-from gapless.model.metadata import check_metadata
 from gapless.model.names import check_sequence_name, fold
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.outcome import OnErrorPolicy, State, choice
 from gapless.store.durability import Durability
-from gapless.store.journal import make_header
-from gapless.store.platform import PLATFORM
+from gapless.store.platform import PLATFORM, Platform
 
 if TYPE_CHECKING:
     from gapless.client.remote.deliver import Delivered
@@ -146,21 +144,14 @@ class RemoteClient(RemoteFinding, Client):
             base_topics=known,
         )
 
+    @property
+    def _platform(self) -> Platform:
+        return PLATFORM
+
     def _header(
         self, name: str, group: str | None, metadata: dict[str, Any], base: dict[str, str] | None
     ) -> dict[str, Any]:
-        checked = check_metadata(metadata, sequence=name, topic=None)
-        if group is not None:
-            check_metadata({"group": group}, sequence=name, topic=None)
-        header = make_header(
-            name,
-            platform=PLATFORM,
-            group=group,
-            metadata=checked,
-            base=base,
-            window_ms=self._durability.flush_ms,
-            max_unsynced_bytes=self._durability.max_unsynced_bytes,
-        )
+        header = super()._header(name, group, metadata, base)
         return header | {"spooled": self._spool is not None}
 
     # -- the spool -----------------------------------------------------------------------------
