@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from gapless.serve.limits import Limits
 from gapless.serve.mosaico.door import Mosaico
 from gapless.serve.mosaico.outgoing import TARGET_BYTES
 from gapless.serve.rights import Right
+from gapless.store.folder import FolderStore
+from gapless.store.layout import Bundle
 
 from .caller import SCHEMA, Caller, readings
 from .conftest import Serve
@@ -507,3 +511,33 @@ def test_the_door_takes_commands_that_name_a_resource() -> None:
     """All others are of other doors."""
     assert Mosaico.takes(None, {"resource_locator": "s"})  # type: ignore[arg-type]
     assert not Mosaico.takes(None, {"gapless": "scan"})  # type: ignore[arg-type]
+
+
+def test_a_disk_that_hangs_for_one_sequence_holds_up_no_other(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is begun takes a place, and the others go on."""
+    caller = serve(limits=Limits(max_writers=2))
+    reserve, hung, on = FolderStore.reserve, threading.Event(), threading.Event()
+
+    def late(store: FolderStore, name: str) -> Bundle:
+        if name == "slow":
+            hung.set()
+            assert on.wait(60)
+        return reserve(store, name)
+
+    monkeypatch.setattr(FolderStore, "reserve", late)
+    other = Caller(caller.server)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(other.open, "slow")
+        try:
+            assert hung.wait(60)
+            session = caller.open("quick")
+            with pytest.raises(flight.FlightUnavailableError, match="2 sessions are open"):
+                caller.open("third")
+            caller.put("quick/t", caller.topic(session, "quick/t"), readings(1))
+            caller.ask("session_finalize", session_uuid=session)
+        finally:
+            on.set()
+        assert slow.result(60)
+    other.close()

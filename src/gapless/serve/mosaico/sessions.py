@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from gapless.client.local_recording import LocalRecording
@@ -41,6 +42,7 @@ class Sessions:
         self._client = served.client
         self._lock = threading.RLock()
         self._open: dict[str, Session] = {}
+        self._beginning = 0  # sessions on their way into the above: the disk may take its time
         self._over = threading.Event()
         self._watch: threading.Thread | None = None
         served.metrics.watch(self._figures, door="mosaico")
@@ -56,8 +58,7 @@ class Sessions:
         call.require(Right.WRITE, group)
         header = self._client._header(name, group, dict(metadata), None)
         self._client._recover_once()
-        with self._lock:
-            self._check_room()
+        with self._room():
             other = self._client._store.taken_by(name)
             if other is not None:
                 raise NameTaken("a sequence of that name exists", sequence=name, found=other)
@@ -73,10 +74,10 @@ class Sessions:
                         raise StateError("the first session of the sequence is still open", sequence=name)
                     session.claimed = True
                     return session
+        with self._room():
             return self._layer(call, name, group)
 
     def _layer(self, call: Call, name: str, group: str | None) -> Session:
-        self._check_room()
         store = self._client._store
         base = store.bundle(name)
         if not base.manifest.exists() and store.owner_alive(base):
@@ -102,17 +103,32 @@ class Sessions:
             self._client, str(header["name"]), bundle, header, self._client._durability
         )
         session = Session(name, identifier, group, call.key_id, recording)
-        self._open[session.uuid] = session
-        self._start_watching()
+        with self._lock:
+            self._open[session.uuid] = session
+            over = self._over.is_set()
+            self._start_watching()
+        if over:  # everything else was let go of while this one was begun
+            self._let_go(session)
+            raise ServerClosing("the server is going down")
         return session
 
-    def _check_room(self) -> None:
-        if self._over.is_set() or self._served.draining.is_set():
-            raise ServerClosing("the server is going down")
-        if len(self._open) >= self._served.limits.max_writers:
-            raise LimitReached(
-                "the server has as many writers as it takes", found=f"{len(self._open)} sessions are open"
-            )
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Keep a place for a session that is begun inside, where nobody else has to wait for the disk."""
+        with self._lock:
+            if self._over.is_set() or self._served.draining.is_set():
+                raise ServerClosing("the server is going down")
+            known = len(self._open) + self._beginning
+            if known >= self._served.limits.max_writers:
+                raise LimitReached(
+                    "the server has as many writers as it takes", found=f"{known} sessions are open"
+                )
+            self._beginning += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._beginning -= 1
 
     def add_topic(
         self, session: Session, name: str, tag: str, layout: str, metadata: Mapping[str, Any]
