@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,3 +43,23 @@ def test_foreign_folders_do_not_stop_a_recording(tmp_path: Path) -> None:
         assert list(store.ownerless()) == []
         assert client.list_sequences() == ["b"]
         assert client.query("name == 'b'").names == ["b"]
+
+
+def test_a_store_made_by_many_at_once_is_one_store(tmp_path: Path) -> None:
+    """Everyone gets the same uid, and nothing is left over."""
+    for number in range(10):
+        root, together = tmp_path / str(number), threading.Barrier(8)
+
+        def make(root: Path = root, together: threading.Barrier = together) -> str:
+            together.wait(60)
+            return str(FolderStore(root).uid)
+
+        with ThreadPoolExecutor(8) as pool:
+            uids = {made.result() for made in [pool.submit(make) for _ in range(8)]}
+        assert len(uids) == 1
+        assert sorted(path.name for path in root.iterdir()) == [
+            "discarded",
+            "gapless.json",
+            "sequences",
+            "trash",
+        ]

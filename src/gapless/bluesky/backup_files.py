@@ -44,9 +44,14 @@ def backup_files(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise NotFound("there is no such file or folder", found=str(source), next_step="check the path")
-    if (source / "gapless.json").exists():
-        source = source / FOLDER
-    return sorted(path for path in source.glob("*") if path.suffix in _SUFFIXES and path.is_file())
+    found = _files_in(source)
+    if (source / "gapless.json").exists() or (not found and (source / FOLDER).is_dir()):
+        found = _files_in(source / FOLDER)
+    return found
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in _SUFFIXES and path.is_file())
 
 
 def read_backup(path: Path) -> Iterator[tuple[str, PlacedDocument] | TornLine]:

@@ -18,7 +18,7 @@ FINDINGS: Final[dict[str, str]] = {
     "B103": "A document refers to a run or descriptor that is in none of the files; its file stays where it is.",
     "B104": "The run is still being recorded; deliver again when it has ended.",
     "B105": "No stop document of the run is there: its sequence is marked as interrupted.",
-    "B106": "The Tiled server did not take a run; it stays in the store, to be delivered again.",
+    "B106": "The server did not take a run; it stays in the store or the spool, to be delivered again.",
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gapless.bluesky.guarded_run import GuardedRun
 from gapless.bluesky.hand_over import HandOver
-from gapless.bluesky.late_documents import find_run
+from gapless.bluesky.known_runs import KnownRuns
 from gapless.bluesky.late_runs import IDLE_S, LateRuns
 from gapless.bluesky.parked_file import ParkedFile
 from gapless.bluesky.router import RunRouter
@@ -24,7 +24,7 @@ from gapless.bluesky.run_name import run_name
 from gapless.bluesky.run_writer import RunWriter
 from gapless.bluesky.sealer import Sealer
 from gapless.bluesky.spool import UNROUTED, Spool
-from gapless.errors import BackupFailed, DocumentRefused, GaplessError, NameRefused, WriterClosed
+from gapless.errors import BackupFailed, DocumentRefused, GaplessError, WriterClosed
 
 if TYPE_CHECKING:
     from gapless.bluesky.run_report import RunReport
@@ -114,6 +114,7 @@ class Recording:
         self._hand_over = hand_over
         self._group_s = group_s
         self._deadline_s = deadline_s
+        self._known = KnownRuns(client, self.tell)
         self._runs: dict[str, GuardedRun] = {}
         self._announced: OrderedDict[str, str] = OrderedDict()  # uid of a descriptor or resource -> run
         self._kept: Counter[str] = Counter()  # documents of each run that went to the spool past it
@@ -285,6 +286,7 @@ class Recording:
         for uid in list(self._runs):
             self._end_run(uid, _CLOSED)
         self._late_runs.end_all()
+        self._known.close()
         self._sealer.put(lambda: self._parked.tidy(is_durable=True))
         self._sealer.put(self._say_last)
 
@@ -314,32 +316,15 @@ class Recording:
 
     def _factory(self, _name: str, start: Doc) -> tuple[list[Callable[[str, Doc], None]], list[Any]]:
         uid = str(start["uid"])
-        recorded, pattern = self._recorded(uid), self._options.name
+        recorded, pattern = self._known.sequence_of(uid), self._options.name
         if recorded is not None:  # what is new in it becomes a layer
             self._late_runs.ended(uid, recorded, [("start", start)])
             return [lambda name, doc: self._late(uid, name, doc)], []
-        if not self._is_free(run_name(pattern, start), uid):
+        if not self._known.is_free(run_name(pattern, start), uid):
             pattern = "{uid}"
         run = GuardedRun(uid, lambda refuse: self._feed(start, pattern, refuse), self.spool, self.tell)
         self._runs[uid] = run
         return [lambda name, doc: self._take(run, name, doc)], []
-
-    def _recorded(self, uid: str) -> str | None:
-        """Return the name of the sequence that has the run already."""
-        try:
-            return find_run(self._client, uid)
-        except NameRefused:  # which no sequence can have
-            return None
-        except (GaplessError, OSError) as error:
-            self.tell(error, uid)
-            return None
-
-    def _is_free(self, name: str, uid: str) -> bool:
-        try:
-            return not self._client.sequence_exists(name)
-        except (GaplessError, OSError) as error:
-            self.tell(error, uid)
-            return False
 
     def _feed(self, start: Doc, pattern: str, refuse: Callable[[str, Doc, BaseException], None]) -> RunFeed:
         sink = self._options.sink

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gapless.errors import (
     GaplessError,
     RecordingFailed,
+    ServingFailed,
     StateError,
     WriterClosed,
     WrongProcess,
@@ -23,7 +24,7 @@ Refuse = Callable[[str, Doc, BaseException], None]
 Tap = Callable[[str, Doc], Any]
 
 #: After these no document of the run can be recorded any more.
-FATAL: Final = (RecordingFailed, StateError, WriterClosed, WrongThread, WrongProcess)
+FATAL: Final = (RecordingFailed, ServingFailed, StateError, WriterClosed, WrongThread, WrongProcess)
 #: What a document that is not as it should be raises on its way into columns.
 _ODD: Final = (
     GaplessError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from gapless.bluesky.store_place import remote
 from gapless.errors import NotFound, UsageError
 from gapless.model.expression import Sequence
 
@@ -28,7 +29,8 @@ def referred_run(client: Client, reference: str) -> str:
     ``reference``: its name, a beginning of it, ``@last`` or ``@last-1``, or at least 6 characters of its uid.
     Raises NotFound, also for a sequence that is no run, and UsageError where several begin like this.
     """
-    client.catalog.reconcile()
+    if remote(client) is None:
+        client.catalog.reconcile()
     names = _by_uid(client, reference)
     if not names or client.sequence_exists(reference):
         name = _by_name(client, reference)
@@ -54,6 +56,9 @@ def _by_uid(client: Client, reference: str) -> list[str]:
 
 def _by_name(client: Client, reference: str) -> str:
     try:
+        server = remote(client)
+        if server is not None:
+            return server.sequence_row(reference).name
         return client.catalog.sequence(reference).name
     except NotFound as error:
         raise NotFound(

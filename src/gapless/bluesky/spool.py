@@ -53,15 +53,20 @@ class Spool:
         self.kept = 0
 
     def path(self, uid: str) -> Path:
-        """Return the file of a run; a uid that cannot be a file's name is kept in the file of the unrouted."""
+        """Return the file of a run; the file of the unrouted for a uid that cannot be a file's name.
+
+        That is one of which a folder beside it has the name: the rest of a sequence that waits for a server.
+        """
+        unrouted = self.folder / f"{UNROUTED}{SUFFIX}"
         try:
-            return self.folder / f"{to_component(uid)}{SUFFIX}"
+            path = self.folder / f"{to_component(uid)}{SUFFIX}"
         except NameRefused:
-            return self.folder / f"{UNROUTED}{SUFFIX}"
+            return unrouted
+        return unrouted if path.is_dir() else path
 
     def files(self) -> list[Path]:
         """Return the files that wait for delivery, in the order of their names."""
-        return sorted(self.folder.glob(f"*{SUFFIX}"))
+        return sorted(path for path in self.folder.glob(f"*{SUFFIX}") if path.is_file())
 
     def keep(self, uid: str, name: str, doc: Mapping[str, Any], *, reason: str) -> None:
         """Append one document of the run ``uid``."""

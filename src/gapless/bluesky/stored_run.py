@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.bluesky.external.check import check_key
 from gapless.bluesky.kept_documents import KeptDocument, kept_documents
+from gapless.bluesky.part_reader import parts_of
 from gapless.bluesky.run_report import RunReport
 from gapless.bluesky.stored_stream import StoredStream
 from gapless.bluesky.stream_schema import DOCUMENTS, EXTERNAL
+from gapless.client.remote.remote_bundle import RemoteBundle
 from gapless.errors import ArgumentRefused, NotFound
-from gapless.store.reader import BundleReader, open_bundle
+from gapless.store.reader import BundleReader
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
@@ -173,12 +175,6 @@ def is_run(reader: BundleReader) -> bool:
     )
 
 
-def parts_of(reader: BundleReader) -> list[BundleReader]:
-    """Return readers of the base alone and of each layer alone, in order."""
-    folders = reader.folders
-    return [open_bundle(folder.path, layers=[]) for folder in folders]
-
-
 def check_external(source: SequenceHandler | BundleReader, *, deep: bool = False) -> list[Finding]:
     """Return what is wrong with the external files of a sequence; nothing for one without documents."""
     reader = _reader_of(source, None)
@@ -196,8 +192,11 @@ def _reader_of(source: Any, name: str | None) -> BundleReader:
     if isinstance(source, str):
         from gapless.client.client import connect
 
-        with connect(source) as client:
-            return client.sequence_handler(name).reader
+        client = connect(source)
+        found = client.sequence_handler(name).reader
+        if not isinstance(found, RemoteBundle):  # which is read through its client's connection
+            client.close()
+        return found
     handler: SequenceHandler = source.sequence_handler(name)
     return handler.reader
 

@@ -22,6 +22,7 @@ from gapless.bluesky.recording import Recording, RunOptions, Sink
 from gapless.bluesky.run_feed import Normalizer
 from gapless.bluesky.run_name import check_pattern
 from gapless.bluesky.spool import FOLDER, Spool
+from gapless.bluesky.store_place import StorePlace, is_server, local_store
 from gapless.client.client import Client, connect
 from gapless.errors import (
     ArgumentRefused,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from gapless.errors import GaplessError
 
 Doc = Mapping[str, Any]
-_REMOTE: Final = ("http", "https", "tiled", "tiled+http", "tiled+https")
+_TILED: Final = ("http", "https", "tiled", "tiled+http", "tiled+https")
 _ALWAYS: Final = frozenset(("start", "descriptor", "stop"))  # taken even where there is no room
 _ROWS: Final = frozenset(("event", "event_page", "stream_datum", "datum"))
 _LIVE: weakref.WeakSet[Recording] = weakref.WeakSet()
@@ -52,8 +53,9 @@ class Writer:
 
     A call copies the document and hands it over, which takes microseconds; a thread records it. A document that
     cannot be recorded goes to the spool, ``<store>/spool/<run uid>.jsonl``, from where ``gapless bluesky deliver``
-    takes it later. ``client_or_url``: a client, a store's folder or file URL, or the URL of a Tiled server; then the
-    runs are recorded in ``$GAPLESS_STORE``, else ``./gapless-data``, and delivered from there.
+    takes it later. ``client_or_url``: a client; a store's folder or file URL; the URL of a gapless server, whose
+    store the runs go to, and ``$GAPLESS_STORE``, else ``./gapless-data``, takes over while it is away; or the URL
+    of a Tiled server, for which the runs are recorded there first, and delivered from there.
 
     ``name``: the pattern of the sequences' names, with ``{uid}`` or ``{uid8}`` in it, and ``{scan_id}``,
     ``{plan_name}``, ``{date}``, ``{time}`` or any key of the start document. ``normalizer``: a class that is made
@@ -101,10 +103,11 @@ class Writer:
         self._deadline_s = deadline_s
         self._hand_over = HandOver(max_waiting_documents, max_waiting_bytes)
         options = RunOptions(name, normalizer_maker(normalizer, patches, spec_to_mimetype), self._sink)
+        self._place = StorePlace(client)
         self._recording = Recording(
             client,
             options,
-            Spool(client.path / FOLDER, platform=client._store.platform),
+            Spool(self._place.folder / FOLDER, platform=self._place.platform),
             self._hand_over,
             group_s=group_s,
             deadline_s=deadline_s,
@@ -201,11 +204,21 @@ class Writer:
         if self._sink is not None:
             self._sink.close(max(0.0, give_up - time.monotonic()))
         _LIVE.discard(self._recording)
+        self._place.await_delivery(max(0.0, give_up - time.monotonic()))
+        if self._raises:
+            for left in self._place.undelivered():
+                self._recording.tell(left)
         if self._owns_client:
             self._client.close()
         self._ended = True
         self._tell(always=(BackupFailed,))
-        if self._sink is not None and not self._raises:
+        if not self._raises:
+            self._warn()
+
+    def _warn(self) -> None:
+        """Warn of the runs that wait for a server."""
+        self._place.warn()
+        if self._sink is not None:
             self._sink.warn()
 
     def __enter__(self) -> Self:
@@ -230,10 +243,12 @@ class Writer:
 
     def _hand_on_at_exit(self, timeout_s: float) -> list[GaplessError]:
         """Let the server behind the store have what was recorded; return what not even the spool took."""
-        if self._sink is None or self._forked or self._ended:
+        if self._forked or self._ended:
             return []
-        self._sink.close(timeout_s)
-        self._sink.warn()
+        self._place.await_delivery(timeout_s)
+        if self._sink is not None:
+            self._sink.close(timeout_s)
+        self._warn()
         return [error for error in self._recording.untold if isinstance(error, BackupFailed)]
 
     @property
@@ -262,7 +277,7 @@ class Writer:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._recording.router.open_runs)} runs open"
-        return f"gapless.bluesky.Writer({str(self._client.path)!r}: {state}, {self.waiting} documents wait)"
+        return f"gapless.bluesky.Writer({self._place.shown!r}: {state}, {self.waiting} documents wait)"
 
 
 def normalizer_maker(
@@ -279,15 +294,18 @@ def normalizer_maker(
 
 
 def _opened(client_or_url: Client | str | os.PathLike[str]) -> tuple[Client, Sink | None]:
-    """Return the client of the store, and the sink behind it when the URL names a server."""
+    """Return the client of the store, and the sink behind it when the URL names a Tiled server."""
     if isinstance(client_or_url, Client):
         return client_or_url, None
-    if urlsplit(os.fspath(client_or_url)).scheme not in _REMOTE:
-        return connect(client_or_url, flush_ms=_FLUSH_MS), None
+    url = os.fspath(client_or_url)
+    if is_server(url):
+        return connect(url, flush_ms=_FLUSH_MS, spool=local_store()), None
+    if urlsplit(url).scheme not in _TILED:
+        return connect(url, flush_ms=_FLUSH_MS), None
     from gapless.bluesky.tiled_sink import open_sink
 
-    client = connect(os.environ.get("GAPLESS_STORE") or "./gapless-data", flush_ms=_FLUSH_MS)
-    return client, open_sink(os.fspath(client_or_url), client)
+    client = connect(local_store(), flush_ms=_FLUSH_MS)
+    return client, open_sink(url, client)
 
 
 def _load_columns() -> None:

@@ -1,10 +1,13 @@
-"""Deliver documents of Bluesky runs: those that wait in files to the store, and runs of the store to a Tiled server.
+"""Deliver documents of Bluesky runs: those that wait in files to a store, and runs of the store to a Tiled server.
 
 deliver SPOOL records each run exactly once: one that the store does not have becomes a sequence, of one that it
 has the missing documents become a layer. SPOOL is a store, a folder of .jsonl files or one such file. A file of
 which every document was delivered moves to the folder `delivered` beside it; delivering again changes nothing.
 With --to URL the runs are then handed on to the Tiled server there, and with them those that a store recorded for
 that server and that it never confirmed; a run that the server has whole leaves the store.
+
+With --to grpc://HOST:6726, a gapless server, the runs go into that server's store: first those that were spooled
+while it was away, which `gapless deliver` delivers as well, then the documents in files. The key is in GAPLESS_API_KEY.
 
 deliver RUN... --to URL sends sealed runs of the store, however they were recorded, and leaves them in it; --all
 sends every one. RUN is a name, a beginning of one, @last, or at least 6 characters of the run's uid. What the server
@@ -43,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a store, a folder of .jsonl files, or one; with --to also runs, by name or uid",
     )
     what.required = False  # --all names them too
-    parser.add_argument("--to", metavar="URL", default=None, help="send the runs to the Tiled server there")
+    parser.add_argument("--to", metavar="URL", default=None, help="the Tiled or gapless server")
     parser.add_argument("--all", action="store_true", help="with --to: every sealed run of the store")
     options.add_store(parser)
     options.add_json(parser)
@@ -57,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     names = [word for word in words if not Path(word).exists()]
     if args.all or (names and args.to is not None):
         report = _send(args, paths, names)
+    elif len(words) == 1 and args.to is not None and options.is_server(args.to):
+        report = _deliver_to_server(args, Path(words[0]))
     elif len(words) == 1:
         report = _deliver(args, Path(words[0]))
     else:
@@ -75,9 +80,11 @@ def _deliver(args: argparse.Namespace, spool: Path) -> Delivery:
     from gapless.bluesky.delivery import deliver
 
     backup_files(spool)  # NotFound, before a store is made for nothing
+    if args.to is not None and args.store is not None:
+        options.store_root(args)  # refuses a server: what goes on to Tiled is recorded in a folder first
     with ExitStack() as stack:
         send = _sender(args.to, stack) if args.to is not None and not args.dry_run else None
-        client = stack.enter_context(options.connect(_store_of(args, spool)))
+        client = stack.enter_context(_store_of(args, spool))
         report = deliver(spool, client, send=send, dry_run=args.dry_run)
         if args.to is not None:
             _hand_on(client, args.to, report)
@@ -104,6 +111,12 @@ def _send(args: argparse.Namespace, paths: list[Path], names: list[str]) -> Deli
 def _store_to_send_from(args: argparse.Namespace, paths: list[Path], names: list[str]) -> Path:
     if args.to is None:
         raise UsageError("where shall the runs go", field="--to", next_step="add --to URL of a Tiled server")
+    if options.is_server(args.to):
+        raise UsageError(
+            "sealed runs of a store are not copied to a gapless server",
+            found=args.to,
+            next_step="record with Writer(URL), or serve the store itself: gapless serve FOLDER",
+        )
     if args.all and names:
         raise UsageError("all runs, or some", found=f"--all {' '.join(names)}")
     stores = [*paths, *([Path(args.store)] if args.store is not None else [])]
@@ -146,12 +159,43 @@ def _note_others(client: Client, report: Delivery) -> None:
         output.note(f"note: {output.counted(others, 'more run')} in the store; --all sends those too")
 
 
-def _store_of(args: argparse.Namespace, spool: Path) -> Path:
-    """Return the store that is named, or the one whose spool is delivered."""
+def _deliver_to_server(args: argparse.Namespace, spool: Path) -> Delivery:
+    """Deliver what was spooled for a gapless server, then the documents in files, into its store."""
+    from gapless.bluesky.backup_files import backup_files
+    from gapless.bluesky.delivery import deliver
+    from gapless.bluesky.delivery_report import Delivery
+    from gapless.bluesky.spooled_runs import deliver_spooled
+    from gapless.client.client import connect
+    from gapless.client.remote.remote_client import RemoteClient
+
+    if args.store is not None:
+        raise UsageError("a gapless server has a store of its own", found=f"--store {args.store}",
+                         next_step="leave out --store or --to")  # fmt: skip
+    backup_files(spool)  # NotFound, before the server is asked
+    with connect(args.to) as client:
+        assert isinstance(client, RemoteClient)
+        spooled = Delivery(dry_run=args.dry_run)
+        deliver_spooled(spool, client, spooled)
+        report = deliver(spool, client, dry_run=args.dry_run)
+    report.runs[:0] = spooled.runs
+    report.findings[:0] = spooled.findings
+    return report
+
+
+def _store_of(args: argparse.Namespace, spool: Path) -> Client:
+    """Return a client of the store that is named, or of the one whose spool is delivered."""
     for folder in (spool, spool.parent, spool.parent.parent):
         if args.store is None and (folder / "gapless.json").exists():
-            return folder
-    return options.store_root(args)
+            return options.connect(folder)
+    return target_store(args) if args.to is None else options.connect(options.store_root(args))
+
+
+def target_store(args: argparse.Namespace) -> Client:
+    """Return a client of the store that the command line names: a folder, or a server's."""
+    from gapless.client.client import connect
+
+    url = options.store_url(args)
+    return connect(url) if options.is_server(url) else options.connect(options.store_root(args))
 
 
 def _sender(url: str, stack: ExitStack) -> Callable[[Any], object]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gapless.cli import options
-from gapless.cli.bluesky import print_delivery
+from gapless.cli.bluesky import print_delivery, target_store
 from gapless.errors import UsageError
 
 _OTHERS = (
@@ -28,7 +27,7 @@ def run(args: argparse.Namespace, source: str) -> int:
             expected="--name PATTERN, --store, --dry-run, --json",
         )
     pattern = args.name or "{uid}"
-    with options.connect(options.store_root(args)) as client:
+    with target_store(args) as client:
         if source.startswith(_SERVER):
             from gapless.bluesky.tiled_sink.server_runs import server_documents
 

@@ -5,6 +5,7 @@ Any number of processes may use one folder. The directory is the truth; nothing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -52,8 +53,15 @@ class FolderStore:
             raise UsageError(
                 "a store is a folder", found=f"{self.root} is a file", next_step="name another place"
             ) from error
-        identity = canonical_json({"format": FORMAT, "uid": secrets.token_hex(16)})
-        self.platform.write_atomically(self.root / "gapless.json", identity)
+        uid = secrets.token_hex(16)
+        made = self.root / f"gapless-{uid}.json"
+        self.platform.write_atomically(made, canonical_json({"format": FORMAT, "uid": uid}))
+        with contextlib.suppress(
+            FileExistsError
+        ):  # another process made the store a moment ago: its uid counts
+            self.platform.link(made, self.root / "gapless.json")
+        self.platform.remove(made)
+        self.platform.sync_directory(self.root)
 
     def _read_identity(self) -> dict[str, Any]:
         identity: dict[str, Any] = json.loads((self.root / "gapless.json").read_bytes())

@@ -27,7 +27,7 @@ from tests.bluesky.tiled_sink.sample_runs import (
 )
 
 import gapless
-from gapless.bluesky.tiled_sink.sink import DeliveryWarning
+from gapless.bluesky.delivery_warning import DeliveryWarning
 from gapless.bluesky.tiled_writer import TiledWriter
 from gapless.bluesky.writer import Writer
 from gapless.cli.main import main

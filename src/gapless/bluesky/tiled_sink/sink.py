@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from gapless.bluesky.delivery_warning import warn_of_waiting
 from gapless.bluesky.run_failure import failure_of
 from gapless.bluesky.tiled_sink.claim import Claim
 from gapless.bluesky.tiled_sink.deliver_run import last_words
@@ -34,10 +34,6 @@ _PAUSE_AT_THE_END_S: Final = 1.0
 _LATE_PAUSE_S: Final = 5.0  # until a layer that is being written is looked at again
 _LASTS: Final = 2  # failures in a row; one lost answer is no outage
 _REMEMBERED: Final = 1_000  # runs and errors
-
-
-class DeliveryWarning(UserWarning):
-    """Runs wait in the local store because a server did not take them; the text says what to do."""
 
 
 class TiledSink:
@@ -167,12 +163,8 @@ class TiledSink:
         """Tell the person at the RunEngine, who looks at no list of errors, of the runs that were left behind."""
         if not self.undelivered:
             return
-        runs = f"{len(self.undelivered)} run{'s' * (len(self.undelivered) > 1)}"
-        text = (
-            f"{runs} not on the Tiled server {self.url}: {self.undelivered[0].found}. Nothing is lost; "
-            f"when it answers: {self._later}"
-        )
-        warnings.warn_explicit(text, DeliveryWarning, "gapless.bluesky", 1, module="gapless.bluesky")
+        found = str(self.undelivered[0].found)
+        warn_of_waiting(len(self.undelivered), f"Tiled server {self.url}", found, self._later)
 
     def _has_nothing_left(self) -> bool:
         return self._has_looked and all(

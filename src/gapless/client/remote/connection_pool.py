@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class ConnectionPool:
         self._broken: dict[Connection, int] = {}  # lent no more
         self._closed = False
         self._holders = 0
+        self.away_at_s = -math.inf  # when a recording last gave the server up, by the monotonic clock
 
     def __len__(self) -> int:
         return len(self._users)

@@ -38,6 +38,7 @@ from gapless.store.platform import PLATFORM
 from gapless.store.writer import Progress, TopicState
 
 GRACE_S: Final = 2.0  # how long a server may be away before the spool takes over
+_AWAY_S: Final = 10.0
 _LOOK_S = 0.2
 
 
@@ -343,6 +344,7 @@ class RemoteRecording:
             return False
         if self._spool is None and time.monotonic() - since < GRACE_S:
             return False
+        self._server.pool.away_at_s = time.monotonic()
         self._take_spool(self._spool_folder)
         return True
 
@@ -363,8 +365,13 @@ class RemoteRecording:
     # -- talking to the server -------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Begin the sequence on the server or, when that is away, in the spool."""
+        """Begin the sequence on the server or, when that is away, in the spool.
+
+        A server that another sequence has given up a moment ago is asked once.
+        """
         since = time.monotonic()
+        if since - self._server.pool.away_at_s < _AWAY_S:
+            since -= GRACE_S
         while True:
             try:
                 self._server.begin()
