@@ -88,13 +88,23 @@ def pipeline(markers: str, **run_kwargs: Any) -> Pipeline:
     )
 
 
+def meet(folder: Path, count: int) -> None:
+    """Wait until so many processes have come here."""
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 60
+    while sum(1 for _ in folder.iterdir()) < count and time.monotonic() < end:
+        time.sleep(0.002)
+
+
 def main(arguments: list[str]) -> int:
-    """Run the pipeline once."""
+    """Run the pipeline once; TOGETHER in the environment says how many processes begin at one time."""
     store, markers, *rest = arguments
     kwargs: dict[str, Any] = {"parallel_mode": rest[0], "parallel_workers": int(rest[1])} if rest else {}
     if len(rest) > 2:
         kwargs["scheduler"] = rest[2]
     with Dataset(store) as ds:
+        meet(Path(f"{markers}.begun"), int(os.environ.get("TOGETHER", "1")))
         results = pipeline(markers, **kwargs).run(ds, progress=False)
     return 0 if not any(result.failed_entries for result in results.values()) else 1
 

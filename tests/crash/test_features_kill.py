@@ -39,9 +39,9 @@ def record(store: Path, count: int = SEQUENCES) -> None:
                 topic.push_columns(times, {"x": np.sin(times / 1e8) + number})
 
 
-def start(store: Path, markers: Path, *mode: str) -> subprocess.Popen[bytes]:
-    """Start a process that runs the pipeline."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+def start(store: Path, markers: Path, *mode: str, together: int = 1) -> subprocess.Popen[bytes]:
+    """Start a process that runs the pipeline, together with others."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "TOGETHER": str(together)}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.crash.feature_runner", str(store), str(markers), *mode],
         cwd=ROOT,
@@ -99,7 +99,7 @@ def test_two_processes_share_a_pipeline_and_survive_a_kill(tmp_path: Path) -> No
     store, markers = tmp_path / "store", tmp_path / "markers"
     markers.mkdir()
     record(store)
-    processes = [start(store, markers), start(store, markers)]
+    processes = [start(store, markers, together=2) for _ in range(2)]
     until(markers, 12)
     victim = processes[0]
     os.kill(victim.pid, signal.SIGKILL)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.client.remote.write_server import threads_before
 
 from gapless.serve.server import Server
 
 from .trial_door import TrialDoor
+
+__all__ = ["threads_before"]  # tests that count threads count those that they begin
 
 Serve = Callable[..., tuple[Server, TrialDoor]]
 

@@ -79,8 +79,9 @@ def _database(args: argparse.Namespace, *, create: bool) -> StateDatabase:
     from gapless.catalog.state_database import StateDatabase
     from gapless.store.folder import FolderStore
 
-    if create:
-        FolderStore(options.store_root(args))
+    if create and not options.is_store(root := options.store_root(args)):
+        FolderStore(root)
+        output.note(f"there was no store in {root}: made an empty one")
     return StateDatabase(options.existing_store(args))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     OpenedStore: TypeAlias = LocalStore | RemoteStore
 
 DEFAULT_STORE = "./gapless-data"
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")  # host:port, as other programs name a server
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
 
@@ -62,7 +63,7 @@ def store_url(args: argparse.Namespace) -> str:
 
 def is_server(url: str) -> bool:
     """Return whether a store's URL means a server."""
-    return url.startswith(("grpc://", "grpc+tls://"))
+    return url.lower().startswith(("grpc://", "grpc+tls://"))
 
 
 def open_store(args: argparse.Namespace, *, may_be_missing: bool = False) -> OpenedStore:
@@ -94,6 +95,9 @@ def store_root(args: argparse.Namespace) -> Path:
         raise UsageError("a store is a folder, a file: URL or a server", found=url,
                          expected="./data, file:///data or grpc://host:6726")  # fmt: skip
     root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
+    if _ADDRESS.fullmatch(url) and not root.exists():
+        raise UsageError("this looks like a server, not like a folder", found=url, expected=f"grpc://{url}",
+                         next_step=f"a folder of that name is ./{url}")  # fmt: skip
     if root.exists() and not root.is_dir():
         raise UsageError(
             "the store is a folder, and this is none", found=url, next_step="name a folder with --store"

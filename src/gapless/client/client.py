@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from gapless.client.sequence_writer import SequenceWriter
 
 
+_PLAIN, _TLS = "grpc://", "grpc+tls://"
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")  # host:port, as other programs name a server
+
+
 def connect(
     url: str | os.PathLike[str] = "./gapless-data",
     *,
@@ -62,19 +67,21 @@ def connect(
     is longer than ``deadline_s``; of its media topics at most ``max_encoders`` encode at one time.
 
     ``grpc://host:6726`` or ``grpc+tls://host:6726`` is a server. Only there: ``api_key`` (else the variable
-    GAPLESS_API_KEY), ``tls_roots`` (a PEM file of certificates to trust), ``spool`` (a local folder that takes
-    over while the server is away), ``max_connections``, and ``cache`` (a folder for downloads). Nothing is
-    asked of the server before the first call. Raises UsageError for any other URL scheme.
+    GAPLESS_API_KEY), ``tls_roots`` (a PEM file of certificates to trust, else GAPLESS_TLS_ROOTS), ``spool`` (a
+    local folder that takes over while the server is away), ``max_connections``, and ``cache`` (a folder for
+    downloads). Nothing is asked of the server before the first call. Raises UsageError for any other URL scheme.
     """
     durability = _checked_durability(
         flush_bytes, flush_rows, flush_ms, max_unsynced_bytes, deadline_s, max_encoders
     )
     text = os.fspath(url) if isinstance(url, str | os.PathLike) else ""
-    if text.startswith(("grpc://", "grpc+tls://")):
+    if is_server(text):
         from gapless.client.remote.connection import Endpoint
         from gapless.client.remote.remote_client import RemoteClient
 
         key = api_key or os.environ.get("GAPLESS_API_KEY") or None
+        if tls_roots is None and text.lower().startswith(_TLS):
+            tls_roots = os.environ.get("GAPLESS_TLS_ROOTS") or None
         roots = None if tls_roots is None else _read_roots(Path(tls_roots))
         return RemoteClient(
             Endpoint.of(text, key=key, tls_roots=roots),
@@ -124,6 +131,11 @@ def _read_roots(path: Path) -> bytes:
         raise UsageError("the certificates to trust cannot be read", found=str(error)) from error
 
 
+def is_server(url: str) -> bool:
+    """Tell whether a store's URL means a server."""
+    return url.lower().startswith((_PLAIN, _TLS))
+
+
 def local_path(url: str | os.PathLike[str]) -> Path:
     """Return the folder that a store's URL means."""
     try:
@@ -131,11 +143,20 @@ def local_path(url: str | os.PathLike[str]) -> Path:
     except TypeError as error:
         raise UsageError("a store is named by a folder or a file:// URL", found=repr(url)) from error
     if "://" not in text:
+        if _ADDRESS.fullmatch(text) and not os.path.isdir(text):
+            raise UsageError(
+                "this looks like a server, not like a folder",
+                found=text,
+                expected=f"grpc://{text}",
+                next_step=f"a folder of that name is ./{text}",
+            )
         return Path(text).expanduser()
     parts = urlsplit(text)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise UsageError(
-            "a store is named by a folder or a file:// URL", found=text, expected="./data or file:///data"
+            "a store is named by a folder, a file: URL or a server's",
+            found=text,
+            expected="./data, file:///data or grpc://host:6726",
         )
     return Path(unquote(parts.path))
 

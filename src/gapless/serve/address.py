@@ -25,8 +25,8 @@ class Address:
         """Tell whether only programs of this machine can connect; UsageError for a host that is none."""
         return all(ipaddress.ip_address(found).is_loopback for found in self._numbers())
 
-    def check_free(self) -> None:
-        """Raise StateError when nothing can listen there."""
+    def check_free(self, option: str = "--port") -> None:
+        """Raise StateError, which names the option, when nothing can listen there."""
         if not self.port:
             return
         family = socket.AF_INET6 if ":" in self._numbers()[0] else socket.AF_INET
@@ -39,7 +39,7 @@ class Address:
                 raise StateError(
                     "it is not possible to listen there",
                     found=f"{self.shown_host}:{self.port}: {error.strerror}",
-                    next_step="end the program that uses the port, or take a free one with `--port 0`",
+                    next_step=f"end the program that uses the port, or take a free one with `{option} 0`",
                 ) from error
 
     def _numbers(self) -> list[str]:

@@ -30,7 +30,7 @@ class FolderStore:
     """The store at ``root``; opening it makes the folder if ``create`` is true."""
 
     def __init__(self, root: Path, *, create: bool = True, platform: Platform = PLATFORM) -> None:
-        self.root = root
+        self.root = root = root.absolute()  # wherever the program goes; and no tool takes it for a URL
         self.platform = platform
         self.sequences = root / "sequences"
         self.trash = root / "trash"

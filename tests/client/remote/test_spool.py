@@ -28,7 +28,7 @@ from gapless import OnErrorPolicy, TopicErrorPolicy
 from gapless.cli.main import main
 from gapless.client.remote.remote_client import RemoteClient
 from gapless.client.remote.spool import SpoolStore
-from gapless.errors import DeliveryFailed, NameTaken, StorageFailed
+from gapless.errors import DeliveryFailed, NameTaken, RecordingFailed, StorageFailed, ValueRefused
 from gapless.serve.operations.retention import Retention
 from gapless.serve.server import Server
 from gapless.testing.network import Link
@@ -66,6 +66,34 @@ def record(url: str, spool: Path, name: str, rows: int = 1_000) -> None:
         topic = seq.topic_create("t", schema=NUMBERS)
         for n in range(rows):
             topic.push_row(n, 0.0, n)
+
+
+def record_and_fail(client: gapless.Client, link: Link) -> None:
+    """Spool one row of a recording that a refusal ends."""
+    with client.sequence_create("failed", on_error=OnErrorPolicy.Report) as seq:
+        topic = seq.topic_create("t", schema=NUMBERS)
+        link.cut()
+        topic.push_row(0, 0.0, 0)
+        seq.flush()
+        seq._writer.fail(ValueRefused("what nobody waited for"))  # type: ignore[attr-defined]
+
+
+def test_a_recording_that_failed_leaves_its_spool_to_the_delivery(
+    served: Server, root: Path, spool: Path
+) -> None:
+    """A refusal ended it without a close: what it spooled is let go of, delivered and kept as pending."""
+    with Link(("127.0.0.1", served.port)) as link:
+        url = f"grpc://127.0.0.1:{link.port}"
+        with gapless.connect(url, spool=spool) as client:
+            with pytest.raises(RecordingFailed):
+                record_and_fail(client, link)
+            link.mend()
+            wait_for(lambda: not waiting(spool), "it is delivered while this process lives")
+    with gapless.connect(root) as local:
+        assert local.sequence_handler("failed").state == "pending"
+        local.seal("failed")
+    assert_counted(stored(root, "failed", "t"), 1)
+    assert uplink_threads() == []
 
 
 def test_the_spool_takes_over_in_the_middle_and_delivers_by_itself(

@@ -16,12 +16,12 @@ from tests.client.remote.write_server import NUMBERS, assert_counted, server, st
 
 import gapless
 from gapless.client.remote import protocol
-from gapless.client.remote.connection import Endpoint
+from gapless.client.remote.connection import Connection, Endpoint
 from gapless.client.remote.connection_pool import ConnectionPool
 from gapless.client.remote.deliver import deliver_all
 from gapless.client.remote.lane_way import opening_words
 from gapless.client.remote.spool import SpoolStore
-from gapless.errors import DeliveryFailed
+from gapless.errors import DeliveryFailed, Unreachable
 from gapless.serve.server import Server
 from gapless.store import journal
 from gapless.store.frame import Frame, Kind, scan
@@ -196,6 +196,63 @@ def test_what_was_delivered_is_deleted_a_day_later(root: Path, spool: Path) -> N
     assert [path.name for path in (spool / "trash").iterdir()] == ["new-1"]
     words = json.loads((spool / "discarded" / "old-1.json").read_bytes())
     assert words["delivered_to"] == url
+
+
+def test_a_damaged_tombstone_hinders_no_delivery(root: Path, spool: Path) -> None:
+    """Neither where it stays for ever nor in the trash: what it was about stays, all else is delivered."""
+    record(spool, "old")
+    record(spool, "older")
+    with server(root) as running:
+        deliver(spool, running)
+        age_trash(spool)
+        (spool / "discarded" / "old-1.json").write_bytes(b"\xff{")
+        (spool / "trash" / "older-1" / "tombstone.json").write_bytes(b"\xff{")
+        record(spool, "new")
+        assert deliver(spool, running) == {}
+    assert_counted(stored(root, "new", "t"), 50)
+    assert sorted(path.name for path in (spool / "trash").iterdir()) == ["new-1", "older-1"]
+
+
+def test_a_delivery_purges_nothing_that_somebody_discarded(root: Path, spool: Path) -> None:
+    """A spool may lie in a store: what a person put into its trash stays until that person says so."""
+    with gapless.connect(spool) as local:
+        with local.sequence_create("mine") as seq:
+            seq.log("x", 1.0)
+        local.discard("mine")
+    record(spool, "rows")
+    with server(root) as running:
+        deliver(spool, running)
+        age_trash(spool)
+        deliver(spool, running)
+    assert [path.name for path in (spool / "trash").iterdir()] == ["mine-1"]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_damage_that_an_earlier_attempt_told_is_not_forgotten(
+    root: Path, spool: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """The attempt broke at the end, before or after the server sealed: the damaged copy stays all the same."""
+    record(spool, "rows")
+    damage(SpoolStore(spool).bundle("rows"), is_rows, 2)
+    action = Connection.action
+
+    def broken(connection: Connection, kind: str, *words: Any, **known: Any) -> dict[str, Any]:
+        if kind == protocol.END:
+            if ended:
+                action(connection, kind, *words, **known)
+            raise Unreachable("the answer to the end is lost")
+        return action(connection, kind, *words, **known)
+
+    with server(root) as running:
+        monkeypatch.setattr(Connection, "action", broken)
+        assert isinstance(deliver(spool, running)["rows"], Unreachable)
+        monkeypatch.setattr(Connection, "action", action)
+        assert deliver(spool, running) == {}
+        age_trash(spool)
+        deliver(spool, running)
+    assert [path.name for path in (spool / "trash").iterdir()] == ["rows-1"]
+    with gapless.connect(root) as local:
+        assert local.sequence_handler("rows").topic("t").ledger["dropped"] == 10
 
 
 _KILLED = """

@@ -23,6 +23,7 @@ from tests.client.remote.write_server import (
 
 import gapless
 from gapless import IMU, Image, Message, OnErrorPolicy, TopicErrorPolicy, Vector3d
+from gapless.cli.main import main
 from gapless.errors import (
     NameTaken,
     NotFound,
@@ -326,6 +327,22 @@ def test_addresses_that_mean_nothing_are_refused(url: str) -> None:
     """Before anything is connected."""
     with pytest.raises(UsageError):
         gapless.connect(url)
+
+
+def test_an_address_without_its_scheme_is_not_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs name a server so; a whole run would be recorded where nobody looks. ``./`` means a folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="grpc://localhost:6726"):
+        gapless.connect("localhost:6726")
+    with pytest.raises(Unreachable), gapless.connect("GRPC://127.0.0.1:9") as away:
+        away.list_sequences()
+    with gapless.connect("./localhost:6726") as client, client.sequence_create("s") as seq:
+        seq.log("x", 1.0)
+    with gapless.connect("localhost:6726") as client:  # there is a folder of that name now
+        assert client.sequence_handler("s").topic("x").to_arrow().num_rows == 1
+    assert main(["ls", "--store", "localhost:6727"]) == 2
 
 
 @pytest.mark.parametrize("option", [{"api_key": "k"}, {"spool": "s"}, {"tls_roots": "r"}, {"cache": "c"}])

@@ -12,7 +12,7 @@ from tests.client.remote.write_server import NUMBERS, server, uplink_threads, wa
 
 import gapless
 from gapless.client.remote.uplink_notes import Note, NoteSender
-from gapless.errors import DeadlinePassed, NameTaken, StateError, Unreachable
+from gapless.errors import DeadlinePassed, NameTaken, StateError, StorageFailed, Unreachable
 from gapless.serve.server import Server
 from gapless.store.frame import Kind
 from gapless.testing.network import Link
@@ -176,6 +176,78 @@ def test_a_call_that_gave_up_can_be_made_again(link: Link, root: Path, tmp_path:
         link.mend()
         assert seq.add_artifact(file) == "file"
     assert files(root, "again") == {"file": b"f" * 100_000}
+
+
+def test_a_file_that_changed_behind_a_lost_answer_is_not_taken_for_the_old_one(
+    link: Link, root: Path, tmp_path: Path
+) -> None:
+    """Its name is taken by what came before; the bytes that came are confirmed when they are there again."""
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with gapless.connect(url(link), deadline_s=4) as client, client.sequence_create("changed") as seq:
+        lose_the_answer(link, seq, root, file)
+        file.write_bytes(b"new")
+        with pytest.raises(NameTaken):
+            seq.add_artifact(file)
+        file.write_bytes(b"old")
+        assert seq.add_artifact(file) == "file"
+    assert files(root, "changed") == {"file": b"old"}
+
+
+def test_a_file_that_changed_while_it_was_under_way_is_not_waited_for(
+    link: Link, root: Path, tmp_path: Path
+) -> None:
+    """A call that gave up can be made again for the same bytes only."""
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with gapless.connect(url(link), deadline_s=4) as client, client.sequence_create("moved") as seq:
+        link.hold()
+        with pytest.raises(DeadlinePassed):
+            seq.add_artifact(file)
+        file.write_bytes(b"new")
+        with pytest.raises(NameTaken):
+            seq.add_artifact(file)
+        file.write_bytes(b"old")
+        link.mend()
+        assert seq.add_artifact(file) == "file"
+    assert files(root, "moved") == {"file": b"old"}
+
+
+def test_a_file_that_the_spool_cannot_keep_does_not_end_the_recording(
+    link: Link, root: Path, tmp_path: Path
+) -> None:
+    """The server has it though its answer was lost: it is there, what follows is there, each of them once."""
+    file, spool = tmp_path / "file", tmp_path / "spool"
+    file.write_bytes(b"f")
+    arrived = root / "sequences" / "kept" / "artifacts" / "file"
+
+    def cut() -> None:
+        wait_for(arrived.exists, "the file is on the server")
+        link.cut()
+        file.unlink()
+
+    with gapless.connect(url(link), spool=spool) as client:
+        with client.sequence_create("kept") as seq:
+            topic = seq.topic_create("t", schema=NUMBERS)
+            topic.push_row(0, 0.0, 0)
+            seq.flush()
+            link.delay_s = 1.0
+            cutter = threading.Thread(target=cut)
+            cutter.start()
+            with pytest.raises(StorageFailed):
+                seq.add_artifact(file)
+            cutter.join()
+            link.delay_s = 0.0
+            file.write_bytes(b"again")
+            with pytest.raises(NameTaken):
+                seq.add_artifact(file)
+            topic.gap(3, "behind the file")
+            link.mend()
+        wait_for(lambda: not list((spool / "spool").iterdir()), "the spool is delivered")
+    assert files(root, "kept") == {"file": b"f"}
+    with gapless.connect(root) as local:
+        ledger = local.sequence_handler("kept").topic("t").ledger
+    assert ledger == {"produced": 4, "written": 1, "dropped": 0, "gapped": 3}
 
 
 def test_a_file_that_is_gone_when_it_is_sent_again_is_named(link: Link, root: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 import gapless
 from gapless.errors import ServingFailed
@@ -115,10 +116,21 @@ def assert_counted(table: pa.Table, rows: int, column: str = "n") -> None:
     np.testing.assert_array_equal(table[column].to_numpy(), np.arange(rows))
 
 
+_BEFORE: set[int | None] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_before() -> None:
+    """Note which threads there are already: tests of other parts leave some that a hung disk holds."""
+    _BEFORE.clear()
+    _BEFORE.update(thread.ident for thread in threading.enumerate())
+
+
 def uplink_threads() -> list[str]:
-    """Return the names of threads that a remote recording or client runs."""
+    """Return the names of threads that a remote recording or client has begun in this test and still runs."""
     begins = ("gapless-sender-", "gapless-accepted-", "gapless-notes-", "gapless-delivery", "gapless-writer-")
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(begins)]
+    known = [thread for thread in threading.enumerate() if thread.ident not in _BEFORE]
+    return [thread.name for thread in known if thread.name.startswith(begins)]
 
 
 def may_answer(error: Exception) -> bool:

@@ -539,3 +539,23 @@ def test_a_file_never_leaves_its_folder(server: Server, writer: RawWriter) -> No
     assert (
         json.loads(bundle(server).manifest.read_bytes())["content"]["artifacts"]["../../evil"]["bytes"] == 1
     )
+
+
+@pytest.mark.parametrize(
+    "ontology",
+    [{"tag": ["a"], "version": 1, "fingerprint": ""}, {"tag": None, "version": True, "fingerprint": ""},
+     {"tag": "A", "version": 1, "fingerprint": 3}, [], None],
+)  # fmt: skip
+def test_a_type_that_no_catalog_could_keep_is_refused(
+    server: Server, tmp_path: Path, ontology: object
+) -> None:
+    """Else the sequence could be sealed and never be found."""
+    with RawWriter(server.url) as writer:
+        writer.open()
+        words = declaration("t") | {"ontology": ontology}
+        with pytest.raises(SchemaRefused):
+            writer.action(protocol.TOPIC, declaration=words, on_full="block")
+        writer.topic()
+        writer.end({"t": 0})
+    with connect(tmp_path / "store") as client:
+        assert client.list_sequences() == ["run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import random
@@ -21,7 +22,7 @@ import psutil
 import pyarrow as pa
 import pytest
 from pyarrow import flight
-from tests.serve.native.raw_writer import DEADLINE_S, SCHEMA, RawLane, RawWriter, rows
+from tests.serve.native.raw_writer import DEADLINE_S, SCHEMA, RawLane, RawWriter, chunk, rows
 
 from gapless.catalog.state_database import StateDatabase
 from gapless.client.client import connect
@@ -39,10 +40,13 @@ from gapless.errors import (
     StateError,
     StorageFailed,
 )
+from gapless.serve.call import Call
 from gapless.serve.keys import make_key
 from gapless.serve.limits import Limits
 from gapless.serve.native.writing import NativeWriting
 from gapless.serve.native.writing_sequence import IncomingSequence
+from gapless.serve.native.writing_store import Act
+from gapless.serve.native.writing_table import WriterTable
 from gapless.serve.rights import Right
 from gapless.serve.server import Server
 from gapless.store.folder import FolderStore
@@ -592,3 +596,71 @@ def test_the_lease_of_a_former_owner_does_not_end_the_next(
         assert writer.open()["topics"]["t"]["next_seq"] == 10, "open here, not a stranger's"
         lane.finish()
         writer.end({"t": 10})
+
+
+def test_other_bytes_are_not_passed_over_as_a_file_that_is_here(
+    root: Path, started: Callable[..., Server]
+) -> None:
+    """Under the number and the name of what was noted, also after the server forgot and took it up again."""
+    old, new = (hashlib.sha256(data).hexdigest() for data in (b"old", b"new"))
+    uri = {"name": "far", "media_type": "a/b", "uri": "s3://bucket/far"}
+    first = started()
+    writer = RawWriter(first.url)
+    writer.open()
+    writer.upload("f", b"old", old, 0)
+    writer.action(protocol.NOTE, n=1, kind="artifact", document=uri)
+    for again in (False, True):
+        if again:
+            first.stop(0.1)
+            writer.close()
+            writer.connect(started().url)
+            writer.open()
+        writer.upload("f", b"old", old, 0)
+        assert writer.action(protocol.NOTE, n=1, kind="artifact", document=uri)["notes"] == 2
+        with pytest.raises(StateError, match="another note"):
+            writer.upload("f", b"new", new, 0)
+        with pytest.raises(StateError, match="another note"):
+            writer.action(protocol.NOTE, n=1, kind="artifact", document=uri | {"uri": "s3://bucket/other"})
+    writer.end({}, notes=2)
+    writer.close()
+    assert (bundle(root).artifacts / "f").read_bytes() == b"old"
+
+
+def test_a_call_that_meets_the_lease_is_told_to_open_again(
+    root: Path, started: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with a key of a group: found a moment before it is let go of, a sequence keeps its group."""
+    database = StateDatabase(root)
+    _, token = make_key(database, Right.WRITE, groups=["g"])
+    database.close()
+    check, ends = WriterTable._check_reach, [True]
+
+    def late(table: WriterTable, call: Call, act: Act, sequence: IncomingSequence) -> None:
+        if ends and act.name == "run":
+            ends.clear()
+            table.forget(sequence)
+        check(table, call, act, sequence)
+
+    with RawWriter(started().url, token=token) as writer:
+        writer.open(group="g")
+        monkeypatch.setattr(WriterTable, "_check_reach", late)
+        with pytest.raises(ServingFailed):
+            writer.note(0)
+        writer.open(group="g")
+        assert writer.note(0) == 1
+
+
+def test_an_upload_that_was_left_behind_puts_nothing_into_a_sealed_sequence(
+    root: Path, started: Callable[..., Server]
+) -> None:
+    """It ends with an error; the folder holds what the manifest lists."""
+    with RawWriter(started().url) as writer:
+        writer.open()
+        stream = writer.begin_upload("f", hashlib.sha256(b"ab").hexdigest(), 0)
+        stream.write_batch(chunk(b"a"))
+        until(lambda: any(bundle(root).artifacts.glob("*.upload")), "the upload has begun")
+        writer.end({})
+        stream.write_batch(chunk(b"b"))
+        with pytest.raises(flight.FlightError, match="not open"):
+            stream.close()
+    assert not [path for path in bundle(root).artifacts.iterdir() if path.name == "f"]

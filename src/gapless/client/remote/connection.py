@@ -332,7 +332,8 @@ def typed_error(error: BaseException, url: str, doing: str) -> GaplessError:
     if isinstance(error, flight.FlightUnauthorizedError):
         return RightMissing("the key does not allow this", found=text)
     if isinstance(error, _GONE) or not isinstance(error, pa.ArrowException | flight.FlightError):
-        return Unreachable("the server does not answer", found=f"{doing} at {url}: {text}")
+        reason = text.rpartition("last error: ")[2].rpartition(", with message: ")[2]
+        return Unreachable("the server does not answer", found=f"{url}: {reason.strip()} ({doing})")
     if isinstance(error, pa.ArrowInvalid | pa.ArrowKeyError | pa.ArrowNotImplementedError):
         return UsageError("the server refused the request", found=f"{doing} at {url}: {text}")
     return ServerFault("the server met an error", found=f"{doing} at {url}: {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from gapless.client.remote.spool import (
     Offered,
     SpoolStore,
     has_arrived,
+    has_damage,
     name_in,
     note_arrival,
+    note_damage,
     offered,
     requested,
 )
@@ -69,14 +71,19 @@ class Topic:
     """One topic on its way from the spool: knows which row comes next on the server's side."""
 
     def __init__(
-        self, declaration: TopicDeclaration, pool: ConnectionPool, header: dict[str, Any], timeout_s: float
+        self,
+        declaration: TopicDeclaration,
+        pool: ConnectionPool,
+        header: dict[str, Any],
+        timeout_s: float,
+        on_loss: Callable[[], None],
     ) -> None:
         self.declaration = declaration
         self.layout = Layout.of(declaration)
         self.end_seq = 0
         self.rows = 0
-        self.lost_rows = 0
         self.accepted_seq = 0
+        self._on_loss = on_loss
         self.way = ServerWay(
             pool,
             topic_words(header, declaration.name),
@@ -101,7 +108,8 @@ class Topic:
         """Tell the rows below ``seq`` that were not sent as lost, unless the server has them."""
         rows = seq - self.end_seq
         if rows > 0:
-            self.lost_rows += max(0, seq - max(self.end_seq, self.way.next_seq))
+            if seq > self.way.next_seq:
+                self._on_loss()
             self.send(Parcel(self.end_seq, rows, cause=DAMAGED))
 
 
@@ -115,7 +123,6 @@ class Delivery:
     timeout_s: float
     _topics: dict[int, Topic] = field(default_factory=dict)
     _reach: dict[int, int] = field(default_factory=dict)  # of durable rows that are damaged, by topic
-    _lost: bool = False  # something that was durable here cannot be delivered
 
     def run(self) -> Delivered:
         """Deliver everything, end the sequence on the server and move the local copy to the trash.
@@ -129,7 +136,7 @@ class Delivery:
             with self.pool.connection() as connection:
                 done = self._deliver(connection, header)
             words = {"name": header["name"], "delivered_to": self.pool.endpoint.url, "uid": header["uid"]}
-            words[DAMAGED_WORD] = self._lost
+            words[DAMAGED_WORD] = has_damage(self.bundle)
             self.store.discard(self.bundle, words)
             return done
         finally:
@@ -138,7 +145,8 @@ class Delivery:
     def _deliver(self, connection: Connection, header: dict[str, Any]) -> Delivered:
         opened = self._open(connection, header)
         request = requested(self.bundle)
-        notes = SpooledNotes(self.bundle, connection, header, int(opened.get("notes", 0)))
+        known = int(opened.get("notes", 0))
+        notes = SpooledNotes(self.bundle, connection, header, known, self._note_damage)
         if opened.get("state") == "open":
             self._send_all(connection, header, notes, offered(request))
             note_arrival(self.bundle, self.store.platform)
@@ -210,7 +218,10 @@ class Delivery:
             for topic in self._topics.values():
                 topic.way.cut()
                 topic.way.leave()
-        self._lost = bool(notes.lost) or any(topic.lost_rows for topic in self._topics.values())
+
+    def _note_damage(self) -> None:
+        """Note a loss before the server hears of it: a later attempt finds it told and meets none."""
+        note_damage(self.bundle, self.store.platform)
 
     def _broken(self) -> GaplessError | None:
         """Return what a way heard from the server: it says more than the write that met it."""
@@ -238,7 +249,9 @@ class Delivery:
             "on_full": str(OverflowPolicy.BLOCK),
         }
         connection.action(protocol.TOPIC, words, timeout_s=self.timeout_s)
-        self._topics[declaration.index] = Topic(declaration, self.pool, header, self.timeout_s)
+        self._topics[declaration.index] = Topic(
+            declaration, self.pool, header, self.timeout_s, self._note_damage
+        )
 
     def _topic(self, index: int) -> Topic:
         """Return the topic of a frame; DeliveryFailed where both copies of its declaration are damaged."""
@@ -320,7 +333,6 @@ def deliver_all(
     if not (folder / "spool").is_dir():
         return delivered, hindered
     store = SpoolStore(folder)
-    store.purge_delivered()
     for bundle in store.waiting():
         if stopped is not None and stopped.is_set():
             break
@@ -337,6 +349,7 @@ def deliver_all(
             hindered[name_in(bundle)] = StorageFailed(
                 "the disk refused the spool of a sequence", sequence=name_in(bundle), found=str(error)
             )
+    store.purge_delivered()  # what stays hinders nothing: the next look tries again
     return delivered, hindered
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gapless.client.remote.connection import Connection
 from gapless.client.remote.spool import KEY
-from gapless.client.remote.uplink_notes import Note, digest
+from gapless.client.remote.uplink_notes import Note, digest, lost_note
 from gapless.store.frame import Kind
 from gapless.store.layout import Bundle
 
@@ -20,14 +21,21 @@ class SpooledNotes:
     the loss can be read there.
     """
 
-    def __init__(self, bundle: Bundle, connection: Connection, header: dict[str, Any], known: int) -> None:
-        self.lost = 0
+    def __init__(
+        self,
+        bundle: Bundle,
+        connection: Connection,
+        header: dict[str, Any],
+        known: int,
+        on_loss: Callable[[], None],
+    ) -> None:
         self.sent = int(header[KEY]["notes"])  # those before are not in the spool
         self.known = known  # how many the server had at the beginning
         self._first = self.sent
         self._bundle = bundle
         self._connection = connection
         self._header = header
+        self._on_loss = on_loss
 
     def send(self, number: int, kind: Kind, document: dict[str, Any]) -> None:
         """Send the note that has this number in the spool; the notes missing before it are told as lost."""
@@ -49,10 +57,8 @@ class SpooledNotes:
 
     def lose(self, cause: str) -> None:
         """Tell of a loss, as the next note: a gap of nobody knows how many rows."""
-        self.lost += 1
-        unknown = dict.fromkeys(("first_seq", "count", "end_ns"))
-        gap = {"timestamp_ns": self._header["opened_ns"], "topic": "*", "cause": cause} | unknown
-        self._send(Note(Kind.GAP, gap))
+        self._on_loss()
+        self._send(lost_note(self._header["opened_ns"], cause))
 
     def _send(self, note: Note) -> None:
         number, self.sent = self.sent, self.sent + 1

@@ -8,6 +8,7 @@ up, for the cause ``accepted by the server``. A kill leaves what a kill leaves o
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ KEY = "spool"  # of a header: {"to": URL, "notes": how many notes the server has
 DAMAGED_WORD = "damaged"  # of a tombstone: something that was durable here could not be delivered
 _REQUEST = "delivery.json"
 _ARRIVED = "arrived.json"
+_DAMAGED = "damaged.json"
 
 
 class Offered(NamedTuple):
@@ -104,8 +106,14 @@ class Spool:
             note_arrival(self.bundle, self._writer.platform)
 
     def release(self) -> None:
-        """Give up the ownership: it may be delivered."""
-        self._writer.release()
+        """Give up the ownership: it may be delivered. What a failed recording left unclosed is made durable first.
+
+        Raises DeadlinePassed or StorageFailed where the disk hinders that; the ownership is given up all the same.
+        """
+        if self._writer.failure is None:
+            self._writer.let_go()
+        else:
+            self._writer.release()
 
     def abandon_in_child(self) -> None:
         """In a forked child: drop the inherited lock."""
@@ -204,6 +212,18 @@ def has_arrived(bundle: Bundle) -> bool:
     return journal.read_checked(bundle.journal / _ARRIVED) is not None
 
 
+def note_damage(bundle: Bundle, platform: Platform) -> None:
+    """Note durably that something that was durable here cannot be delivered, whatever a later attempt meets."""
+    if not has_damage(bundle):
+        words = {"noted_ns": platform.wall_ns()}
+        journal.write_checked(bundle.journal / _DAMAGED, words, platform)
+
+
+def has_damage(bundle: Bundle) -> bool:
+    """Tell whether this attempt or an earlier one met a loss."""
+    return (bundle.journal / _DAMAGED).exists()
+
+
 class SpoolStore(FolderStore):
     """The store of a spool. Its bundles lie beside the sequences of the folder, where no recovery seals them."""
 
@@ -216,9 +236,34 @@ class SpoolStore(FolderStore):
         found = (self.bundle(name) for name in self.names())
         return [b for b in found if (b.journal / "open.json").exists() and not self.owner_alive(b)]
 
-    def purge_delivered(self) -> None:
-        """Delete what was delivered more than 24 hours ago; what was damaged here stays until `gapless gc`."""
-        for path in self.expired(TRASH_HOURS) if self.trash.is_dir() and any(self.trash.iterdir()) else ():
-            tombstone = path / "tombstone.json"
-            if tombstone.exists() and not json.loads(tombstone.read_bytes()).get(DAMAGED_WORD):
-                self.purge(path)
+    def purge_delivered(self) -> list[Path]:
+        """Delete what was delivered whole more than 24 hours ago; return what the disk does not let go.
+
+        Everything else in the trash stays until `gapless gc`: what was damaged here, what somebody discarded
+        in a folder that is a store too, and whatever has no readable tombstone.
+        """
+        limit_ns = self.platform.wall_ns() - TRASH_HOURS * 3_600_000_000_000
+        refused: list[Path] = []
+        try:
+            trashed = sorted(self.trash.iterdir()) if self.trash.is_dir() else []
+        except OSError:
+            return [self.trash]
+        for path in trashed:
+            try:
+                if _delivered_whole_ns(path) <= limit_ns:
+                    self.purge(path)
+            except OSError:
+                refused.append(path)
+        return refused
+
+
+def _delivered_whole_ns(trashed: Path) -> float:
+    """Return when a bundle was put into the trash; never (infinity) unless it was delivered without a loss."""
+    try:
+        words = json.loads((trashed / "tombstone.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return math.inf
+    if not isinstance(words, dict) or "delivered_to" not in words or words.get(DAMAGED_WORD) is not False:
+        return math.inf
+    since_ns = words.get("discarded_ns")
+    return since_ns if isinstance(since_ns, int) else math.inf

@@ -274,9 +274,11 @@ class RemoteRecording:
             self._released = True
             self._server.pool.let_go()
         if self._spool is not None:
-            self._spool.release()
-            if self._requested:
-                self._on_spooled()
+            try:
+                self._spool.release()
+            finally:
+                if self._requested:
+                    self._on_spooled()
 
     def abandon_in_child(self) -> None:
         """In a forked child: let go without touching anything, and refuse every push."""

@@ -31,6 +31,7 @@ from gapless.errors import (
 from gapless.model.names import fold, to_component
 from gapless.store.frame import Kind
 from gapless.store.handover import Command
+from gapless.store.platform import PLATFORM
 
 CHUNK_BYTES = 256 << 10
 UNHEARD_CHUNKS = 64  # on the way at one time: 80 MB/s at a round trip of 200 ms
@@ -41,11 +42,15 @@ _REFUSALS = (UsageError, ValueRefused, NotFound, KeyRefused, RightMissing)  # no
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A gap or an artifact. ``source``: the file to upload, None where the document says all."""
+    """A gap or an artifact. ``source``: the file to upload, None where the document says all.
+
+    ``announced``: each SHA-256 that the file has had when it was sent or spooled; which one came is not known.
+    """
 
     kind: Kind
     document: dict[str, Any]
     source: Path | None = None
+    announced: set[str] = field(default_factory=set, compare=False)
 
     def send(
         self,
@@ -60,7 +65,7 @@ class Note:
         ``moved(size_bytes)`` is called for each piece of a file that was read or sent.
         """
         if self.source is not None:
-            upload(connection, name, uid, number, self.document, self.source, moved)
+            upload(connection, name, uid, number, self, self.source, moved)
             return
         words = {"name": name, "uid": uid, "n": number, "kind": _KINDS[self.kind], "document": self.document}
         connection.action(protocol.NOTE, words)
@@ -70,12 +75,28 @@ class Note:
         if self.source is None:
             spool.note(self.kind, self.document)
         else:
+            self.announced.add(digest(self.source))
             spool.add_artifact(self.source, self.document["name"], self.document["media_type"])
+
+    def is_same_as(self, note: Note) -> bool:
+        """Tell whether the other is the same: as far as this one's file was read, it had the bytes it has now."""
+        if self != note or note.source is None or not self.announced:
+            return self == note
+        return self.announced == {digest(note.source)}
+
+
+def lost_note(timestamp_ns: int, cause: str) -> Note:
+    """Return what takes the number of a note that is lost: a gap of nobody knows how many rows."""
+    unknown = dict.fromkeys(("first_seq", "count", "end_ns"))
+    return Note(Kind.GAP, {"timestamp_ns": timestamp_ns, "topic": "*", "cause": cause} | unknown)
 
 
 @dataclass(eq=False)
 class Addition:
-    """An artifact on its way. ``told``: whoever adds it knows that it is there, so its name is taken for good."""
+    """An artifact on its way.
+
+    ``told``: whoever adds it knows that it is there, or that the server may have it, so its name is taken for good.
+    """
 
     note: Note
     command: Command
@@ -165,8 +186,8 @@ class NoteSender:
         note = self._artifact(path_or_uri, name, media_type)
         key = fold(note.document["name"])
         known = self._files.get(key)
-        if known is not None and known.command.error is None:
-            if known.told or known.note != note:
+        if known is not None and (known.told or known.command.error is None):
+            if known.told or not known.note.is_same_as(note):
                 raise NameTaken(
                     "the sequence has an artifact of that name",
                     sequence=self._name,
@@ -237,7 +258,7 @@ class NoteSender:
         try:
             sent = self._attempt(lambda connection: self._send(connection, note, number))
         except NameTaken:
-            if note not in self._there:
+            if not any(known.is_same_as(note) for known in self._there):
                 raise
             return  # it was counted already
         with self.counting:
@@ -265,9 +286,21 @@ class NoteSender:
         self.is_copying = True
         try:
             note.keep(spool)
+        except (NotFound, NameTaken, StorageFailed, OSError):
+            if self._unsure and note.source is not None:
+                self._give_up(note.document["name"], spool)
+            raise
         finally:
             self.is_copying = False
             self.moved(0)
+
+    def _give_up(self, artifact: str, spool: Spool) -> None:
+        """Let a gap take the number of a file that only the server may have, so that the next note is none of its."""
+        lost = f"artifact {artifact!r} could not be kept in the spool"
+        lost_note(PLATFORM.wall_ns(), lost).keep(spool)
+        self.accepted += 1
+        self._unsure = False
+        self._files[fold(artifact)].told = True
 
     def _lost_count(self) -> RecordingFailed:
         return RecordingFailed(
@@ -282,22 +315,24 @@ def upload(
     name: str,
     uid: str,
     number: int,
-    document: dict[str, Any],
+    note: Note,
     source: Path,
     moved: Callable[[int], None],
 ) -> None:
-    """Upload a file; it is durable and noted on return, and a broken upload leaves nothing.
+    """Upload a note's file; it is durable and noted on return, and a broken upload leaves nothing.
 
     The server answers each chunk, so that ``moved`` tells to the end whether the file gets on.
     """
     try:
+        sha256 = digest(source, moved)
+        note.announced.add(sha256)
         command = {
             protocol.KIND: protocol.ARTIFACT,
             "name": name,
             "uid": uid,
-            "artifact": document["name"],
-            "media_type": document["media_type"],
-            "sha256": digest(source, moved),
+            "artifact": note.document["name"],
+            "media_type": note.document["media_type"],
+            "sha256": sha256,
             "n": number,
             "answers": True,
         }
@@ -315,11 +350,14 @@ def upload(
 
 
 def digest(source: Path, moved: Callable[[int], None] = lambda _size_bytes: None) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file, or raise StorageFailed where it cannot be read."""
     found = hashlib.sha256()
-    for chunk in _chunks(source):
-        found.update(chunk)
-        moved(len(chunk))
+    try:
+        for chunk in _chunks(source):
+            found.update(chunk)
+            moved(len(chunk))
+    except OSError as error:
+        raise StorageFailed("a file that is to be added cannot be read", found=str(error)) from error
     return found.hexdigest()
 
 

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 from gapless.client.remote import protocol
 from gapless.errors import GaplessError
 from gapless.serve.native.reading_question import Question
@@ -78,7 +80,7 @@ class Acknowledger:
     def _cut(self, call: Call) -> None:
         try:
             call.cut()
-        except OSError as error:  # such as no file number left to look with; the next attempt may have one
+        except (OSError, psutil.Error) as error:  # such as no file number to look with; the next may have one
             self.error = error
 
     def _run(self) -> None:

@@ -50,7 +50,8 @@ BaseTopics = Mapping[str, tuple[str, pa.Schema]]  # folded name -> name and sche
 class IncomingSequence:
     """One recording act of a client: its topics, notes and end. Every method may be called from any thread.
 
-    ``states`` are the topics that an adopted journal holds, ``artifacts`` its files.
+    ``states`` are the topics that an adopted journal holds, ``artifacts`` its files;
+    ``group`` is whose it is, a layer's that of its base.
     """
 
     def __init__(
@@ -58,13 +59,15 @@ class IncomingSequence:
         recording: LocalRecording,
         base_topics: BaseTopics,
         artifacts: Mapping[str, Any],
+        group: str | None,
         metrics: Metrics,
     ) -> None:
         self.recording = recording
         self.name = str(recording.header["name"])
         self.uid = str(recording.header["uid"])
+        self.group = group
         self.lock = threading.RLock()
-        self.artifacts = {fold(name) for name in artifacts}
+        self.artifacts = {fold(name): {"name": name, **entry} for name, entry in artifacts.items()}
         self._gaps = list(recording.sealer.sealer.gaps) if recording.sealer is not None else []
         self.manifest: dict[str, Any] | None = None
         self.is_over = False  # sealed, kept, discarded, broken or let go: this object takes no more
@@ -173,7 +176,7 @@ class IncomingSequence:
             return TopicDeclaration(index, found.name, schema, {})
         name = check_topic_name(found.name)
         schema = check_schema(found.schema, name)
-        ontology = check_metadata(found.ontology, sequence=self.name, topic=name)
+        ontology = check_metadata(_ontology(found.ontology, name), sequence=self.name, topic=name)
         metadata = check_metadata(found.metadata, sequence=self.name, topic=name)
         indexes = (state.declaration.index for state in self._states.values())
         index = max([_FIRST_INDEX - 1, *indexes]) + 1
@@ -220,20 +223,27 @@ class IncomingSequence:
         Raises StateError for a number with a hole before it, or that another note has.
         """
         with self.lock:
-            self._check_open()
             if not self.has_note(number, kind, document):
                 self.recording.note(kind, document)
                 if kind == Kind.ARTIFACT:
-                    self.artifacts.add(fold(document["name"]))
+                    self.artifacts[fold(document["name"])] = document
                 else:
                     self._note_gap(document)
             return self.notes
 
     def has_note(self, number: int, kind: Kind, document: dict[str, Any]) -> bool:
-        """Tell whether a note is here; False for the next one. StateError for a hole, or another note's number."""
+        """Tell whether a note is here; False for the next one. StateError for a hole, or another note's number.
+
+        An artifact is here when one of that name has every word of the document: the same SHA-256, or address.
+        """
+        self._check_open()
         if number == self.notes:
             return False
-        known = fold(document["name"]) in self.artifacts if kind == Kind.ARTIFACT else document in self._gaps
+        if kind == Kind.ARTIFACT:
+            entry = self.artifacts.get(fold(document["name"]), {})
+            known = all(entry.get(word) == told for word, told in document.items())
+        else:
+            known = document in self._gaps
         if number > self.notes or not known:
             raise StateError(
                 "notes before this one are missing"
@@ -359,6 +369,16 @@ class IncomingSequence:
             raise gone(self.name)
         if self.recording.failure is not None and not broken_too:
             raise self.recording.failure
+
+
+def _ontology(words: object, topic: str) -> dict[str, Any]:
+    """Return what a declaration says of its type; SchemaRefused for what no catalog could keep."""
+    if isinstance(words, dict):
+        tag, version, fingerprint = words.get("tag"), words.get("version", 1), words.get("fingerprint", "")
+        whole = isinstance(version, int) and not isinstance(version, bool)
+        if (tag is None or isinstance(tag, str)) and whole and isinstance(fingerprint, str):
+            return words
+    raise SchemaRefused("a declaration's type cannot be understood", topic=topic, found=repr(words)[:80])
 
 
 def gone(name: str) -> ServingFailed:

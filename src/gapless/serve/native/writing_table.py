@@ -58,7 +58,6 @@ class WriterTable:
         self._client = served.client
         self._changed = threading.Condition()
         self._open: dict[str, IncomingSequence] = {}
-        self._groups: dict[str, str | None] = {}
         self._busy: set[str] = set()  # names that are being opened
         self._stopped = threading.Event()
         self._reaper = threading.Thread(target=self._reap, name="gapless-leases", daemon=True)
@@ -179,13 +178,12 @@ class WriterTable:
         """Take a sequence off the table, but not the one that has taken it up meanwhile."""
         with self._changed:
             if self._open.get(sequence.uid) is sequence:
-                del self._open[sequence.uid], self._groups[sequence.uid]
+                del self._open[sequence.uid]
         self._served.metrics.set("gapless_open_writers", len(self._open))
 
     def _check_reach(self, call: Call, act: Act, sequence: IncomingSequence) -> None:
-        group = self._groups.get(act.uid)
-        call.reach(Right.WRITE, act.name, group)
-        _check_owner(call, sequence.recording.header, group)
+        call.reach(Right.WRITE, act.name, sequence.group)
+        _check_owner(call, sequence.recording.header, sequence.group)
         if sequence.name != act.name:
             raise NameTaken("the uid is another recording's", sequence=act.name, found=sequence.name)
 
@@ -257,13 +255,12 @@ class WriterTable:
     ) -> IncomingSequence:
         try:
             clear_uploads(recording.bundle, {str(entry.get("path")) for entry in artifacts.values()})
-            sequence = IncomingSequence(recording, topics, artifacts, self._served.metrics)
+            sequence = IncomingSequence(recording, topics, artifacts, group, self._served.metrics)
         except BaseException:
             recording.let_go()
             raise
         with self._changed:
             self._open[sequence.uid] = sequence
-            self._groups[sequence.uid] = group
         self._served.metrics.set("gapless_open_writers", len(self._open))
         return sequence
 

@@ -79,7 +79,8 @@ class Upload:
 
     def _is_noted(self) -> bool:
         """Tell whether the file is here already; NameTaken, StateError where it cannot be taken either."""
-        if self._sequence.has_note(self._number, Kind.ARTIFACT, {"name": self._name}):
+        told = {"name": self._name, "media_type": self._media_type, "sha256": self._sha256}
+        if self._sequence.has_note(self._number, Kind.ARTIFACT, told):
             return True
         if fold(self._name) in self._sequence.artifacts:
             raise NameTaken(

@@ -63,7 +63,7 @@ class HttpServer:
         metrics: Metrics,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        address.check_free()
+        address.check_free("--http-port")
         self._scheme = "http" if tls is None else "https"
         try:
             self._server = _Server((address.host, address.port), pages, admit, metrics, tls)
