@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from gapless.client.client import Client
 from gapless.client.remote.connection import Endpoint
@@ -62,14 +61,6 @@ class RemoteClient(RemoteFinding, Client):
     def url(self) -> str:
         """The server's address."""
         return self._pool.endpoint.url
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the delivery and every connection. Sequences being written end with their own with-blocks."""
