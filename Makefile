@@ -8,10 +8,10 @@ KILLS ?= 2000
 export PYTHONPATH := src
 
 .DEFAULT_GOAL := help
-.PHONY: help check test crash bench peers docs clean
+.PHONY: help check test crash bench peers docs screenshots clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=$(PYTHON)  KILLS=$(KILLS)"
 
 check: ## lint, format, types and the quick tests: what must be green before a change is done
@@ -41,6 +41,9 @@ peers: .venv-peers/lerobot-0.4.4 ## our datasets and theirs against the real LeR
 	  'packaging<26' einops draccus==0.10.0 'deepdiff<9' 'opencv-python-headless<4.13' imageio termcolor \
 	  'accelerate>=1.10,<2' pillow
 	touch $@
+
+screenshots: ## every page, light and dark, 1440 and 390 px wide, into build/screenshots
+	$(PYTHON) -m tests.page.screenshots build/screenshots
 
 docs: ## write docs/cli.md from the program, then run every example and link in the docs
 	$(PYTHON) docs/generate.py

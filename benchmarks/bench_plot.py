@@ -51,7 +51,7 @@ def _record(store: Path, rows: int) -> np.ndarray[tuple[int], np.dtype[np.float6
 
 def _pyramid(store: Path, lowest: float, highest: float) -> float:
     with connect(store) as client, cost() as spent:
-        curve = client.sequence_handler("long").topic("signal").plot("value", points=_POINTS).curve
+        curve = client.sequence_handler("long").topic("signal").downsample("value", points=_POINTS)
     assert float(curve.minimum.min()) == lowest, "the least value is not in the curve"
     assert float(curve.maximum.max()) == highest, "the greatest value is not in the curve"
     return spent.cpu_ns / 1e6

@@ -185,6 +185,27 @@ def import_cycles(known: dict[str, Module]) -> list[list[str]]:
     return cycles
 
 
+def contested_modules(known: dict[str, Module]) -> list[str]:
+    """Name the modules that their package loads itself, and that others import by name.
+
+    Two threads that import the package and such a module for the first time wait for each other; Python then
+    gives one of them a module that is only half there.
+    """
+    loaded_by = {
+        found.target: module.name
+        for module in known.values()
+        if module.path.name == "__init__.py"
+        for found in imports_of(module, known)
+        if found.at_load and found.target.startswith(f"{module.name}.")
+    }
+    return sorted(
+        f"{module.name} imports {found.target}"
+        for module in known.values()
+        for found in imports_of(module, known)
+        if (package := loaded_by.get(found.target)) and not f"{module.name}.".startswith(f"{package}.")
+    )
+
+
 def caught_classes(handler: ast.ExceptHandler) -> list[str]:
     """Return the names an except clause catches; an empty list is a bare except."""
     if handler.type is None:
@@ -298,6 +319,11 @@ def test_every_part_has_a_rank() -> None:
 def test_modules_load_without_cycles() -> None:
     """No chain of imports that run at load time leads back to where it began."""
     assert import_cycles(modules()) == []
+
+
+def test_threads_may_import_anything_first() -> None:
+    """No package loads a module of its own that another module imports by name."""
+    assert contested_modules(modules()) == []
 
 
 def test_nothing_imports_testing() -> None:

@@ -30,7 +30,7 @@ def test_every_budgeted_job_has_a_script() -> None:
     assert names == {
         "push", "columns", "sync_stalls", "seal", "memory", "content_query", "metadata_query", "merge", "plot",
         "startup", "many", "acquire", "acquire_load", "bridge", "features", "episodes", "bluesky", "tiled_search",
-        "remote",
+        "remote", "page",
     }  # fmt: skip
 
 

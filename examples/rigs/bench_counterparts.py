@@ -3,6 +3,8 @@
 python examples/rigs/bench_counterparts.py                     runs them until Ctrl-C
 python examples/rigs/bench_counterparts.py -- COMMAND ARGS…    runs COMMAND beside them, ends with its code
     --log FILE   writes what each of them served when it ends
+
+Needs pip install 'gapless[modbus,mqtt,video]' and mosquitto (on Debian: apt-get install mosquitto).
 """
 
 from __future__ import annotations
@@ -22,15 +24,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gapless.testing.line_models import ScpiModel
 from gapless.testing.line_simulator import LineSimulator
-from gapless.testing.modbus_server import ModbusServer
 
+if TYPE_CHECKING:
+    from gapless.testing.modbus_server import ModbusServer
+
+EXTRAS = {"pymodbus": "modbus", "paho": "mqtt", "av": "video"}
 READING, PV, SP = 0, 1, 2  # registers of the heater; temperatures in tenths of a degree
 TIME_CONSTANT_S = 1.5
 
@@ -55,6 +61,8 @@ class Furnace:
 @contextmanager
 def heater() -> Iterator[ModbusServer]:
     """Serve the heater on a port of the system."""
+    from gapless.testing.modbus_server import ModbusServer
+
     with ModbusServer(behave=Furnace()) as server:
         server.count_at(READING)
         yield server
@@ -180,6 +188,8 @@ def main() -> int:
     parser.add_argument("--log", type=Path, metavar="FILE")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
     args = parser.parse_args()
+    if missing := [extra for library, extra in EXTRAS.items() if find_spec(library) is None]:
+        raise SystemExit(f"the bench needs libraries: pip install 'gapless[{','.join(missing)}]'")
     published: list[dict[str, float]] = []
     with ExitStack() as stack:
         furnace = stack.enter_context(heater())

@@ -13,6 +13,7 @@ from gapless._version import __version__
 
 if TYPE_CHECKING:
     from gapless.client.client import Client, connect
+    from gapless.client.remote.spool_warning import SpoolWarning
     from gapless.client.sequence_handler import SequenceHandler
     from gapless.client.sequence_writer import SequenceWriter
     from gapless.client.topic_handler import TopicHandler
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "gapless.client.client": ("Client", "connect"),
+    "gapless.client.remote.spool_warning": ("SpoolWarning",),
     "gapless.client.sequence_handler": ("SequenceHandler",),
     "gapless.client.sequence_writer": ("SequenceWriter",),
     "gapless.client.topic_handler": ("TopicHandler",),
@@ -93,6 +95,7 @@ __all__ = [
     "Sequence",
     "SequenceHandler",
     "SequenceWriter",
+    "SpoolWarning",
     "State",
     "Temperature",
     "Topic",

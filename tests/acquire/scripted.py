@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ class ScriptedDevice(Device):
         self.go = threading.Event()  # a stream that waits begins when it is set
         if not waits:
             self.go.set()
+        self.let_go = threading.Event()  # a slow command ends when it is set, or after its seconds
         self.offered = 0  # records of the present run
         self.seen = 0  # commands that have reached the device
         self.on_command: Callable[[], None] = lambda: None
@@ -105,7 +107,9 @@ class ScriptedDevice(Device):
 
     async def _slow(self, seconds: float) -> str:
         self.seen += 1
-        await asyncio.sleep(seconds)
+        end_s = time.monotonic() + seconds
+        while not self.let_go.is_set() and time.monotonic() < end_s:
+            await asyncio.sleep(0.002)
         self.completed.append("slow")
         return "slow"
 

@@ -72,6 +72,27 @@ class SmallRun:
             else None,
         }
 
+    def describe(self) -> dict[str, Any]:
+        """Return a description of the shape that a run's has."""
+        value = {"name": "value", "type": "float", "required": True, "default": None}
+        write = {"description": "set the point", "parameters": [value]}
+        return {
+            "devices": {
+                "oven": {
+                    "family": "sim",
+                    "resource": "sim:oven",
+                    "expected_rate_hz": 10.0,
+                    "commands": {"write": write},
+                }
+            },
+            "channels": {
+                "heater_pv": {
+                    "unit": "degC", "device": "oven", "dtype": "float64", "description": "", "low": None, "high": 620.0,
+                }
+            },
+            "setpoints": {},
+        }  # fmt: skip
+
     def note(self, text: str, by: str) -> None:
         """Keep the note."""
         self._wait()

@@ -14,6 +14,16 @@ import gapless
 from .debian import find_program
 
 RIGS = Path(__file__).parents[2] / "examples" / "rigs"
+WITHOUT_EXTRAS = """
+import sys
+
+for name in ("pint", "av", "pymodbus", "serial", "aiomqtt", "paho", "caproto", "asyncua", "fastapi"):
+    sys.modules[name] = None  # as if it were not installed
+
+from gapless.cli.main import main
+
+sys.exit(main())
+"""
 
 
 @pytest.mark.slow
@@ -54,6 +64,20 @@ def test_the_bench_ramps_holds_and_is_whole(tmp_path: Path) -> None:
         assert client.verify("x") == []
 
 
+def test_the_counterparts_say_what_to_install(tmp_path: Path) -> None:
+    """Without the extras one line names them, before anything is started."""
+    script = (
+        "import runpy, sys\n"
+        "sys.modules.update(dict.fromkeys(('pymodbus', 'av')))\n"
+        f"runpy.run_path({str(RIGS / 'bench_counterparts.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "the bench needs libraries: pip install 'gapless[modbus,video]'\n"
+
+
 def test_the_dry_run_prints_the_timeline() -> None:
     """Nothing is opened; every step has its time, or the bound of it."""
     done = subprocess.run(
@@ -69,10 +93,10 @@ def test_the_dry_run_prints_the_timeline() -> None:
 
 
 def test_the_host_rig_works_anywhere(tmp_path: Path) -> None:
-    """Ten rows a second of this machine, sealed as completed."""
+    """Ten rows a second of this machine, sealed as completed, without any extra."""
     done = subprocess.run(
         [
-            sys.executable, "-m", "gapless.cli.main", "record", str(RIGS / "host.toml"),
+            sys.executable, "-c", WITHOUT_EXTRAS, "record", str(RIGS / "host.toml"),
             "--for", "2s", "--store", str(tmp_path), "--json",
         ],
         capture_output=True, text=True, timeout=60, check=False,

@@ -100,6 +100,11 @@ def test_status_is_what_the_run_says(client: ControlClient, run: SmallRun) -> No
     assert client.status() == run.status()
 
 
+def test_the_run_describes_itself(client: ControlClient, run: SmallRun) -> None:
+    """The whole description comes over; commands with their parameters, channels with their bands."""
+    assert client.describe() == run.describe()
+
+
 def test_actions_carry_the_name_of_who_did_them(client: ControlClient, run: SmallRun) -> None:
     """Note, answer, stop and emergency stop reach the run with their operator."""
     run.prompts = [{"prompt_id": "p1", "text": "go?", "choices": ["ok"]}]

@@ -239,6 +239,8 @@ DEFECTS = [
     pytest.param('arguments = { field = "sp" }', "", "R003", "[setpoints.oven]", id="argument-of-setpoint"),
     pytest.param("low = 0", "low = 700", "R002", "[setpoints.oven]", id="limits"),
     pytest.param('{ field = "sp" }\n', '{ field = "sp", value = 1 }\n', "R002", "[setpoints.oven]", id="overwritten"),
+    pytest.param("[setpoints.oven]", "[setpoints.low]\ndevice = 'oven'\ncommand = 'set'\nunit = 'K'\nhigh = 9\n"
+                 "arguments = { field = 'sp' }\n[setpoints.oven]", "R005", "[setpoints.oven]", id="two-limits"),
     pytest.param("[setpoints.oven]", "decimate_to_hz = 5\n[setpoints.oven]", "R002", "decimate", id="channel-key"),
     pytest.param("length_s = 5", 'clock = "simulated"\n[devices.h]\nadapter = "host"', "R004", "clock", id="clock"),
     pytest.param("[setpoints.oven]", '[recording]\nexclude = [\n"x*"]\n[setpoints.oven]', "R004", '"x*"', id="pattern"),

@@ -85,7 +85,7 @@ def blocked(rig: Rig, device: str) -> Iterator[None]:
     assert began.wait(WAIT_S)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gapless.acquire.supervisor.BEGIN_S", 1.5)
+            patch.setattr("gapless.acquire.supervisor.BEGIN_S", 3.0)
             yield
     finally:
         free.set()
@@ -143,7 +143,7 @@ def test_a_stuck_worker_without_a_second_connection_is_told_as_unsafe(heater: He
 def test_a_program_that_does_not_end_is_tried_on_a_second_connection(heater: HeaterServer) -> None:
     """The first connection hangs in the middle of an order."""
     heater.silent = set(range(1, 100))
-    config = config_of(heater, off(deadline_s=2.0, second=True))
+    config = config_of(heater, off(deadline_s=6.0, second=True))
     with rig_of({"h": config}, lambda name: answering(heater, name, config)) as rig:
         report = rig.supervisor.make_safe("fault")
     (outcome,) = report.outcomes
@@ -162,14 +162,17 @@ def test_a_program_reconnects_within_its_deadline(
 ) -> None:
     """A connection that hangs is dropped and made again, and what was tried on it is tried again."""
     heater.silent = {1}
-    with rig_of({"h": config_of(heater, off(*steps, deadline_s=4.0))}) as rig:
+    with rig_of({"h": config_of(heater, off(*steps, deadline_s=8.0))}) as rig:
         report = rig.supervisor.make_safe("fault")
     assert [(o.status, o.via) for o in report.outcomes] == [(SafeStatus.SAFE, Via.WORKER)]
     assert (heater.power, heater.connections) == (0.0, 2)
 
 
-def test_a_second_connection_that_the_device_refuses_is_unsafe(heater: HeaterServer) -> None:
+def test_a_second_connection_that_the_device_refuses_is_unsafe(
+    heater: HeaterServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The outcome tells both tries."""
+    monkeypatch.setattr("gapless.acquire.supervisor._MARGIN_S", WAIT_S)  # the program's own words come
     heater.exclusive = True
     with rig_of({"h": config_of(heater, off(deadline_s=0.5, second=True))}) as rig, blocked(rig, "h"):
         report = rig.supervisor.make_safe("fault")
@@ -223,7 +226,7 @@ def test_a_step_that_cannot_be_done_does_not_keep_the_others_from_it(
     heater: HeaterServer, step: str, words: str
 ) -> None:
     """The heater is off although the step before is unknown or breaks, and the device is called unsafe."""
-    with rig_of({"h": config_of(heater, off((step, 0.0), ("set", 0.0), deadline_s=0.5))}) as rig:
+    with rig_of({"h": config_of(heater, off((step, 0.0), ("set", 0.0), deadline_s=3.0))}) as rig:
         report = rig.supervisor.make_safe("fault")
     assert report.unsafe_devices == ["h"]
     assert words in report.outcomes[0].message

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gapless.acquire import units
+from gapless.acquire.unit_prefix import PREFIXED, ratio_of
 from gapless.errors import MissingExtra, RigRefused
 
 ONTOLOGY = Path(__file__).resolve().parents[2] / "src" / "gapless" / "model" / "ontology"
@@ -81,11 +82,42 @@ def test_what_cannot_be_converted_is_refused_by_place(source: str, target: str, 
 
 
 def test_without_the_extra_equal_units_still_work(no_pint: None) -> None:
-    """Only a comparison beyond equal text needs pint, and then the message is the command to type."""
+    """Only a comparison beyond text and prefix needs pint, and then the message is the command to type."""
     assert units.conversion("blorb", "blorb") == (1.0, 0.0)
     assert units.is_same_unit("degC", "degC", "x")
     with pytest.raises(MissingExtra, match=re.escape("pip install 'gapless[units]'")):
-        units.conversion("mV", "V")
+        units.conversion("degF", "degC")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "factor"),
+    [
+        ("byte", "GB", 1e-9),
+        ("B", "byte", 1.0),
+        ("KiB", "byte", 1024.0),
+        ("mV", "V", 0.001),
+        ("kHz", "MHz", 0.001),
+    ],
+)
+def test_without_the_extra_a_prefix_is_converted(
+    no_pint: None, source: str, target: str, factor: float
+) -> None:
+    """The commonest conversions of a rig need nothing installed."""
+    assert units.conversion(source, target) == (factor, 0.0)
+
+
+def test_prefixes_mean_what_pint_says() -> None:
+    """With or without the extra, the factor is the same number."""
+    for unit, (stem, ratio) in PREFIXED.items():
+        assert units._magnitude(1, units._parsed(unit, "a test"), units._parsed(stem, "a test")) == ratio, (
+            unit
+        )
+
+
+@pytest.mark.parametrize(("source", "target"), [("V", "A"), ("B", "bit"), ("m", "min"), ("GB", "GHz")])
+def test_prefixes_say_nothing_of_other_units(source: str, target: str) -> None:
+    """Two stems are never one unit."""
+    assert ratio_of(source, target) is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from gapless.catalog.look import Look
 
 def long_ago(store: Path) -> None:
     """Let everything that a look goes by have changed long ago."""
-    for path in (store / "sequences", store / "discarded", *store.glob("catalog.db*")):
+    for path in (store / "sequences", *store.glob("catalog.db*")):
         if path.exists():
             os.utime(path, (10**9, 10**9))
 
@@ -59,10 +59,6 @@ def _remove(store: Path) -> None:
     shutil.rmtree(store / "sequences" / "a")
 
 
-def _discard(store: Path) -> None:
-    (store / "discarded" / "x.json").write_text("{}")
-
-
 def _write_elsewhere(store: Path) -> None:
     with Catalog(store) as other:
         other.forget("a")
@@ -72,17 +68,16 @@ def _delete_the_file(store: Path) -> None:
     (store / "catalog.db").unlink()
 
 
-@pytest.mark.parametrize("change", [_add, _remove, _discard, _write_elsewhere, _delete_the_file])
+@pytest.mark.parametrize("change", [_add, _remove, _write_elsewhere, _delete_the_file])
 @pytest.mark.parametrize("later", [False, True])
 def test_a_change_ends_a_look(store: Path, change: Callable[[Path], None], later: bool) -> None:
     """Whether it was made just now or some time ago."""
-    (store / "discarded").mkdir(exist_ok=True)
     write_bundle(store, "a")
     catalog = Catalog(store)
     look = settled(catalog)
     change(store)
     if later:
-        for path in (store / "sequences", store / "discarded", *store.glob("catalog.db*")):
+        for path in (store / "sequences", *store.glob("catalog.db*")):
             os.utime(path, (10**9 + 1, 10**9 + 1))
     assert not look.holds()
     assert catalog.look() is not look
@@ -114,13 +109,13 @@ def test_a_catalog_in_memory_has_no_look_that_holds(store: Path) -> None:
     assert catalog.look() is not catalog.look()
 
 
-NAMES = "SELECT 'name', s.name, NULL FROM sequence s UNION ALL SELECT 'tombstone', file, NULL FROM discarded"
+NAMES = "SELECT 'name', s.name, NULL FROM sequence s"
 
 
 def names(catalog: Catalog) -> tuple[Look, list[str]]:
     """Return a look and what the catalog said at it."""
     look, rows = catalog.look_and_read(NAMES, (), 3)
-    return look, sorted(row[1] for kind in ("name", "tombstone") for row in rows[kind])
+    return look, sorted(row[1] for row in rows["name"])
 
 
 def at_rest(store: Path) -> None:
@@ -145,20 +140,18 @@ def test_a_first_look_reads_by_one_statement_after_opening(store: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "found"),
-    [(_add, ["a", "new"]), (_remove, []), (_discard, ["a", "x.json"]), (_delete_the_file, ["a"])],
+    [(_add, ["a", "new"]), (_remove, []), (_delete_the_file, ["a"])],
 )
 @pytest.mark.parametrize("later", [False, True])
 def test_a_first_look_reads_what_the_folders_say_now(
     store: Path, change: Callable[[Path], None], found: list[str], later: bool
 ) -> None:
     """Whether they changed just now or some time ago."""
-    (store / "discarded").mkdir(exist_ok=True)
     write_bundle(store, "a")
     at_rest(store)
     change(store)
     if later:
-        for path in (store / "sequences", store / "discarded"):
-            os.utime(path, (10**9 + 1, 10**9 + 1))
+        os.utime(store / "sequences", (10**9 + 1, 10**9 + 1))
     with Catalog(store) as catalog:
         assert names(catalog)[1] == found
 

@@ -8,11 +8,13 @@ import pyarrow as pa
 import pytest
 from tests.catalog.bundle_files import TopicSpec, write_bundle
 
+import gapless
 from gapless.catalog import Catalog
 from gapless.catalog.answer import clusterize, intersect
 from gapless.errors import IntegrityError, QueryRefused
 from gapless.model.expression import Field, Predicate, Sequence, Topic, ontology_root
 from gapless.model.query_builders import QueryOntologyCatalog, QuerySequence, QueryTopic
+from gapless.model.query_text import parse
 
 IMU = ontology_root("IMU")
 
@@ -160,4 +162,87 @@ def test_a_field_that_no_topic_has_is_named(catalog: Catalog) -> None:
         assert "'aceleration.x'" in warning
         assert "acceleration.x" in warning.partition("there is")[2]
         assert catalog.query(Predicate(target, "acceleration.x", "gt", 1e9)).warnings == []
-    assert catalog.query(Predicate("field:nobody", "x", "gt", 1)).warnings == []
+    (warning,) = catalog.query(Predicate("field:sensors/*", "aceleration.x", "gt", 1)).warnings
+    assert "acceleration.x" in warning.partition("there is")[2]
+
+
+@pytest.mark.parametrize(
+    ("condition", "missing", "near"),
+    [
+        (Predicate("ontology:IMV", "acceleration.x", "gt", 1), "'IMV'", "IMU"),
+        (Predicate("field:sensors/imv", "acceleration.x", "gt", 1), "'sensors/imv'", "sensors/imu"),
+        (Predicate("field:senors/*", "acceleration.x", "gt", 1), "'senors/*'", "sensors/imu"),
+        (Topic.Q.name.eq("sensors/imv"), "'sensors/imv'", "sensors/imu"),
+        (Topic.Q.name.match("senors/*"), "'senors/*'", "sensors/imu"),
+        (Topic.Q.ontology_tag.in_("IMV"), "'IMV'", "IMU"),
+    ],
+)
+def test_a_topic_or_type_that_no_sequence_has_is_named(
+    catalog: Catalog, condition: Predicate, missing: str, near: str
+) -> None:
+    """With those that are nearest, so that a slip of the pen is no empty answer without a word."""
+    answer = catalog.query(condition)
+    assert answer.names == []
+    (warning,) = answer.warnings
+    assert missing in warning
+    assert near in warning.partition("there is")[2]
+
+
+def test_what_some_topic_has_is_not_called_unknown(catalog: Catalog) -> None:
+    """Though nothing is found: the values decided."""
+    for condition in (
+        Predicate("ontology:IMU", "acceleration.x", "gt", 1e9),
+        Predicate("field:sensors/*", "acceleration.x", "gt", 1e9),
+        Topic.Q.name.eq("sensors/imu") & Topic.Q.rows.gt(10**9),
+    ):
+        answer = catalog.query(condition)
+        assert (answer.names, answer.warnings) == ([], [])
+
+
+def test_a_topic_of_a_sequence_that_is_being_recorded_is_known(tmp_path: Path) -> None:
+    """Its name stands in no manifest yet."""
+    with gapless.connect(tmp_path) as client, client.sequence_create("live") as sequence:
+        sequence.log("oven/pv", 1.0)
+        sequence.flush()
+        assert client.query("oven/pv:value > 1e9").warnings == []
+        (warning,) = client.query("oven/pw:value > 1e9").warnings
+        assert "oven/pv" in warning
+        (warning,) = client.query("oven.value > 1e9").warnings
+        assert "'oven'; topics here have no type" in warning
+
+
+def test_a_manifest_that_cannot_be_read_may_hold_what_is_asked_for(tmp_path: Path) -> None:
+    """So nothing is called unknown while there is one."""
+    with gapless.connect(tmp_path) as client:
+        for name, topic in (("one", "imu"), ("other", "gps")):
+            with client.sequence_create(name) as sequence:
+                sequence.log(topic, 1.0)
+        manifest = tmp_path / "sequences" / "one" / "manifest.json"
+        sound = manifest.read_bytes()
+        manifest.write_bytes(b"{" + sound[5:])
+        client.catalog.reindex()
+        assert client.query('topic.name == "imu"').warnings == []
+        manifest.write_bytes(sound)
+        client.catalog.reindex()
+        (warning,) = client.query('topic.name == "imv"').warnings
+        assert "'imv'" in warning
+
+
+def test_a_topic_called_label_is_still_a_topic() -> None:
+    """So is a type: only the bare word means the labels of a sequence."""
+    assert parse("label:value > 1") == Predicate("field:label", "value", "gt", 1)
+    assert parse("label.value > 1") == Predicate("ontology:label", "value", "gt", 1)
+
+
+def test_label_is_another_word_for_annotation(tmp_path: Path) -> None:
+    """Labels are found by the word that `gapless label` has for them."""
+    with gapless.connect(tmp_path) as client:
+        for name in ("a", "b"):
+            with client.sequence_create(name) as sequence:
+                sequence.log("x", 1.0)
+        client.annotate("a", 1, 2, "spike")
+        assert (
+            client.query('label == "spike"').names
+            == client.query('sequence.label match "sp*"').names
+            == ["a"]
+        )

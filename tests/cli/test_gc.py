@@ -60,3 +60,30 @@ def test_a_name_reserved_by_a_dead_process_is_freed_after_an_hour(cli: Cli, tmp_
     os.utime(old, ns=(1, 1))
     assert cli("gc").returncode == 0
     assert (young.is_dir(), old.exists()) == (True, False)
+
+
+def test_a_damaged_tombstone_is_named_and_keeps_nothing_else(cli: Cli, tmp_path: Path) -> None:
+    """Exit code 4; what it stands for stays, what else is due goes, and `ls --discarded` lists both."""
+    root = tmp_path / "gapless-data"
+    trashed, tombstone = discard_one(root)
+    with gapless.connect(root) as client:
+        with client.sequence_create("other") as seq:
+            seq.log("a", 1.0)
+        client.discard("other")
+    for path in (*root.glob("trash/*/tombstone.json"), *root.glob("discarded/*.json")):
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"discarded_ns": 1}))
+    for path in (tombstone, trashed / "tombstone.json"):
+        path.write_bytes(path.read_bytes()[:20])
+    done = cli("gc")
+    assert (done.returncode, trashed.is_dir()) == (4, True)
+    assert "deleted other-1" in done.stdout
+    assert "discarded/mission-1.json" in done.stderr
+    assert "[E600]" in done.stderr
+    assert "older than 24 hours, but for what has a damaged tombstone" in cli("gc").stdout
+    listed = cli("ls", "--discarded")
+    assert listed.returncode == 0
+    assert ("mission" in listed.stdout, "other" in listed.stdout) == (True, True)
+    assert "discarded/mission-1.json" in listed.stderr
+    tombstone.unlink()
+    (trashed / "tombstone.json").unlink()
+    assert cli("gc").returncode == 0

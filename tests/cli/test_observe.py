@@ -185,7 +185,7 @@ def test_refusals(cli: Cli, sim: Path, tmp_path: Path, arguments: list[str], cod
 
 def wait_for_rows(store: Path, child: subprocess.Popen[str]) -> None:
     """Wait until some rows of an open episode are durable."""
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not any(handler.topic("robot").rows for handler in episodes(store).values() if "robot" in handler):
         assert time.monotonic() < deadline_s, "nothing was recorded"
         assert child.poll() is None, child.communicate()

@@ -37,7 +37,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     if former is not None:
         signal.signal(signal.SIGHUP, former)
     journal = folder / "gapless-data" / "sequences" / "x" / "journal"
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not any(path.stat().st_size > 8192 for path in journal.glob("*.seg")):
         assert time.monotonic() < deadline_s, "nothing was recorded"
         assert recorder.poll() is None, recorder.stderr.read() if recorder.stderr else ""

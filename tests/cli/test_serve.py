@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -86,6 +87,8 @@ def test_it_serves_until_a_signal_and_ends_cleanly(start: Start, number: signal.
     assert process.returncode == 0, err
     assert out == ""
     assert "programs of this machine" in err
+    assert "made a new store in store\n" in err
+    assert re.search(r"^page: http://localhost:\d+$", err, re.MULTILINE)
     assert f'gapless.connect("{place}")' in err
     assert "Traceback" not in err
 
@@ -215,6 +218,9 @@ def test_what_cannot_be_served_is_said_in_words(cli: Cli, tmp_path: Path) -> Non
         ("store", "--external-root", "."),
         ("store", "--host", "no such host"),
         ("store", "--max-writers", "0"),
+        ("store", "--http-host", "http://a"),
+        ("store", "--http-host", "a:80"),
+        ("store", "--tiled", "--hub", "file"),
     ):
         done = cli("serve", *arguments)
         assert done.returncode == 2, arguments
@@ -239,4 +245,28 @@ def test_garbage_on_the_port_is_survived_in_silence(start: Start) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
-    assert [line.split(":")[0] for line in err.splitlines()] == ["no key is asked for", "next", "stopping"]
+    notes = ["no key is asked for", "page", "next", "made a new store in store", "stopping"]
+    assert [line.split(":")[0] for line in err.splitlines()] == notes
+
+
+def test_what_the_page_shows_is_looked_for_first(cli: Cli, tmp_path: Path) -> None:
+    """A pipeline or a hub that is not there is said before anything is served."""
+    for option in ("--pipeline", "--hub"):
+        done = cli("serve", "store", option, "absent.toml")
+        assert done.returncode == 3
+        assert "absent.toml" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_without_the_extra_it_says_how_to_get_the_page(start: Start, tmp_path: Path) -> None:
+    """Health and figures are there all the same."""
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "sitecustomize.py").write_text("import sys\nsys.modules['fastapi'] = None\n")
+    paths = [str(tmp_path / "absent"), environment()["PYTHONPATH"]]
+    process, _ = start(PYTHONPATH=os.pathsep.join(paths))
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=DEADLINE_S)[1]
+    assert process.returncode == 0, err
+    assert "pip install 'gapless[serve]'" in err
+    assert "/metrics has figures" in err
+    assert "page: http" not in err

@@ -55,7 +55,8 @@ def test_an_output_reads_in_every_form(client: gapless.Client) -> None:
     np.testing.assert_array_equal(topic.to_numpy()["moving"], [False, True, True])
     assert [(m.timestamp_ns, m.data.speed) for m in topic] == [(0, 0.0), (10, 2.5), (20, 1.5)]
     assert topic.downsample("speed").maximum.max() == 2.5
-    assert "m/s" in topic.plot()._repr_html_()
+    assert "m/s" in topic.sketch().svg()
+    assert topic.plot("speed").yaxis[0].axis_label == "speed [m/s]"
 
 
 def test_outputs_join_recorded_topics(client: gapless.Client) -> None:

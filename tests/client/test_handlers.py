@@ -125,15 +125,15 @@ def test_a_notebook_shows_escaped_rows_without_scripts(tmp_path: Path) -> None:
     assert "<script" not in page
 
 
-def test_a_plot_is_svg_and_can_be_saved(tmp_path: Path) -> None:
-    """plot() draws the first number, with its unit; an empty topic draws too."""
+def test_a_sketch_is_svg_and_can_be_saved(tmp_path: Path) -> None:
+    """sketch() draws the first number, with its unit; an empty topic draws too."""
     write_bundle(tmp_path / "s", {"a": (XS, [xs(range(100))]), "e": (XS, [])})
     handler = _handler(tmp_path / "s")
-    plot = handler.topic("a").plot()
-    assert "x [V]" in plot.svg()
-    assert "polyline" in plot._repr_html_()
-    assert plot.save(tmp_path / "a.svg").read_text(encoding="utf-8") == plot.svg()
-    assert "no rows" in handler.topic("e").plot("x").svg()
+    sketch = handler.topic("a").sketch()
+    assert "x [V]" in sketch.svg()
+    assert "polyline" in sketch._repr_html_()
+    assert sketch.save(tmp_path / "a.svg").read_text(encoding="utf-8") == sketch.svg()
+    assert "no rows" in handler.topic("e").sketch("x").svg()
 
 
 def test_messages_come_back_as_the_objects_that_were_pushed(tmp_path: Path) -> None:

@@ -100,9 +100,9 @@ def test_a_killed_bench_is_whole_and_safe(tmp_path: Path) -> None:
             time.sleep(moments.uniform(0.2, 8.0))
             recorder.send_signal(signal.SIGKILL)
             killed_ns = time.monotonic_ns()
-            recorder.communicate(timeout=30)
+            recorder.communicate(timeout=90)
             heated += any(entry.is_write and entry.value for entry in heater.served)
-            assert heater.wait_for(0, SP, timeout_s=20), "nobody switched the heater off"
+            assert heater.wait_for(0, SP, timeout_s=60), "nobody switched the heater off"
             check(tmp_path, f"x{number}", heater, meter, killed_ns)
     assert heated or KILLS < 4, "no kill came while the heater was on"
 
@@ -112,8 +112,8 @@ def check(store: Path, name: str, heater: ModbusServer, meter: LineSimulator, ki
     with gapless.connect(store) as client:
         try:
             client.recover(name)
-        except NotFound:  # killed before there was a sequence: then nothing was asked of a device either
-            assert heater.served == []
+        except NotFound:  # killed before there was a sequence: then no device was told to do anything either
+            assert not any(entry.is_write for entry in heater.served)
             return
         handler = client.sequence_handler(name)
         assert str(handler.outcome) == "interrupted"

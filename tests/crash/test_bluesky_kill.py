@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.crash.bluesky_child import PROGRESS, first_of, length_of
+from tests.crash.milestone import until_finished
 
 import gapless
 from gapless.bluesky import StoredRun, deliver
@@ -48,7 +49,7 @@ class Killed:
 
 
 def kill_one(folder: Path, seed: int, url: str | None = None) -> Killed:
-    """Run an engine until a random moment after its first run."""
+    """Run an engine until a random moment after its first or second run."""
     folder.mkdir()
     progress = folder / "progress"
     progress.write_bytes(bytes(PROGRESS.size))
@@ -61,7 +62,8 @@ def kill_one(folder: Path, seed: int, url: str | None = None) -> Killed:
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "go\n"
-        time.sleep(random.Random(-seed).uniform(0.0, 1.5))
+        until_finished(progress, 1 + seed % 2)
+        time.sleep(random.Random(-seed).uniform(0.0, 1.2))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

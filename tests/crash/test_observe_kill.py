@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.crash.milestone import until_finished
 from tests.crash.observe_child import CAMERAS, PROGRESS, length_of, recorder
 from tests.observe.toy import DT_NS, World, started
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def kill_one(folder: Path, seed: int) -> tuple[int, int, int]:
-    """Record until a random moment after the start-up; return what the process had told when it died."""
+    """Record until a random moment after none to three sealed episodes; return what the process told then."""
     folder.mkdir()
     progress = folder / "progress"
     progress.write_bytes(bytes(PROGRESS.size))
@@ -44,7 +45,8 @@ def kill_one(folder: Path, seed: int) -> tuple[int, int, int]:
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "go\n"
-        time.sleep(random.Random(-seed).uniform(0.0, 1.2))
+        until_finished(progress, seed % 4)
+        time.sleep(random.Random(-seed).uniform(0.0, 0.8))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -111,7 +113,7 @@ def check_pictures(client: gapless.Client, name: str, *, least: int) -> None:
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(60 + 8 * KILLS)
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_a_session_killed_at_any_moment_loses_no_sealed_episode_and_four_pictures_at_most(
     tmp_path: Path,
 ) -> None:

@@ -3,7 +3,8 @@
 A page is a small program. ```` ```python ```` blocks share one namespace; ```` ```console ```` lines that
 begin with ``$`` are run and must exit 0, or N where the line ends in ``# exit N``. A block that cannot run
 says so and why: ```` ```python no-run: needs a second machine ````. Code that a page needs and a reader does
-not stands in ``<!-- setup`` comments or, for pages that show fragments, in ``setups/<page>.py``.
+not stands in ``<!-- setup`` comments or, for pages that show fragments, in ``setups/<page>.py``. Such a file may
+give ``variables`` to the environment of the commands, and an ``ending``, an ExitStack that is closed after the page.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.acquire.debian import can_draw
@@ -99,10 +102,18 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GAPLESS_STORE", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))  # a relative one would not hold in this folder
-    namespace: dict[str, object] = {"__name__": "__page__"}
+    namespace: dict[str, Any] = {"__name__": "__page__"}
     setup = SETUPS / f"{page.stem}.py"
     if setup.exists():
         exec(compile(setup.read_text(encoding="utf-8"), str(setup), "exec"), namespace)
+    for name, value in namespace.pop("variables", {}).items():
+        monkeypatch.setenv(name, value)
+    with namespace.pop("ending", ExitStack()):
+        run_blocks(page, namespace, tmp_path)
+
+
+def run_blocks(page: Path, namespace: dict[str, Any], folder: Path) -> None:
+    """Run the blocks of a page in their order."""
     for block in blocks_of(page.read_text(encoding="utf-8")):
         if block.reason or block.language not in RUN:
             continue
@@ -110,7 +121,7 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.
             # Blank lines in front, so that a traceback names the page and the line in it.
             exec(compile("\n" * block.line + block.body, str(page), "exec"), namespace)
         for command, code in commands_of(block.body) if block.language == "console" else ():
-            run_command(command, code, tmp_path)
+            run_command(command, code, folder)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

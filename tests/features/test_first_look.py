@@ -237,6 +237,24 @@ def test_a_sequence_that_is_sealed_between_two_processes_is_seen(store: Path) ->
     assert list(table["n_seq"]) == [5, 5, 5]
 
 
+def test_a_seal_that_the_catalog_was_never_told_of_is_seen(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sealed may have died before telling it, and only the sequence's own folder says so."""
+    with gapless.connect(store) as client:
+        with client.sequence_create("live", group="g0") as sequence:
+            topic = sequence.topic_create("tracks", schema=TRACKS)
+            topic.push_columns(times_of(8, 2), {"x": [1.0, 2.0], "y": [0.0, 0.0]})
+            sequence.flush()
+            assert "live" in client.list_sequences()
+            settle(store)
+            monkeypatch.setattr(type(client), "_sealed", lambda *_: None)
+        long_ago(store)
+    with Dataset(store) as ds:
+        table = pipeline().status(ds)
+    assert list(table["n_seq"]) == [5, 5, 5]
+
+
 def test_a_data_set_leaves_the_client_that_it_was_given_open(store: Path) -> None:
     """Its registry uses the client's connection."""
     with gapless.connect(store) as client:

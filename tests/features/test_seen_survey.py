@@ -12,7 +12,9 @@ from tests.features.toy_features import Centre, Double, Plus
 from tests.features.tracks import record_tracks
 
 from gapless.features import Dataset, FeatureRegistry, FeatureStep, Pipeline
+from gapless.features.identity import RunOptions
 from gapless.features.pipeline import StepSurvey
+from gapless.features.resolve import RunView, bind_run, survey_run
 from gapless.features.run_folder import RunFolder
 
 Spoil = Callable[[Dataset, StepSurvey], None]
@@ -150,6 +152,18 @@ def test_a_sequence_that_comes_is_seen_at_once(ds: Dataset) -> None:
     assert first is not None
     assert first.counts()["pending"] == 1
     assert len(first.states) == 5
+
+
+@pytest.mark.parametrize("changed_ns", [10**18, 10**19 // 2])
+def test_a_look_that_may_not_hold_keeps_nothing(ds: Dataset, changed_ns: int) -> None:
+    """A catalog that changed just now may change again within the same tick of its file's time."""
+    ds.run_feature(Double())
+    ds.run_feature(Double())  # nothing to do: the catalog is not written any more
+    long_ago(ds)
+    os.utime(ds.root / "catalog.db", ns=(changed_ns, changed_ns))
+    view = RunView(ds)
+    assert survey_run(view, bind_run(view, Double(), RunOptions())).complete
+    assert bool(view.reads.seen_surveys) == view.reads.look.settled == (changed_ns == 10**18)
 
 
 def test_waiting_for_a_step_leaves_the_kept_survey_as_it_was(ds: Dataset) -> None:

@@ -33,14 +33,14 @@ def proxy(hub: Hub) -> Iterator[HubProxy]:
         yield proxy
 
 
-def client_of(url: str, folder: Path, token: str) -> HubRecordingClient:
-    """Return a client of a hub that tries again soon."""
+def client_of(url: str, folder: Path, token: str, fault: str = "") -> HubRecordingClient:
+    """Return a client of a hub that tries again soon, and gives up soon on what never answers."""
     folder.mkdir(exist_ok=True)
     return HubRecordingClient(
         url,
         token,
         outbox_path=folder / "outbox.db",
-        timeout_s=0.5,
+        timeout_s=2.0 if fault in ("slow", "drip") else 30.0,
         retry_s=0.01,
         retry_max_s=0.05,
         drain_s=0.0,
@@ -77,7 +77,7 @@ def test_a_broken_hub_changes_no_byte(hub: Hub, proxy: HubProxy, tmp_path: Path,
     assert len(alone) == EPISODES - 1
     store = tmp_path / "store"
     token = hub.ledger.add_token("arm-1")
-    with client_of(proxy.url, store, token) as client:
+    with client_of(proxy.url, store, token, fault) as client:
         assert recorded(store, HttpApprover(client), proxy, fault) == alone
         if fault == "down":
             proxy.up()
@@ -116,7 +116,7 @@ def test_a_session_that_is_not_approved_leaves_nothing(
         proxy.down()
     proxy.faults = [answer] * 5
     world = World()
-    with client_of(proxy.url, store, token) as client, gapless.connect(store) as own:
+    with client_of(proxy.url, store, token, answer) as client, gapless.connect(store) as own:
         with Observer(own, [toy(world)], HttpApprover(client), data_hz=100) as observer:
             observer.start_session("s")
             until(lambda: observer.tick() is DataState.REJECTED)

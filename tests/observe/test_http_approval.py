@@ -64,6 +64,11 @@ def proxy() -> Iterator[HubProxy]:
         yield proxy
 
 
+def patience_s(fault: str) -> float:
+    """Return how long to wait for an answer: long, but for what gives none."""
+    return 2.0 if fault in ("slow", "drip") else 30.0
+
+
 def client_of(
     url: str, folder: Path, token: str | None = "secret-word", **options: float
 ) -> HubRecordingClient:
@@ -174,7 +179,7 @@ def test_what_is_no_approval_refuses(hub: Hub, tmp_path: Path, fault: str, error
     token = hub.ledger.add_token("arm-1")
     with (
         HubProxy.of(hub.url) as proxy,
-        client_of(proxy.url, tmp_path, token, timeout_s=0.5) as client,
+        client_of(proxy.url, tmp_path, token, timeout_s=patience_s(fault)) as client,
     ):
         proxy.faults = [fault]
         approval = HttpApprover(client).request(SESSION)
@@ -189,9 +194,10 @@ def test_what_is_no_approval_refuses(hub: Hub, tmp_path: Path, fault: str, error
 @pytest.mark.parametrize("fault", ["500", "404", "garbage", "die", "drip"])
 def test_a_poll_that_fails_refuses_and_stops(manual_hub: Hub, tmp_path: Path, fault: str) -> None:
     """A hub that breaks while a person thinks disarms; the task is stopped when the hub is back."""
+    token = manual_hub.ledger.add_token("arm-1")
     with (
         HubProxy.of(manual_hub.url) as proxy,
-        client_of(proxy.url, tmp_path, manual_hub.ledger.add_token("arm-1"), timeout_s=0.5) as client,
+        client_of(proxy.url, tmp_path, token, timeout_s=patience_s(fault)) as client,
     ):
         proxy.faults = ["pass", fault]
         approval = HttpApprover(client).request(SESSION)
@@ -358,7 +364,7 @@ def test_the_token_is_never_logged(hub: Hub, tmp_path: Path, caplog: pytest.LogC
     token = hub.ledger.add_token("arm-1")
     with (
         HubProxy.of(hub.url) as proxy,
-        client_of(proxy.url, tmp_path, token, timeout_s=0.3) as client,
+        client_of(proxy.url, tmp_path, token, timeout_s=patience_s("slow")) as client,
     ):
         assert decided(HttpApprover(client).request(SESSION)) is Decision.APPROVED
         proxy.faults = ["500", "garbage", "slow", "401", "die"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from tests.client.remote.write_server import threads_before
 
+from gapless.serve.mosaico.session import Session
+from gapless.serve.native.writing_sequence import IncomingSequence
 from gapless.serve.server import Server
 
 from .trial_door import TrialDoor
@@ -45,3 +48,15 @@ def serve(root: Path) -> Iterator[Serve]:
     for server, door in running:
         door.go_on.set()
         assert server.stop(0.1)
+
+
+@pytest.fixture
+def leases(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return what lets leases run out: until it is set no client is idle, however slow the machine is."""
+    running = threading.Event()
+    session, sequence = Session.idle_s, vars(IncomingSequence)["idle_s"].fget
+    monkeypatch.setattr(Session, "idle_s", lambda one: session(one) if running.is_set() else 0.0)
+    monkeypatch.setattr(
+        IncomingSequence, "idle_s", property(lambda one: sequence(one) if running.is_set() else 0.0)
+    )
+    return running

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +73,7 @@ def served(root: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def whole(root: Path) -> Iterator[Server]:
+def whole(root: Path, leases: threading.Event) -> Iterator[Server]:
     """A server of every door with small limits."""
     with Server(root, port=0, limits=Limits(max_batch_bytes=1 << 20, lease_s=LEASE_S)) as running:
         yield running
@@ -117,7 +118,7 @@ def change(link: Link, dice: random.Random) -> None:
     time.sleep(dice.uniform(0.0, 0.05))
 
 
-def test_a_client_that_falls_silent_is_let_go_of(whole: Server, root: Path) -> None:
+def test_a_client_that_falls_silent_is_let_go_of(whole: Server, root: Path, leases: threading.Event) -> None:
     """Its connection breaks: after the lease the journal has no owner, nothing is sealed, every row comes back."""
     with Link(("127.0.0.1", whole.port)) as link, RawWriter(f"grpc://127.0.0.1:{link.port}") as writer:
         writer.open()
@@ -126,6 +127,7 @@ def test_a_client_that_falls_silent_is_let_go_of(whole: Server, root: Path) -> N
         lane.push(0, 500)
         lane.sync(500)
         link.cut()
+        leases.set()
         with gapless.connect(whole.url) as client:
             wait_for(lambda: not row(client).owner_alive, "the server lets go")
             assert client.sequence_handler("run").state == "open"
@@ -354,7 +356,9 @@ def test_types_that_arrow_cannot_look_at_are_refused(whole: Server, mode: str) -
 # -- keys, clocks, disks ---------------------------------------------------------------------------
 
 
-def test_a_key_that_is_revoked_while_rows_travel_ends_the_recording(whole: Server, root: Path) -> None:
+def test_a_key_that_is_revoked_while_rows_travel_ends_the_recording(
+    whole: Server, root: Path, leases: threading.Event
+) -> None:
     """What was accepted stays; the caller hears about the key, and nothing is sealed."""
     database = whole.served.audit._database
     key, token = make_key(database, Right.WRITE)
@@ -364,6 +368,7 @@ def test_a_key_that_is_revoked_while_rows_travel_ends_the_recording(whole: Serve
         with pytest.raises(RecordingFailed) as caught:
             push_on(seq, NUMBERS, lambda: revoke_key(database, key.key_id))
         assert isinstance(caught.value.__cause__, KeyRefused) or "E971" in str(caught.value)
+    leases.set()
     with gapless.connect(whole.url, api_key=other) as client:
         wait_for(lambda: not row(client).owner_alive, "the server lets go")
         assert client.sequence_handler("run").state == "open"

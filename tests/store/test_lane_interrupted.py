@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
-from gapless.errors import DeadlinePassed, GaplessError
+from gapless.errors import DeadlinePassed, GaplessError, WriterClosed
 from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.handover import HandOver
 from gapless.store.lane import GeneralLane, PackedLane
@@ -54,3 +56,54 @@ def test_an_error_of_a_wait_is_not_told_for_a_row_that_is_recorded() -> None:
     lane, rows = full_lane(failure)
     lane.push_row(rows, 1.0)
     assert lane.offered_rows == rows
+
+
+class EndsFirst:
+    """A lane's lock for which the writer's end is always faster, once."""
+
+    def __init__(self, lane: PackedLane) -> None:
+        self.lane = lane
+        self.lock: Any = lane.lock
+        self.taken: tuple[bytes, int] | None = None
+
+    def __enter__(self) -> None:
+        self.lane.lock = self.lock
+        self.lane.refuse(lambda: WriterClosed("the sequence is closed"))
+        self.taken = self.lane.end()
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_a_push_whose_full_block_the_end_took_has_succeeded() -> None:
+    """The last row of the block is recorded, so its push does not raise; the next one does."""
+    lane, rows = full_lane(KeyboardInterrupt())
+    lock = EndsFirst(lane)
+    lane.lock = lock  # type: ignore[assignment]
+    lane.push_row(rows, 1.0)
+    assert lock.taken is not None
+    assert lock.taken[1] == lane.offered_rows == rows
+    with pytest.raises(WriterClosed):
+        lane.push_row(rows + 1, 1.0)
+    assert lane.offered_rows == rows
+
+
+class EndsWhilePacked:
+    """A time that the writer's end overtakes while the row is being packed."""
+
+    def __init__(self, lane: PackedLane) -> None:
+        self.lane = lane
+
+    def __index__(self) -> int:
+        self.lane.refuse(lambda: WriterClosed("the sequence is closed"))
+        self.lane.end()
+        return 0
+
+
+def test_a_push_that_packs_behind_the_end_is_refused() -> None:
+    """The writer took the block without the row, so the push raises and no row is counted."""
+    lane, rows = full_lane(KeyboardInterrupt())
+    with pytest.raises(WriterClosed):
+        lane.push_row(EndsWhilePacked(lane), 1.0)
+    assert lane.offered_rows == rows - 1

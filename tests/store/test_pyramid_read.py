@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.store.bundle_files import TIME, XS, table, write_bundle, xs
+from tests.store.bundle_files import TIME, XS, canonical, table, write_bundle, xs
 
-import gapless.store.pyramid_read as pyramid_read
+from gapless import connect
 from gapless.errors import IntegrityError, NotFound, UsageError
-from gapless.store.pyramid_read import downsample
+from gapless.store.leaf import Leaf
+from gapless.store.pyramid_read import downsample, tally
 from gapless.store.reader import TopicReader, open_bundle
 
 NUMBERS = pa.schema([TIME, pa.field("v", pa.float64()), pa.field("n", pa.int64()), pa.field("b", pa.bool_())])
@@ -60,8 +64,7 @@ def test_extremes_are_exact_in_any_window(
         return
     assert curve.minimum.min() == values.min()
     assert curve.maximum.max() == values.max()
-    # The pyramid does not count NaN and null, so a bucket of it counts all of its rows.
-    assert len(values) <= curve.rows.sum() <= rows.num_rows
+    assert curve.rows.sum() == len(values)
     assert np.all(curve.end_ns >= curve.start_ns)
 
 
@@ -133,12 +136,125 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         downsample(topic, "x", 1)
 
 
-def test_the_level_is_the_coarsest_that_is_fine_enough() -> None:
-    """65,536 rows per bucket when that gives enough buckets, else a finer level, else None."""
-    levels = [(65_536, 2), (4096, 32), (256, 512)]
-    rows = [(level, k * level, (k + 1) * level - 1) for level, count in levels for k in range(count)]
-    known = pa.table(
-        {"level": [r[0] for r in rows], "start_ns": [r[1] for r in rows], "end_ns": [r[2] for r in rows]}
+@pytest.mark.parametrize(
+    ("rows", "points", "groups"),
+    [
+        pytest.param(300_000, 2000, 1, id="buckets of 256 rows"),
+        pytest.param(300_000, 100, 1, id="buckets of 4,096 rows"),
+        pytest.param(300_000, 8, 1, id="buckets of 65,536 rows"),
+    ],
+)
+def test_the_level_is_the_coarsest_that_is_fine_enough(
+    tmp_path: Path, rows: int, points: int, groups: int
+) -> None:
+    """A level is read only if its footer says that it may be enough."""
+    topic = _sealed(tmp_path, rows)
+    curve = downsample(topic, "x", points)
+    assert points // 4 <= len(curve) <= points // 2
+    assert curve.row_groups <= groups
+
+
+def _sealed(root: Path, rows: int) -> TopicReader:
+    """Return a topic that the writer itself has sealed: x counts its rows."""
+    schema = pa.schema([TIME, pa.field("x", pa.int64())])
+    with connect(root) as client:
+        with client.sequence_create("s") as sequence:
+            count = np.arange(rows, dtype=np.int64)
+            sequence.topic_create("t", schema=schema).push_columns(count * 1000, {"x": count})
+        return client.sequence_handler("s").topic("t").reader
+
+
+def test_members_and_elements_are_drawn_from_the_rows(tmp_path: Path) -> None:
+    """A number in a struct or list has no pyramid, and the same curve."""
+    inner = pa.struct([("x", pa.float64()), ("tags", pa.list_(pa.int32()))])
+    schema = pa.schema([TIME, pa.field("p", inner, metadata={"unit": "m"})])
+    values = [{"x": k / 2, "tags": [k, -k]} if k % 3 else None for k in range(30)]
+    write_bundle(
+        tmp_path, {"t": (schema, [table(schema, np.arange(30), [values], np.arange(30))])}, pyramids=True
     )
-    picked = [pyramid_read._choose([known], 0, 2**17, wanted) for wanted in (2, 3, 500, 513)]
-    assert [tables and tables[0]["level"][0].as_py() for tables in picked] == [65_536, 4096, 256, None]
+    topic = open_bundle(tmp_path).topic("t")
+    curve = downsample(topic, "p.x", 8)
+    assert (curve.minimum.min(), curve.maximum.max(), curve.rows.sum()) == (0.5, 14.5, 20)
+    assert curve.unit == "m"
+    assert downsample(topic, "p.tags[1]", 8).minimum.min() == -29
+    assert len(downsample(topic, "p.tags[2]", 8)) == 0  # no list is that long
+
+
+def test_text_is_counted(tmp_path: Path) -> None:
+    """Of a field that is no number the rows with a value are counted."""
+    write_bundle(tmp_path, {"t": (XS, [xs(range(0, 1000, 10))])})
+    topic = open_bundle(tmp_path).topic("t")
+    curve = tally(topic, Leaf.of(topic.schema, "label", "t"), 10, start_ns=500)
+    assert (len(curve), curve.rows.sum(), curve.start_ns[0], curve.end_ns[-1]) == (5, 50, 500, 990)
+
+
+def test_pyramids_of_older_bundles_are_read() -> None:
+    """The golden bundle's, whose row groups were cut at parts, draws what its rows are."""
+    golden = Path(__file__).parents[1] / "golden" / "format-1" / "sealed"
+    topic = open_bundle(golden, layers=[]).topic("sensors/motion")
+    curve = downsample(topic, "a.x", 4)
+    values = topic.to_arrow(["a.x"])["a.x"].to_numpy()
+    assert curve.row_groups > 0
+    assert (curve.minimum.min(), curve.maximum.max()) == (values.min(), values.max())
+    assert curve.rows.sum() == topic.rows
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["with counts", "of an earlier release"])
+@pytest.mark.parametrize("field", ["v", "n", "b"])
+@pytest.mark.parametrize("rare", [0.0, 0.5, 0.999], ids=["all", "half", "few"])
+def test_means_and_rows_are_those_of_the_values(
+    tmp_path: Path, counted: bool, field: str, rare: float
+) -> None:
+    """Null and NaN have no weight, from the pyramid as at the edges, however few values are left."""
+    topic = _gappy(tmp_path, rare)
+    if not counted:
+        _uncount(tmp_path)
+        topic = open_bundle(tmp_path).topic("t")
+    table = topic.to_arrow([field])
+    valid = table[field].is_valid().to_numpy()
+    values = np.array([np.nan if value is None else float(value) for value in table[field].to_pylist()])
+    valid &= ~np.isnan(values)
+    times = table["timestamp_ns"].to_numpy()
+    for window in ((None, None), (101, 29_000), (5_000, 5_400)):
+        curve = downsample(topic, field, 40, *window)
+        here = valid & (times >= (window[0] or 0)) & (times < (window[1] or 10**9))
+        assert curve.rows.sum() == here.sum()
+        for k in range(len(curve)):
+            bucket = here & (times >= curve.start_ns[k]) & (times <= curve.end_ns[k])
+            assert curve.rows[k] == bucket.sum()
+            with np.errstate(invalid="ignore"):
+                mean = values[bucket].mean()
+            assert curve.mean[k] == pytest.approx(mean, rel=1e-9, nan_ok=True)
+    if counted or not rare:
+        assert downsample(topic, field, 40).row_groups > 0
+
+
+def _gappy(path: Path, rare: float) -> TopicReader:
+    """Return a sealed topic of 30,000 rows 1 ns apart, of which that share has no value: null, or NaN in ``v``."""
+    rng = np.random.default_rng(7)
+    count = 30_000
+    lost = rng.random(count) < rare
+    floats = rng.normal(loc=3, size=count)
+    floats[lost & (rng.random(count) < 0.5)] = np.nan
+    floats[~lost & (rng.random(count) < 0.0005)] = np.inf
+    columns = {
+        "v": pa.array(floats, mask=lost & ~np.isnan(floats), from_pandas=False),
+        "n": pa.array(rng.integers(-1000, 1000, count), mask=lost),
+        "b": pa.array(rng.random(count) < 0.5, mask=lost),
+    }
+    with connect(path / "store") as client, client.sequence_create("s") as sequence:
+        sequence.topic_create("t", schema=NUMBERS).push_columns(np.arange(count), columns)
+    for item in (path / "store" / "sequences" / "s").iterdir():
+        item.rename(path / item.name)
+    return open_bundle(path).topic("t")
+
+
+def _uncount(path: Path) -> None:
+    """Write the pyramid of a bundle as an earlier release did: without counts."""
+    (file,) = (path / "pyramids").iterdir()
+    whole = pq.read_table(file)
+    pq.write_table(whole.drop([name for name in whole.column_names if name.endswith(":count")]), file)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    manifest["record"]["pyramids"]["t"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = hashlib.sha256(canonical(manifest["record"])).hexdigest()
+    (path / "manifest.json").write_bytes(canonical({**manifest, "record_digest": f"sha256:{digest}"}))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from tests.store.live_recording import Recording
 
+from gapless import connect
 from gapless.store import quality
 from gapless.store.quality import QualityFinding, TopicQuality, check
 
@@ -79,3 +84,29 @@ def test_extreme_stamps_do_not_overflow(tmp_path: Path) -> None:
     """The whole range of int64 can be late."""
     figures, _ = report(tmp_path, [[2**63 - 1], [-(2**63) + 1]])
     assert figures.late_max_ns == 2**64 - 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.float16(), 1.5),
+        (pa.duration("us"), dt.timedelta(seconds=2)),
+        (pa.decimal128(8, 2), Decimal("1.50")),
+        (pa.bool_(), True),
+        (pa.binary(2), b"ab"),
+        (pa.large_string(), "a"),
+        (pa.date32(), dt.date(2024, 2, 29)),
+        (pa.timestamp("ns", "UTC"), 5),
+        (pa.list_(pa.float16()), [1.5]),
+    ],
+    ids=str,
+)
+def test_columns_of_every_type_are_judged(tmp_path: Path, kind: pa.DataType, value: Any) -> None:
+    """Each has its nulls counted; rows that are the same twice are duplicates, except where they hold lists."""
+    with connect(tmp_path) as client, client.sequence_create("s") as sequence:
+        topic = sequence.topic_create("t", schema=pa.schema([("v", kind)]))
+        for time_ns, pushed in ((1, value), (1, value), (2, None), (2, None), (3, value)):
+            topic.push_row(time_ns, pushed)
+    figures = check(tmp_path / "sequences" / "s").topics["t"]
+    assert (figures.rows, figures.null_values) == (5, 2)
+    assert figures.duplicates == (0 if pa.types.is_nested(kind) else 2)

@@ -58,3 +58,16 @@ def test_an_unreadable_watermark_proves_nothing(tmp_path: Path) -> None:
         path.unlink()
     (recording.bundle.journal / "watermark").write_bytes(b"x" * 64)
     assert recover(tmp_path)["record"]["damage"] == []
+
+
+def test_a_file_that_was_never_noted_is_put_aside(tmp_path: Path) -> None:
+    """What a writer died copying is no artifact of the sequence, and none of its bytes is deleted."""
+    with Recording(tmp_path) as recording:
+        recording.push_many(1)
+    half = recording.bundle.artifacts / "1c541853d78c9595.upload"
+    half.parent.mkdir()
+    half.write_bytes(b"half of a model")
+    recover(tmp_path)
+    assert verify(tmp_path, deep=True) == []
+    assert not half.exists()
+    assert (recording.bundle.journal / "quarantine" / half.name).read_bytes() == b"half of a model"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from gapless.acquire.command import Command, CommandResult, CommandStatus, failed, refused
@@ -14,8 +15,10 @@ from gapless.errors import GaplessError
 
 if TYPE_CHECKING:
     from gapless.acquire.event_log import EventLog
+    from gapless.acquire.setpoints import Setpoints
 
 _SEVERITY = {CommandStatus.FAILED: "error", CommandStatus.REFUSED: "warning"}
+_MOST_CHARACTERS = 200
 _GRACE_S = 2.0  # beyond the command's own time-out: the hops, and a bus that is in use
 
 
@@ -24,8 +27,8 @@ class ConductorDispatcher:
 
     Each command that may go out leaves a ``command_issued`` event that is durable before the device sees it,
     and then ``command_done``, ``command_failed`` or ``command_refused`` with the same ``command_id``. A
-    command without authorisation, or while the run drains, is refused and recorded. Cancelling the caller's
-    future cancels nothing that has reached the device.
+    command without authorisation, beyond the limits of a setpoint, or while the run drains, is refused and
+    recorded. Cancelling the caller's future cancels nothing that has reached the device.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class ConductorDispatcher:
         loop: Callable[[], asyncio.AbstractEventLoop],
         *,
         takes_commands: Callable[[], bool],
+        setpoints: Setpoints,
         in_flight: set[asyncio.Task[Any]],
         authorization_id: str,
         journal_deadline_s: float = 5.0,
@@ -43,6 +47,7 @@ class ConductorDispatcher:
         self._events = events
         self._loop = loop
         self._takes_commands = takes_commands
+        self._setpoints = setpoints
         self._journal_deadline_s = journal_deadline_s
         self._authorization_id = authorization_id
         self._in_flight = in_flight  # the run waits for them at its end
@@ -82,11 +87,14 @@ class ConductorDispatcher:
             return refused(command, "the run is draining and takes no commands")
         if not (command.confirmed_by or command.authorization_id == self._authorization_id):
             return refused(command, "neither the run nor a person stands behind the command")
+        beyond = self._setpoints.refusal_of(device, command)
+        if beyond:
+            return refused(command, beyond)
         worker = self._pool.worker_for(device)
         issued = self._events.record(
             _routine(command),
             "command_issued",
-            f"{command.name} to {device}",
+            _order(device, command),
             source=device,
             data=_words_of(command),
         )
@@ -125,7 +133,7 @@ class ConductorDispatcher:
         self._events.record(
             _routine(command) if is_done else _SEVERITY[result.status],
             f"command_{result.status}",
-            f"{command.name} to {device}" + (f": {result.message}" if result.message else ""),
+            f"{_order(device, command)}: {result.status}" + (f": {result.message}" if result.message else ""),
             source=device,
             data=data,
         )
@@ -134,6 +142,12 @@ class ConductorDispatcher:
 def _routine(command: Command) -> str:
     """Return the severity of what goes well: a ramp's ten commands a second are no news, a person's are."""
     return "info" if command.confirmed_by else "debug"
+
+
+def _order(device: str, command: Command) -> str:
+    """Return a command in one line for people; its data has it whole."""
+    words = " ".join([command.name, *(f"{name}={value}" for name, value in command.arguments.items())])
+    return f"{shorten(words, _MOST_CHARACTERS, placeholder=' …')} to {device}"
 
 
 def _words_of(command: Command) -> dict[str, Any]:

@@ -40,6 +40,18 @@ class Entry:
         }
 
 
+@dataclass(frozen=True)
+class Unwritten:
+    """An event that is not in the sequence, and why, in words that go on from "is not recorded:"."""
+
+    entry: Entry
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as a live view shows it, and why it is not in the sequence."""
+        return {**self.entry.to_json(), "why": self.why}
+
+
 @dataclass
 class _Job:
     write: Callable[[], None]
@@ -50,7 +62,8 @@ class _Job:
 class EventLog:
     """Takes events and gaps from any thread without waiting; :meth:`record` tells when one is durable.
 
-    What the disk refused is kept in :attr:`unwritten`, so that the run's end can still tell it.
+    What the disk refused, and what came when the run was over, is kept in :attr:`unwritten`, so that the run's
+    end can still tell it.
     """
 
     def __init__(self, sequence: SequenceWriter, now_ns: Callable[[], int]) -> None:
@@ -58,7 +71,7 @@ class EventLog:
         self._now_ns = now_ns
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self.last: deque[Entry] = deque(maxlen=_KEPT)
-        self.unwritten: list[Entry] = []
+        self.unwritten: list[Unwritten] = []
         self.failure: GaplessError | None = None
         self.watchers: list[Callable[[Entry], None]] = []
         self._closing = threading.Lock()
@@ -163,6 +176,9 @@ class EventLog:
         if isinstance(error, GaplessError):
             self.failure = self.failure or error
         words = f"{type(error).__name__}: {error}"
-        self.unwritten.append(job.entry or Entry("error", "gap_refused", words, "run", None, self._now_ns()))
+        entry = job.entry or Entry("error", "gap_refused", words, "run", None, self._now_ns())
+        is_late = isinstance(error, WriterClosed)
+        why = "it came when the run was over" if is_late else f"the disk did not take it: {words}"
+        self.unwritten.append(Unwritten(entry, why))
         if not job.done.done():
             job.done.set_exception(error)

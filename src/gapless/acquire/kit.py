@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +21,7 @@ from gapless.acquire.clock import SimulatedClock
 from gapless.acquire.command import SAFE_STATE, Command, CommandResult, done, failed, refused
 from gapless.acquire.device_config import DeviceConfig, PolledConfig
 from gapless.acquire.emission import ABSENT, Absent, DeviceEvent, Emission, GapReport, SourceRecord
+from gapless.acquire.parameter import Parameter
 from gapless.errors import DeviceFault, DeviceUnreachable, UsageError
 
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -88,6 +90,23 @@ class Device(ABC):
     def check_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Raise UsageError for arguments that the device would refuse in any state; nothing is sent."""
         del command, arguments
+
+    def takes(self, command: str) -> list[Parameter]:
+        """Return what a known command takes: its handler's parameters, with what :meth:`choices` knows of them."""
+        choices = self.choices(command)
+        known = inspect.signature(self.handlers()[command]).parameters.values()
+        return [replace(Parameter.of(one), choices=tuple(choices.get(one.name, ()))) for one in known]
+
+    def choices(self, command: str) -> Mapping[str, Sequence[str]]:
+        """Return, by parameter, values that a command is known to take."""
+        del command
+        return {}
+
+    def resolved(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments as the device takes them: defaults filled in, names of one thing made one."""
+        handler = self.handlers().get(command)
+        known = () if handler is None else inspect.signature(handler).parameters.values()
+        return {**{p.name: p.default for p in known if p.default is not p.empty}, **arguments}
 
     async def facts(self) -> dict[str, Any]:
         """Return what the device says of itself, as JSON values."""

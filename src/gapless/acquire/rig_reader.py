@@ -15,6 +15,7 @@ from gapless.acquire.problem_list import ProblemList, did_you_mean
 from gapless.acquire.rig import Rig
 from gapless.acquire.rig_channels import RigChannels
 from gapless.acquire.rig_devices import RigDevices
+from gapless.acquire.setpoints import Setpoints
 from gapless.acquire.settings import RecordingSpec, RunSettings, SetpointSpec
 from gapless.errors import GaplessError
 from gapless.model.metadata import INT64_MAX, INT64_MIN, check_metadata
@@ -138,6 +139,9 @@ class RigReader:
         specs = {name: spec for name, spec in found.items() if spec is not None}
         for name, spec in specs.items():
             self._check_setpoint(name, spec)
+        for first, second in Setpoints(specs, self._devices.adapters).contradictions():
+            words = f"sets what {first} sets, within other limits: each command would be held to both"
+            self._list.say("R005", words, "setpoints", second)
         return specs
 
     def _check_setpoint(self, name: str, spec: SetpointSpec) -> None:

@@ -26,6 +26,7 @@ from gapless.acquire.pool import WorkerPool
 from gapless.acquire.recorder import Recorder
 from gapless.acquire.rig_store import open_store
 from gapless.acquire.run_status import RunStatus
+from gapless.acquire.setpoints import Setpoints
 from gapless.acquire.ui import UIBridge
 from gapless.acquire.watchdog import Watchdog
 from gapless.errors import BridgeClosed, GaplessError, NotFound, PreflightFailed, UsageError
@@ -191,6 +192,7 @@ class Run:
                     self.latch.outcome is None
                     and self.conductor.state in (RunState.PREPARING, RunState.RUNNING)
                 ),
+                setpoints=Setpoints(self.rig.setpoints, self._pool.adapters),
                 authorization_id=self.authorization_id,
                 in_flight=self.conductor.in_flight,
             )
@@ -436,6 +438,12 @@ class Run:
     def status(self) -> dict[str, Any]:
         """Return what a live view shows, as JSON values."""
         return self._status.to_json()
+
+    def describe(self) -> dict[str, Any]:
+        """Return devices with their commands, channels with their bands, and setpoints, as JSON values."""
+        from gapless.acquire.control.description import describe_run
+
+        return describe_run(self.rig, self._pool.adapters)
 
     def note(self, text: str, by: str) -> None:
         """Record an operator's note; durable when the call returns."""

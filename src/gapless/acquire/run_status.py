@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gapless.acquire.emission import ChannelSample
+from gapless.acquire.rate_window import RateWindow
 from gapless.flow.policy import BackpressurePolicy
 
 if TYPE_CHECKING:
     from gapless.acquire.run import Run
-
-_RATE_PERIOD_S = 1.0
 
 
 class RunStatus:
@@ -21,8 +20,7 @@ class RunStatus:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._began_s = time.monotonic()
-        self._counted: dict[str, tuple[float, int]] = {}
-        self._rates: dict[str, float] = {}
+        self._rates = {name: RateWindow() for name in run.rig.devices}
 
     def to_json(self) -> dict[str, Any]:
         """Return everything a live view shows, as JSON values."""
@@ -57,20 +55,11 @@ class RunStatus:
             last_ns = run.conductor.last_ns.get(name)
             shown[name] = {
                 "readings": count,
-                "rate_hz": self._rate(name, count, now_s),
+                "rate_hz": self._rates[name].tell(now_s, count),
                 "age_s": None if last_ns is None else round(now_s - last_ns / 1e9, 3),
                 "silence_deadline_s": entry.config.silence_deadline_s,
             }
         return shown
-
-    def _rate(self, name: str, count: int, now_s: float) -> float | None:
-        since_s, before = self._counted.get(name, (now_s, count))
-        if name not in self._counted:
-            self._counted[name] = (now_s, count)
-        elif now_s - since_s >= _RATE_PERIOD_S:
-            self._rates[name] = round((count - before) / (now_s - since_s), 2)
-            self._counted[name] = (now_s, count)
-        return self._rates.get(name)
 
     def _channels(self) -> dict[str, Any]:
         bus = self._run.conductor.bus
@@ -81,12 +70,20 @@ class RunStatus:
                 continue
             if type(sample) is ChannelSample:
                 value, status, stamp = sample.value, sample.status, sample.timestamp_ns
+                spread = sample.uncertainty
             else:
                 value, stamp = float(sample.values[-1]), int(sample.timestamps_ns[-1])
                 status = 0 if sample.status is None else int(sample.status[-1])
+                spread = None if sample.uncertainty is None else float(sample.uncertainty[-1])
             if isinstance(value, float) and value != value:
                 value = None  # JSON has no NaN; the status says why
-            shown[spec.name] = {"value": value, "unit": spec.unit, "status": status, "timestamp_ns": stamp}
+            shown[spec.name] = {
+                "value": value,
+                "unit": spec.unit,
+                "status": status,
+                "timestamp_ns": stamp,
+                "uncertainty": spread,
+            }
         return shown
 
     def hops(self) -> dict[str, Any]:

@@ -31,9 +31,10 @@ class RunSettings(Strict):
 
 
 class SetpointSpec(Strict):
-    """``[setpoints.NAME]``: a quantity that a method sets, by a command of a device.
+    """``[setpoints.NAME]``: a quantity that a method or a person sets, by a command of a device.
 
-    The value goes into ``value_argument`` in ``unit``; one outside ``low`` and ``high`` is refused.
+    The value goes into ``value_argument`` in ``unit``; one outside ``low`` and ``high`` is refused, whoever
+    gives the command. Only safe-state programs are not held to it.
     """
 
     device: str = Field(min_length=1)

@@ -1,7 +1,8 @@
 """Units: equal ones cost nothing, others are checked and converted exactly by pint.
 
 A unit is text: ``degC``, ``m/s^2``, ``N.m``, ``%``, ``1`` for a pure number. Two units that are the same
-text need no library; anything else needs the extra ``units``.
+text, or one unit with two prefixes (``mV`` and ``V``, ``GB`` and ``byte``), need no library; anything else
+needs the extra ``units``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cache
 from tokenize import TokenError
 from typing import Any
 
+from gapless.acquire.unit_prefix import ratio_of
 from gapless.errors import MissingExtra, RigRefused
 
 PURE_NUMBER = ("", "1")
@@ -43,7 +45,7 @@ def _registry() -> Any:
         import pint
     except ImportError as error:
         raise MissingExtra(
-            "units that are not the same text are compared by pint, which is not installed",
+            "units that differ by more than a prefix are compared by pint, which is not installed",
             next_step="pip install 'gapless[units]'",
         ) from error
     registry: Any = pint.UnitRegistry(non_int_type=Fraction)  # fractions: degC to K is 273.15, not nearly
@@ -75,6 +77,8 @@ def conversion(source: str, target: str, where: str = "unit") -> tuple[float, fl
     """
     if source == target or (source in PURE_NUMBER and target in PURE_NUMBER):
         return 1.0, 0.0
+    if (ratio := ratio_of(source, target)) is not None:
+        return float(ratio), 0.0
     units = _parsed(source, where), _parsed(target, where)
     if units[0].dimensionality != units[1].dimensionality:
         raise RigRefused(f"{where}: the units measure different things", found=source, expected=target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from gapless.bluesky.backup_files import TornLine, backup_files, read_backup
@@ -19,6 +20,7 @@ from gapless.model.names import name_of
 from gapless.store.platform import PLATFORM
 
 if TYPE_CHECKING:
+    from gapless.bluesky.spooled_run import RunDocuments
     from gapless.client.client import Client
     from gapless.client.sequence_handler import SequenceHandler
 
@@ -37,6 +39,7 @@ def deliver(
     send: Callable[[SequenceHandler], object] | None = None,
     dry_run: bool = False,
     move: bool = True,
+    awaited: Mapping[str, RunDocuments] = MappingProxyType({}),
 ) -> Delivery:
     """Record the documents of a spool or of backup files; those that the store has are passed over.
 
@@ -44,12 +47,13 @@ def deliver(
     not have becomes a sequence, named by the pattern ``name``; of one that it has, what is missing becomes one
     layer. ``send`` is then called with each run's sequence, to hand it on to a server; what it raises ends the
     delivery. A file of which every document was delivered moves to the folder ``delivered`` beside it, unless
-    ``move`` is off. Delivering again changes nothing. Raises NotFound, ImportRefused and what the client raises.
+    ``move`` is off. Delivering again changes nothing. A dry run takes the runs of ``awaited``, by uid, for runs that
+    the store has. Raises NotFound, ImportRefused and what the client raises.
     """
     sizes = _sizes(backup_files(Path(source)))
     report = Delivery(dry_run=dry_run)
     target = Target(client, check_pattern(name), make_normalizer or _live_normalizer)
-    passage = _Passage(target, report)
+    passage = _Passage(target, report, awaited)
     for path in sizes:
         passage.take_file(path)
     passage.end()
@@ -94,13 +98,17 @@ def _live_normalizer() -> Normalizer:
 class _Passage:
     """Routes documents to a new sequence or to a layer, run by run, and writes down what became of them."""
 
-    def __init__(self, target: Target, report: Delivery) -> None:
+    def __init__(
+        self, target: Target, report: Delivery, awaited: Mapping[str, RunDocuments] = MappingProxyType({})
+    ) -> None:
         self._target = target
         self._report = report
+        self._awaited = awaited
         self._router = RunRouter(
             [self._factory], max_parked=_PARKED, on_unroutable=self._unroutable, on_late=self._late
         )
         self._open: dict[str, Destination] = {}
+        self._counted: dict[str, CountedRun] = {}  # that have ended; more may come behind their stops
         self._late_documents: dict[str, list[tuple[str, Doc]]] = {}
         self.held: set[str] = set()  # files with documents of a run that is being recorded
 
@@ -125,6 +133,8 @@ class _Passage:
             self._know(uid, headers)
 
     def _recorded_headers(self, uid: str) -> list[tuple[str, Doc]]:
+        if uid in self._awaited:
+            return self._awaited[uid].headers
         sequence = find_run(self._target.client, uid)
         return [] if sequence is None else recorded_headers(self._target.client.sequence_handler(sequence))
 
@@ -185,10 +195,16 @@ class _Passage:
         destination = self._open[uid]
         destination.end()
         del self._open[uid]
+        if isinstance(destination, CountedRun):
+            self._counted[uid] = destination
         self._report.runs.append(destination.run)
+        if self._report.dry_run and (destination.run.result, destination.run.stop) == ("recorded", "missing"):
+            self._report.find("B105", {}, f"{destination.run.sequence} is sealed as interrupted")
 
     def _destination(self, uid: str, start: Doc) -> Destination:
         client, pattern = self._target.client, self._target.name
+        if uid in self._awaited:
+            return _awaited(self._awaited[uid])
         sequence = find_run(client, uid)
         if sequence is not None:
             return self._known(DeliveredRun(uid, sequence, "complete"), start)
@@ -211,8 +227,7 @@ class _Passage:
         if not self._target.completes:
             return CountedRun(run, lambda _doc: True)
         if self._report.dry_run:
-            known = known_uids(handler)
-            return CountedRun(run, lambda doc: doc.get("uid", doc.get("datum_id")) in known)
+            return _counted(run, known_uids(handler))
         if handler.state != "sealed" or handler.unsealed_layers:
             client.seal(run.sequence)
         return KnownRun(run, self._target, self._report)
@@ -224,9 +239,8 @@ class _Passage:
         """Add what came behind a run's stop; the run was recorded or completed a moment ago."""
         run = next(run for run in self._report.runs if run.uid == uid)
         if run.result == "open" or self._report.dry_run:
-            run.documents += len(documents)
-            if run.result == "open":
-                self.held.update(str(getattr(doc, "file", "")) for _, doc in documents)
+            for name, doc in documents:
+                self._take_for(self._counted[uid], name, doc)
             return
         destination = KnownRun(run, self._target, self._report)
         self._open[uid] = destination
@@ -238,6 +252,15 @@ class _Passage:
     def _unroutable(self, name: str, doc: Doc, reason: str) -> None:
         code = "B103" if reason.startswith(("what it refers", "too many")) else "B102"
         self._report.find(code, doc, f"{name}: {reason}")
+
+
+def _awaited(documents: RunDocuments) -> CountedRun:
+    stop = "store" if documents.has_stop else "missing"
+    return _counted(DeliveredRun(documents.uid, documents.sequence, "complete", stop=stop), documents.known)
+
+
+def _counted(run: DeliveredRun, known: set[str]) -> CountedRun:
+    return CountedRun(run, lambda doc: doc.get("uid", doc.get("datum_id")) in known)
 
 
 def _has_stop(handler: SequenceHandler) -> bool:

@@ -35,7 +35,8 @@ class DeliveryFinding:
 @dataclass(slots=True)
 class DeliveredRun:
     """What became of one run: ``recorded``, ``added`` as a layer, ``complete`` (nothing was new), ``open``,
-    ``sent`` from the store to a server, or ``there`` on the server before.
+    ``sent`` from the store to a server, ``there`` on the server before, or ``discarded`` there, as its recorder
+    had ended it or somebody did since.
 
     ``stop`` tells where its stop document is: ``delivered`` now, in the ``store`` before, or ``missing``.
     ``only_here``: what of a sent run the server does not hold as it came.

@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from gapless.bluesky.delivery_warning import warn_of_waiting
 from gapless.client.client import Client, local_path
-from gapless.errors import DeliveryFailed, IntegrityError, NotFound, ServingFailed
+from gapless.errors import DeliveryFailed, GaplessError, ServingFailed
 from gapless.store.folder import FolderStore
 from gapless.store.platform import PLATFORM, Platform
 
 if TYPE_CHECKING:
     from gapless.client.remote.remote_client import RemoteClient
-    from gapless.client.remote.spool import SpoolStore
 
 _SCHEMES: Final = ("grpc", "grpc+tls")
 _DEFAULT: Final = "./gapless-data"
@@ -56,6 +55,7 @@ class StorePlace:
 
     def __init__(self, client: Client) -> None:
         self._remote = remote(client)
+        self.unreadable: DeliveryFailed | None = None  # what the last look into the spool met
         self.platform: Platform = PLATFORM
         if self._remote is None:
             self.shown, self.folder = str(client.path), client.path
@@ -68,13 +68,25 @@ class StorePlace:
     # -- runs that wait for the server -----------------------------------------------------------
 
     def waiting(self) -> list[str]:
-        """Return the sequences and layers that were recorded for this server, have ended and are not there yet."""
+        """Return the sequences and layers that were recorded for this server, have ended and are not there yet.
+
+        None of a spool that cannot be read, which ``unreadable`` tells then.
+        """
+        self.unreadable = None
         if self._remote is None or self._remote._spool is None or not (self.folder / "spool").is_dir():
             return []
         from gapless.client.remote.spool import SpoolStore
 
-        store, url = SpoolStore(self.folder), self._remote.url
-        return [name for name in store.names() if _waits(store, name, url)]
+        try:
+            return SpoolStore(self.folder).waiting_for(self._remote.url)
+        except (GaplessError, OSError) as error:
+            self.unreadable = DeliveryFailed(
+                "nobody can tell which runs wait in the spool of this machine",
+                found=str(error),
+                next_step=f"mend {self.folder}, then: {self._later}",
+            )
+            self.unreadable.__cause__ = error
+            return []
 
     def await_delivery(self, timeout_s: float) -> None:
         """Return when the client has delivered what waits, when it cannot, or at ``timeout_s``."""
@@ -87,9 +99,15 @@ class StorePlace:
             time.sleep(_LOOK_S)
 
     def undelivered(self) -> list[DeliveryFailed]:
-        """Return an error for each sequence and layer that waits, with what hinders it."""
+        """Return an error for each sequence and layer that waits, with what hinders it.
+
+        One, and that alone, of a spool that cannot be read.
+        """
         if self._remote is None:
             return []
+        waiting = self.waiting()
+        if self.unreadable is not None:
+            return [self.unreadable]
         hindered = dict(self._remote.undelivered)
         reasons = {name: error.message for name, error in hindered.items()}
         common = next(iter(reasons.values()), "it was not delivered in time")
@@ -100,30 +118,24 @@ class StorePlace:
                 found=reasons.get(name, common),
                 next_step=f"when the server answers: {self._later}",
             )
-            for name in self.waiting()
+            for name in waiting
         ]
 
+    def take_over_telling(self) -> None:
+        """Let the client be silent about what waits now: whoever calls this tells it in its own way."""
+        if self._remote is not None:
+            self._remote._told.update(self.waiting())
+
     def warn(self) -> None:
-        """Tell the person at the RunEngine of the runs that wait, if there are any."""
-        if left := self.undelivered():
+        """Tell the person at the RunEngine of the runs that wait, if there are any.
+
+        Of a spool that cannot be read the client warns when it is closed.
+        """
+        self.take_over_telling()
+        left = self.undelivered()
+        if left and self.unreadable is None:
             warn_of_waiting(len(left), f"server {self.shown}", str(left[0].found), self._later)
 
     @property
     def _later(self) -> str:
         return f"gapless bluesky deliver {self.folder} --to {self.shown}"
-
-
-def _waits(store: SpoolStore, name: str, url: str) -> bool:
-    """Tell whether something is to go to the server; what is being recorded is not, what is on its way is."""
-    from gapless.client.remote.spool import KEY, requested
-    from gapless.store.recover import read_header
-
-    try:
-        bundle = store.bundle(name)
-        header = read_header(bundle) if (bundle.journal / "open.json").exists() else {}
-        if not header or header[KEY]["to"] != url:
-            return False
-        is_ours = header["producer"]["pid"] == os.getpid() and requested(bundle) is not None
-        return is_ours or not store.owner_alive(bundle)
-    except (FileNotFoundError, NotFound, IntegrityError):  # it came to the server this moment
-        return False

@@ -28,14 +28,15 @@ from gapless.errors import (
     ArgumentRefused,
     BackupFailed,
     DeadlinePassed,
+    DeliveryFailed,
     DocumentFailed,
     DocumentRefused,
+    GaplessError,
     WrongProcess,
 )
 
 if TYPE_CHECKING:
     from gapless.bluesky.run_report import RunReport
-    from gapless.errors import GaplessError
 
 Doc = Mapping[str, Any]
 _TILED: Final = ("http", "https", "tiled", "tiled+http", "tiled+https")
@@ -191,7 +192,8 @@ class Writer:
 
         Raises DeadlinePassed, after which it may be called again, and the first error that was not told yet:
         BackupFailed always, others with ``on_error="raise"``, and then also that a server did not take a run; the
-        runs are sealed in the store before. A second call does nothing.
+        runs are sealed in the store before. Of runs that wait and are not what it raises it warns. A second call
+        does nothing.
         """
         if self._forked or self._ended:
             return
@@ -208,12 +210,34 @@ class Writer:
         if self._raises:
             for left in self._place.undelivered():
                 self._recording.tell(left)
-        if self._owns_client:
-            self._client.close()
+        self._place.take_over_telling()
         self._ended = True
-        self._tell(always=(BackupFailed,))
+        try:
+            if self._owns_client:
+                self._client.close()
+        except Warning:  # where warnings are errors: the client has ended, and told what only it tells
+            self._tell_at_the_end()
+            raise
+        self._tell_at_the_end()
+
+    def _tell_at_the_end(self) -> None:
+        """Raise the first error that nobody heard of; warn of what else waits for a server."""
+        try:
+            self._tell(always=(BackupFailed,))
+        except GaplessError as error:
+            others = any(isinstance(other, DeliveryFailed) for other in self._recording.untold)
+            if others or not self._raises:
+                self._warn_beside(error)
+            raise
         if not self._raises:
             self._warn()
+
+    def _warn_beside(self, error: GaplessError) -> None:
+        """Warn of the runs that wait; where warnings are errors ``error``, which is raised, tells of them."""
+        try:
+            self._warn()
+        except Warning as warning:
+            error.add_note(str(warning))
 
     def _warn(self) -> None:
         """Warn of the runs that wait for a server."""
@@ -242,14 +266,18 @@ class Writer:
         return dict(self._recording.reports)
 
     def _hand_on_at_exit(self, timeout_s: float) -> list[GaplessError]:
-        """Let the server behind the store have what was recorded; return what not even the spool took."""
+        """Let the server behind the store have what was recorded; return what no warning tells of.
+
+        That is what not even the spool took, and that nobody can read what waits there.
+        """
         if self._forked or self._ended:
             return []
         self._place.await_delivery(timeout_s)
         if self._sink is not None:
             self._sink.close(timeout_s)
         self._warn()
-        return [error for error in self._recording.untold if isinstance(error, BackupFailed)]
+        unreadable = [] if self._place.unreadable is None else [self._place.unreadable]
+        return [*(error for error in self._recording.untold if isinstance(error, BackupFailed)), *unreadable]
 
     @property
     def errors(self) -> list[GaplessError]:

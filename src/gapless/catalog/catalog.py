@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,13 @@ from gapless.catalog.reconcile import Changes, agreed, forget, reconcile, standi
 from gapless.catalog.schema import FEATURE_TABLES
 from gapless.catalog.sqlite import Database, Row
 from gapless.errors import NotFound, StateError, UsageError
+from gapless.store.tombstone import read_tombstones
 
 if TYPE_CHECKING:
     from gapless.catalog.answer import QueryAnswer
     from gapless.catalog.runs import RunBuilder
 
-_COLUMNS = (
+COLUMNS = (  # of a row that Catalog.row_of takes; s is the sequence
     "s.name, s.component, s.state, s.outcome, s.grp, s.created_ns, s.sealed_ns, s.start_ns, s.end_ns, s.rows,"
     " s.bytes, s.topics, s.layers, s.content_digest, s.unsealed, s.metadata, s.ledger, s.problem"
 )
@@ -176,7 +177,7 @@ class Catalog:
             forget(self._database, component)
 
     def reindex(self) -> Changes:
-        """Empty the catalog and fill it again from manifests, footers, layers, annotations and tombstones.
+        """Empty the catalog and fill it again from manifests, footers, layers and annotations.
 
         Raises StateError where the file cannot be written.
         """
@@ -207,10 +208,13 @@ class Catalog:
         outcome: str | None = None,
         limit: int | None = None,
         order: str = "created",
+        *,
+        groups: Collection[str] | None = None,
     ) -> list[SequenceRow]:
         """Return the sequences in order of created, name, rows, bytes or sealed; ``-`` before it: descending.
 
-        With a limit the order decides which ones are returned. One statement, however many there are.
+        With a limit the order decides which ones are returned. ``groups``: those of these groups only. One
+        statement, however many there are.
         """
         key = _ORDERS.get(order.removeprefix("-"))
         if key is None:
@@ -220,11 +224,15 @@ class Catalog:
             (c, v) for c, v in (("state", state), ("grp", group), ("outcome", outcome)) if v is not None
         ]
         where = " AND ".join(f"s.{column}=?" for column, _ in wanted) or "1"
+        parameters: list[object] = [value for _, value in wanted]
+        if groups is not None:
+            where += " AND s.grp IN (SELECT value FROM json_each(?))"
+            parameters.append(json.dumps(sorted(groups)))
         rows = self._database.rows(
-            f"SELECT {_COLUMNS} FROM sequence s WHERE {where} ORDER BY {key}{way}, s.name{way} LIMIT ?",
-            (*(value for _, value in wanted), -1 if limit is None else limit),
+            f"SELECT {COLUMNS} FROM sequence s WHERE {where} ORDER BY {key}{way}, s.name{way} LIMIT ?",
+            (*parameters, -1 if limit is None else limit),
         )
-        return [self._row(row) for row in rows]
+        return [self.row_of(row) for row in rows]
 
     def sequence(self, ref: str) -> SequenceRow:
         """Return the sequence of a name, a unique beginning of one, ``@last``, ``@last-1``.
@@ -233,17 +241,17 @@ class Catalog:
         """
         if ref.startswith("@"):
             return self._recent(ref)
-        exact = self._database.rows(f"SELECT {_COLUMNS} FROM sequence s WHERE s.name=?", (ref,))
+        exact = self._database.rows(f"SELECT {COLUMNS} FROM sequence s WHERE s.name=?", (ref,))
         if exact:
-            return self._row(exact[0])
+            return self.row_of(exact[0])
         pattern = "".join(_LIKE.get(char, char) for char in ref) + "%"
         found = self._database.rows(
-            f"SELECT {_COLUMNS} FROM sequence s WHERE s.name LIKE ? ESCAPE '\\' AND substr(s.name, 1, ?)=?"
+            f"SELECT {COLUMNS} FROM sequence s WHERE s.name LIKE ? ESCAPE '\\' AND substr(s.name, 1, ?)=?"
             " ORDER BY s.name LIMIT 6",
             (pattern, len(ref), ref),
         )
         if len(found) == 1 and ref:
-            return self._row(found[0])
+            return self.row_of(found[0])
         if found and ref:
             names = ", ".join(row[0] for row in found[:5]) + (", …" if len(found) > 5 else "")
             raise UsageError("several sequences begin like this", sequence=ref, found=names,
@@ -255,17 +263,20 @@ class Catalog:
         if word != "@last" or (ref != "@last" and not back.isdecimal()):
             raise NotFound("there is no such reference", sequence=ref, expected="@last, @last-1, @last-2, …")
         rows = self._database.rows(
-            f"SELECT {_COLUMNS} FROM sequence s ORDER BY s.created_ns DESC, s.name DESC LIMIT 1 OFFSET ?",
+            f"SELECT {COLUMNS} FROM sequence s ORDER BY s.created_ns DESC, s.name DESC LIMIT 1 OFFSET ?",
             (int(back[:_OFFSET_DIGITS] or 0),),
         )
         if not rows or len(back) > _OFFSET_DIGITS:
             raise NotFound("the store does not hold that many sequences", sequence=ref)
-        return self._row(rows[0])
+        return self.row_of(rows[0])
 
     def discarded(self) -> list[dict[str, Any]]:
-        """Return the tombstones of discarded sequences, oldest first."""
-        rows = self._database.rows("SELECT document FROM discarded ORDER BY file")
-        return sorted((json.loads(row[0]) for row in rows), key=lambda d: int(d.get("discarded_ns") or 0))
+        """Return the tombstones of discarded sequences, oldest first.
+
+        One that is damaged has what is left of it, and ``unreadable``: which file, why, and what to do. They are
+        read from their files each time, so that damage is told whenever it came.
+        """
+        return [stone.words for stone in read_tombstones(self.root)]
 
     def groups(self) -> dict[str | None, int]:
         """Return how many sequences each group has."""
@@ -298,9 +309,10 @@ class Catalog:
     ) -> QueryAnswer:
         """Return the sequences that satisfy every query: expressions, builders or query text.
 
-        ``order`` is ``created`` (the default), ``name``, ``rows`` or ``start_ns``, ``-`` before it for
-        descending; ``cursor`` is the ``next_cursor`` of an answer that a limit cut off. ``builder`` makes
-        what takes the rows of each topic; it may hold less than all runs, and what it raises ends the query.
+        ``order`` is ``created`` (the default), ``name``, ``rows``, ``start_ns`` or another column of the table
+        of sequences, ``-`` before it for descending; ``cursor`` is the ``next_cursor`` of an answer that a
+        limit cut off. ``builder`` makes what takes the rows of each topic; it may hold less than all runs, and
+        what it raises ends the query.
         """
         from gapless.catalog.query import answer_query
         from gapless.model.query_builders import as_expression, joined
@@ -311,7 +323,8 @@ class Catalog:
             order=order, limit=limit, cursor=cursor, builder=builder,
         )  # fmt: skip
 
-    def _row(self, row: Row) -> SequenceRow:
+    def row_of(self, row: Row) -> SequenceRow:
+        """Return what a row of :data:`COLUMNS` says, with what only the files tell of an unsealed one."""
         name, component, state, *_ = row
         path = self.sequences_path / component
         alive = state != "sealed" and owner_alive(path)

@@ -128,15 +128,15 @@ def within(source: Clause) -> Clause:
 
 def mentions(word: str) -> Clause:
     """Return that a text of the metadata, the name or the group contains the word, whatever its case."""
-    text = _contains("value", word)
+    text = contains("value", word)
     held = Clause(
         "EXISTS (SELECT 1 FROM metadata_value INDEXED BY metadata_by_owner WHERE owner=s.id AND type='s'"
         f" AND path_id IN (SELECT id FROM metadata_path WHERE scope='sequence') AND {text.sql})",
         text.parameters,
     )
     if set(word) <= _PLAIN:  # most documents do not hold it: one look at their text tells
-        held = _contains("s.metadata", word) & held
-    return any_of([held, _contains("s.name", word), _contains("coalesce(s.grp, '')", word)])
+        held = contains("s.metadata", word) & held
+    return any_of([held, contains("s.name", word), contains("coalesce(s.grp, '')", word)])
 
 
 def named(names: Iterable[str]) -> Clause:
@@ -160,7 +160,8 @@ def negated(condition: Clause) -> Clause:
     return Clause(f"NOT coalesce(({condition.sql}), 0)", condition.parameters)
 
 
-def _contains(column: str, word: str) -> Clause:
+def contains(column: str, word: str) -> Clause:
+    """Return that the text of a column contains the word, whatever its case."""
     if word.isascii():
         escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         return Clause(f"{column} LIKE ? ESCAPE '\\'", (f"%{escaped}%",))

@@ -41,10 +41,9 @@ class Look:
 
 
 def store_stamps(root: Path) -> Stamps:
-    """Return the stamps of the folders that the catalog follows and of its own files."""
+    """Return the stamps of the folder that the catalog follows and of its own files."""
     return (
         directory_stamp(root / "sequences"),
-        directory_stamp(root / "discarded"),
         _file_stamp(root / "catalog.db"),
         _file_stamp(root / "catalog.db-wal"),
     )

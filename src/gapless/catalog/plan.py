@@ -19,12 +19,22 @@ from gapless.model.normal_form import Alternative, Condition, RowGroup
 _CAPS = (64, 4096)  # counting stops here: whether a million or two rows match does not change the plan
 _UNSEALED = Clause("SELECT id FROM sequence WHERE state<>'sealed'")
 _UNPRUNED = Clause("SELECT sequence_id FROM topic WHERE unpruned")
-_ORDERS = {
+_ORDERS = {  # none of them is ever NULL, which no cursor could go on from
     "name": "s.name",
     "created": "s.created_ns",
     "created_ns": "s.created_ns",
     "rows": "s.rows",
     "start_ns": "coalesce(s.start_ns, s.created_ns)",
+    "start": "coalesce(s.start_ns, s.created_ns)",
+    "end": "coalesce(s.end_ns, s.created_ns)",
+    "duration": "coalesce(s.end_ns - s.start_ns, -1)",
+    "sealed": "coalesce(s.sealed_ns, -1)",
+    "group": "coalesce(s.grp, '')",
+    "state": "s.state",
+    "outcome": "coalesce(s.outcome, '')",
+    "bytes": "s.bytes",
+    "topics": "s.topics",
+    "labels": "(SELECT count(*) FROM annotation a WHERE a.sequence_id=s.id)",
 }
 
 
@@ -64,27 +74,28 @@ class Order:
 
 
 def candidates(
-    database: Database, alternative: Alternative, exclusions: Iterable[Clause], order: Order,
+    database: Database, alternative: Alternative, conditions: Iterable[Clause], order: Order,
     cursor: tuple[object, str] | None, limit: int | None,
 ) -> list[Row]:  # fmt: skip
     """Return (id, name, component, state, order key) of the sequences that may match, in order.
 
-    Conditions on sequences and on topics of sealed ones are exact; row groups are only narrowed down.
+    Conditions on sequences and on topics of sealed ones are exact, as are the further ``conditions``, where
+    ``s`` is the sequence; row groups are only narrowed down.
     """
     driver = _rarest(database, _drivers(alternative))
-    conditions = [Clause(f"s.id IN ({driver.ids.sql})", driver.ids.parameters)] if driver is not None else []
-    conditions += [
+    held = [Clause(f"s.id IN ({driver.ids.sql})", driver.ids.parameters)] if driver is not None else []
+    held += [
         _wanted(_sequence_clause(c.predicate), c.wanted)
         for c in alternative.sequence
         if driver is None or c is not driver.condition
     ]
-    conditions += exclusions
-    conditions += order.after(cursor)
-    conditions += [_some_topic(group, alternative.topic) for group in alternative.groups]
+    held += conditions
+    held += order.after(cursor)
+    held += [_some_topic(group, alternative.topic) for group in alternative.groups]
     if alternative.topic and not alternative.groups:
-        conditions.append(_some_topic(None, alternative.topic))
-    where = " AND ".join(f"({c.sql})" for c in conditions) or "1"
-    parameters = [p for c in conditions for p in c.parameters]
+        held.append(_some_topic(None, alternative.topic))
+    where = " AND ".join(f"({c.sql})" for c in held) or "1"
+    parameters = [p for c in held for p in c.parameters]
     sql = (
         f"SELECT s.id, s.name, s.component, s.state, {order.column} FROM sequence s"
         f" WHERE {where} ORDER BY {order.sql}"

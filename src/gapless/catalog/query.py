@@ -15,6 +15,7 @@ from gapless.catalog.derived_index import index_derived
 from gapless.catalog.metadata_index import Clause
 from gapless.catalog.plan import Order, candidates, found_by_itself, topic_rows
 from gapless.catalog.sqlite import Database, Row
+from gapless.catalog.unknown_topic import unknown_topics
 from gapless.errors import QueryRefused
 from gapless.model.expression import METADATA, Expression, Predicate, closest, to_json, walk
 from gapless.model.glob import has_wildcard
@@ -44,7 +45,10 @@ class _Candidate:
 
 
 class Query:
-    """One query being answered; made for one call of :func:`answer_query`."""
+    """One query being answered, for one caller.
+
+    ``among``: conditions in SQL that every sequence of the answer fulfils, too; ``s`` is the sequence there.
+    """
 
     def __init__(
         self,
@@ -52,9 +56,11 @@ class Query:
         sequences: Path,
         expression: Expression,
         builder: MakeBuilder | None = None,
+        among: Sequence[Clause] = (),
     ) -> None:
         self._database = database
         self._builder = builder
+        self._among = among
         self._sequences = sequences
         self._expression = expression
         self._alternatives = normal_form(expression)
@@ -66,7 +72,7 @@ class Query:
         for predicate in dict.fromkeys(walk(self._expression)):
             self._check_type(predicate)
         wanted = Order.of(order)
-        after = _read_cursor(cursor, wanted, self._expression)
+        after = read_cursor(cursor, wanted, self._expression)
         answer = QueryAnswer(self._load_topics)
         more = None if limit is None else limit + 1
         if self._is_plain:
@@ -74,7 +80,7 @@ class Query:
         found = self._matches(wanted, after, more)
         if limit is not None and len(found) > limit:
             found = found[:limit]
-            answer.next_cursor = _write_cursor(found[-1].row, wanted, self._expression)
+            answer.next_cursor = write_cursor(found[-1].row, wanted, self._expression)
         answer._items = [self._item(candidate, answer) for candidate in found]
         if not found and cursor is None:
             answer.warnings = self._warnings()
@@ -90,11 +96,18 @@ class Query:
     ) -> QueryAnswer:
         if limit is not None and len(rows) > limit:
             rows = rows[:limit]
-            answer.next_cursor = _write_cursor(rows[-1], order, self._expression)
+            answer.next_cursor = write_cursor(rows[-1], order, self._expression)
         answer._waiting = rows
         if not rows and cursor is None:
             answer.warnings = self._warnings()
         return answer
+
+    def count(self) -> int | None:
+        """Return how many sequences match, None where finding out could mean reading rows."""
+        places = range(len(self._alternatives))
+        if any(self._needs_reader(p) or self._alternatives[p].exclusions for p in places):
+            return None
+        return len(self.ids())
 
     def ids(self) -> list[int]:
         """Return the ids of all sequences that match."""
@@ -119,10 +132,11 @@ class Query:
     ) -> list[Row]:
         alternative = self._alternatives[place]
         exclusions = [self._exclusion(e.item, wanted=e.wanted) for e in alternative.exclusions]
-        return candidates(self._database, alternative, exclusions, order, after, limit)
+        return candidates(self._database, alternative, [*self._among, *exclusions], order, after, limit)
 
     def _exclusion(self, item: Expression, *, wanted: bool) -> Clause:
-        ids = json.dumps(Query(self._database, self._sequences, item, self._builder).ids())
+        inner = Query(self._database, self._sequences, item, self._builder, self._among)
+        ids = json.dumps(inner.ids())
         word = "IN" if wanted else "NOT IN"
         return Clause(f"s.id {word} (SELECT value FROM json_each(?))", (ids,))
 
@@ -206,7 +220,10 @@ class Query:
             item._topics = (*item._found, *others)
 
     def _warnings(self) -> list[str]:
-        """Return why nothing may have been found: globs without a wildcard, metadata or fields nobody has."""
+        """Return why nothing may have been found: globs without a wildcard, and what nobody has.
+
+        That is metadata, fields, and names and types of topics.
+        """
         found: list[str] = []
         for predicate in dict.fromkeys(walk(self._expression)):
             is_property = predicate.target in ("sequence", "topic")
@@ -220,17 +237,19 @@ class Query:
                 found += self._unknown_path(predicate)
             if not is_property:
                 found += self._unknown_field(predicate)
+            found += unknown_topics(self._database, self._sequences, predicate)
         return list(dict.fromkeys(found))
 
     def _check_type(self, predicate: Predicate) -> None:
         """Refuse a type that no topic has where metadata, or a topic, of that name was meant: it finds nothing."""
         kind, _, tag = predicate.target.partition(":")
-        if kind != "ontology" or self._has("topic WHERE ontology_tag=?", tag):
+        if kind != "ontology" or self._has("topic t", "t.ontology_tag=?", tag):
             return
         path = f"{tag}.{predicate.path}"
-        if self._has("metadata_path WHERE scope='sequence' AND path=?", path):
+        value = "metadata_path p JOIN metadata_value v ON v.path_id=p.id JOIN sequence s ON s.id=v.owner"
+        if self._has(value, "p.scope='sequence' AND p.path=?", path, self._among):
             meant, written = "metadata of sequences", f"metadata.{path}"
-        elif self._has("topic WHERE name=?", tag):
+        elif self._has("topic t JOIN sequence s ON s.id=t.sequence_id", "t.name=?", tag, self._among):
             meant, written = "a topic", f"{tag}:{predicate.path}"
         else:
             return
@@ -241,8 +260,11 @@ class Query:
                 next_step=f"write {written}",
             )
 
-    def _has(self, what: str, name: str) -> bool:
-        return bool(self._database.rows(f"SELECT 1 FROM {what} LIMIT 1", (name,)))
+    def _has(self, tables: str, condition: str, name: str, among: Sequence[Clause] = ()) -> bool:
+        """Tell whether a row of the tables, and a sequence ``s`` among those meant, fulfils the condition."""
+        where = " AND ".join([condition, *(f"({clause.sql})" for clause in among)])
+        parameters = [name, *(p for clause in among for p in clause.parameters)]
+        return bool(self._database.rows(f"SELECT 1 FROM {tables} WHERE {where} LIMIT 1", parameters))
 
     def _is_unsealed_type(self, tag: str) -> bool:
         """Return whether a topic that the catalog does not hold yet is of a type."""
@@ -254,8 +276,10 @@ class Query:
     def _unknown_field(self, predicate: Predicate) -> list[str]:
         """Return that no sealed topic of the target has the field; nothing when there is no such topic."""
         kind, _, name = predicate.target.partition(":")
-        column = "ontology_tag" if kind == "ontology" else "name"
-        rows = self._database.rows(f"SELECT DISTINCT fields FROM topic WHERE {column}=?", (name,))
+        meant = "ontology_tag=?" if kind == "ontology" else "glob_match(?, name)"
+        if kind != "ontology" and not name.startswith("_"):
+            meant += " AND NOT reserved"
+        rows = self._database.rows(f"SELECT DISTINCT fields FROM topic WHERE {meant}", (name,))
         known = list(dict.fromkeys(field for (text,) in rows for field in json.loads(text)))
         if not known or any(_is_field(predicate.path, field) for field in known):
             return []
@@ -280,21 +304,39 @@ def _is_field(path: str, field: str) -> bool:
     return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
 
 
-def _write_cursor(row: Row, order: Order, expression: Expression) -> str:
+def write_cursor(row: Row, order: Order, expression: Expression) -> str:
+    """Return the text that says where an answer goes on: after a row of (id, name, component, state, key)."""
     text = json.dumps([order.key, order.descending, row[4], row[1], _fingerprint(expression)])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _read_cursor(cursor: str | None, order: Order, expression: Expression) -> tuple[object, str] | None:
+def read_cursor(cursor: str | None, order: Order, expression: Expression) -> tuple[object, str] | None:
+    """Return order key and name of the sequence that a cursor stands at, None without one.
+
+    Raises QueryRefused for what is no cursor, or one of another query or order.
+    """
     if cursor is None:
         return None
     try:
         key, descending, value, name, query = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except ValueError as error:
-        raise QueryRefused("this is not a cursor of an answer", found=cursor) from error
+    except (ValueError, TypeError, RecursionError) as error:  # also JSON that holds something else
+        raise _no_cursor(cursor) from error
     if (key, descending, query) != (order.key, order.descending, _fingerprint(expression)):
         raise QueryRefused("the cursor belongs to another query or order", next_step="start again without it")
+    if not isinstance(name, str) or not all(map(_is_storable, (name, value))):
+        raise _no_cursor(cursor)
     return value, name
+
+
+def _is_storable(value: object) -> bool:
+    """Tell whether the database can take a value of a cursor, which may have been made by anybody."""
+    if isinstance(value, str):
+        return not any("\ud800" <= char <= "\udfff" for char in value)
+    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+
+
+def _no_cursor(cursor: str) -> QueryRefused:
+    return QueryRefused("this is not a cursor of an answer", found=cursor)
 
 
 def _fingerprint(expression: Expression) -> str:
@@ -306,7 +348,7 @@ def _fingerprint(expression: Expression) -> str:
 def answer_query(
     database: Database, sequences: Path, expression: Expression, *,
     order: str | None = None, limit: int | None = None, cursor: str | None = None,
-    builder: MakeBuilder | None = None,
+    builder: MakeBuilder | None = None, among: Sequence[Clause] = (),
 ) -> QueryAnswer:  # fmt: skip
-    """Return the sequences that match an expression, in order."""
-    return Query(database, sequences, expression, builder).answer(order, limit, cursor)
+    """Return the sequences that match an expression, in order; ``among`` as for :class:`Query`."""
+    return Query(database, sequences, expression, builder, among).answer(order, limit, cursor)

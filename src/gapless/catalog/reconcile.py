@@ -37,10 +37,7 @@ def reconcile(database: Database, root: Path, *, quick: bool = False) -> Changes
     ``sequences/``. A look reads no data: statistics are taken from the footers by the first query that
     needs them.
     """
-    seen: dict[str, str] = dict(
-        database.rows("SELECT key, value FROM seen WHERE key IN ('discarded', 'sequences')")
-    )
-    _reconcile_discarded(database, root / "discarded", seen.get("discarded"))
+    seen: dict[str, str] = dict(database.rows("SELECT key, value FROM seen WHERE key='sequences'"))
     sequences = root / "sequences"
     signature = directory_stamp(sequences)
     unchanged = quick and signature is not None and seen.get("sequences") == signature
@@ -70,7 +67,7 @@ def standing(width: int) -> str:
     """
     rest = ", NULL" * (width - 3)
     return (
-        f"SELECT 'seen', key, value{rest} FROM seen WHERE key IN ('discarded', 'sequences')"
+        f"SELECT 'seen', key, value{rest} FROM seen WHERE key='sequences'"
         f" UNION ALL SELECT 'unsealed', component, stamp{rest} FROM sequence WHERE state<>'sealed'"
     )
 
@@ -80,10 +77,9 @@ def agreed(root: Path, seen: Mapping[str, str], unsealed: Mapping[str, str]) -> 
 
     ``seen`` are the signatures of the folders, ``unsealed`` stamps by component, as the catalog has them.
     """
-    for folder in ("discarded", "sequences"):
-        signature = directory_stamp(root / folder)
-        if signature is None or seen.get(folder) != signature:
-            return False
+    signature = directory_stamp(root / "sequences")
+    if signature is None or seen.get("sequences") != signature:
+        return False
     return all(bundle_stamp(root / "sequences" / name) == stamp for name, stamp in unsealed.items())
 
 
@@ -165,39 +161,6 @@ def _names(sequences: Path) -> set[str]:
             return {e.name for e in entries if e.is_dir() and name_of(e.name) is not None}
     except FileNotFoundError:
         return set()
-
-
-def _reconcile_discarded(database: Database, folder: Path, seen: str | None) -> None:
-    """Tombstones never change, so a look compares names only."""
-    signature = directory_stamp(folder)
-    if signature is not None and seen == signature:
-        return
-    try:
-        files = {name for name in os.listdir(folder) if name.endswith(".json")}
-    except FileNotFoundError:
-        files = set()
-    known = {row[0] for row in database.rows("SELECT file FROM discarded")}
-    with database.transaction():
-        database.many("DELETE FROM discarded WHERE file=?", [(name,) for name in known - files])
-        database.many(
-            "INSERT OR REPLACE INTO discarded (file, document) VALUES (?, ?)",
-            [
-                (name, text)
-                for name in sorted(files - known)
-                if (text := _json_text(folder / name)) is not None
-            ],
-        )
-    _remember(database, "discarded", seen, signature)
-
-
-def _json_text(path: Path) -> str | None:
-    """Return the text of a JSON file; None while it is being written or was taken away."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        json.loads(text)
-    except (OSError, ValueError):
-        return None
-    return text
 
 
 def _remember(database: Database, key: str, seen: str | None, value: str | None) -> None:

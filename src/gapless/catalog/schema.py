@@ -118,8 +118,6 @@ CREATE TABLE annotation (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX annotation_by_name ON annotation (name, sequence_id);
 
-CREATE TABLE discarded (file TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
-
 """
 
 # The tables of feature runs; a registry outside of a store has these and no others.

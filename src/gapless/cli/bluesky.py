@@ -175,8 +175,8 @@ def _deliver_to_server(args: argparse.Namespace, spool: Path) -> Delivery:
     with connect(args.to) as client:
         assert isinstance(client, RemoteClient)
         spooled = Delivery(dry_run=args.dry_run)
-        deliver_spooled(spool, client, spooled)
-        report = deliver(spool, client, dry_run=args.dry_run)
+        awaited = deliver_spooled(spool, client, spooled)
+        report = deliver(spool, client, dry_run=args.dry_run, awaited=awaited)
     report.runs[:0] = spooled.runs
     report.findings[:0] = spooled.findings
     return report
@@ -219,7 +219,7 @@ def print_delivery(report: Delivery, *, as_json: bool) -> None:
     for run in report.runs:
         layer = f" as layer {run.layer}" if run.layer else ""
         repeated = f", {run.repeated:,} were there" if run.repeated else ""
-        sent = run.result in ("sent", "there")
+        sent = run.result in ("sent", "there", "discarded")
         new = "" if sent else f"; {output.counted(run.documents, 'document')} new{repeated}"
         output.say(f"{run.sequence}: {would}{run.result}{layer}{new}; stop: {run.stop}")
         for text in run.only_here:

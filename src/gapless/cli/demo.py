@@ -2,7 +2,8 @@
 
 Makes one new sequence in the store and never touches another. --kill proves recovery instead: a child
 process records and reports what it was told is durable; it is killed at a random moment; everything that
-was acknowledged must come back, value for value. Ends with exit code 1 if a promise was broken.
+was acknowledged must come back, value for value. --ui serves the store afterwards until Ctrl-C, so that the page
+shows what was recorded. Ends with exit code 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--times", metavar="N", type=options.whole, default=None, help="with --kill: how often (default 1)"
     )
+    parser.add_argument(
+        "--ui", action="store_true", help="then serve the store and open its page in a browser"
+    )
+    parser.add_argument("--no-open", action="store_true", help="with --ui: only say where the page is")
     options.add_store(parser)
 
 
@@ -57,9 +62,17 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(
                 "--kill ends at a random moment, so --seconds means nothing", next_step="leave one out"
             )
+        if args.ui:
+            raise UsageError("--kill shows itself on the terminal, --ui on a page", next_step="leave one out")
         return demonstrate(root, args.times or 1)
     if args.times is not None:
         raise UsageError("--times goes with --kill", next_step="add --kill, or leave --times out")
+    if args.ui:
+        from gapless.cli.demo_page import check_extra
+
+        check_extra()
+    elif args.no_open:
+        raise UsageError("--no-open goes with --ui", next_step="add --ui, or leave --no-open out")
     seconds = args.seconds or _SECONDS
     try:
         name = _record(root, seconds)
@@ -69,7 +82,11 @@ def run(args: argparse.Namespace) -> int:
     problems = [_verify(root, name), _metadata_query(root, name), _content_query(root, name, seconds)]
     _plot(root, name)
     _farewell(root, name, default=args.store is None)
-    return 1 if any(problems) else 0
+    if args.ui:
+        from gapless.cli.demo_page import show_page
+
+        return show_page(root, name, may_open=not args.no_open) or int(any(problems))
+    return int(any(problems))
 
 
 def _record(root: Path, seconds: float) -> str:

@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gapless.catalog.label_span import outside
 from gapless.cli import options, output
 from gapless.errors import UsageError
 from gapless.features.instant import instant_ns
@@ -72,9 +73,9 @@ def _label_span(args: argparse.Namespace, store: options.OpenedStore) -> int:
     if args.confidence is not None and not 0 <= args.confidence <= 1:
         raise UsageError("confidence lies between 0 and 1", found=args.confidence)
     span = f"{output.rfc3339(start_ns) or start_ns} for {output.duration(end_ns - start_ns)}"
-    outside = _outside(start_ns, end_ns, known["start_ns"], known["end_ns"])
-    if outside:
-        output.note(f"note: the span {outside}; `gapless show {row.name}` has the times of its rows")
+    left = outside(start_ns, end_ns, known["start_ns"], known["end_ns"], output.duration)
+    if left:
+        output.note(f"note: the span {left}; `gapless show {row.name}` has the times of its rows")
     if args.dry_run:
         output.say(f"would label {row.name} from {span}: {args.name}")
         return 0
@@ -92,18 +93,6 @@ def _label_span(args: argparse.Namespace, store: options.OpenedStore) -> int:
     return 0
 
 
-def _outside(start_ns: int, end_ns: int, first_ns: int | None, last_ns: int | None) -> str:
-    """Return in what way a span leaves the rows of a sequence, "" if it lies within them."""
-    if first_ns is None or last_ns is None:
-        return ""
-    if end_ns < first_ns or start_ns > last_ns:
-        return "is outside the rows"
-    before, after = output.duration(first_ns - start_ns), output.duration(end_ns - last_ns)
-    parts = [f"begins {before} before the first row"] if start_ns < first_ns else []
-    parts += [f"ends {after} after the last row"] if end_ns > last_ns else []
-    return " and ".join(parts)
-
-
 def _import(args: argparse.Namespace) -> int:
     from gapless.features.label_import import plan_label_import
 
@@ -117,7 +106,7 @@ def _import(args: argparse.Namespace) -> int:
     sequence = options.find_sequence(args)[1].name if args.ref is not None else None
     with options.connect(root) as client:
         plan = plan_label_import(client, args.file, args.kind, sequence=sequence, topic=args.topic)
-        outside = _labels_outside(client, plan)
+        leaving = _labels_outside(client, plan)
         if not args.dry_run:
             plan.apply(client, args.author or options.user_name())
     verb = "would add" if args.dry_run else "added"
@@ -125,9 +114,9 @@ def _import(args: argparse.Namespace) -> int:
     output.say(
         f"{verb} {len(plan.labels)} labels of kind {plan.kind} to {len(plan.sequences)} sequences{known}"
     )
-    if outside:
-        more = f" (and {len(outside) - 1} more like it)" if len(outside) > 1 else ""
-        output.note(f"note: {outside[0]}{more}; `gapless show NAME` has the times of the rows")
+    if leaving:
+        more = f" (and {len(leaving) - 1} more like it)" if len(leaving) > 1 else ""
+        output.note(f"note: {leaving[0]}{more}; `gapless show NAME` has the times of the rows")
     return 0
 
 
@@ -136,6 +125,7 @@ def _labels_outside(client: Client, plan: LabelImport) -> list[str]:
     handlers = {name: client.sequence_handler(name) for name in plan.sequences}
     bounds = {name: (handler.start_ns, handler.end_ns) for name, handler in handlers.items()}
     found = [
-        (label, _outside(label.start_ns, label.end_ns, *bounds[label.sequence])) for label in plan.labels
+        (label, outside(label.start_ns, label.end_ns, *bounds[label.sequence], output.duration))
+        for label in plan.labels
     ]
     return [f"{label.name} of {label.sequence} {how}" for label, how in found if how]

@@ -146,4 +146,7 @@ def _discarded(tombstones: list[dict[str, Any]], store: str, *, as_json: bool) -
     ]  # fmt: skip
     for line in output.table(["NAME", "OUTCOME", "DISCARDED", "ROWS", "ERROR"], cells, right=frozenset({3})):
         output.say(line)
+    for stone in tombstones:
+        if "unreadable" in stone:
+            output.note(f"note: {stone['unreadable']}")
     return 0

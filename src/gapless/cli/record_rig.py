@@ -139,7 +139,9 @@ def _tell(args: argparse.Namespace, root: Path, result: RunResult) -> None:
             f"error: NOT SAFE: {', '.join(result.unsafe_devices)}. Next: go there and make it safe by hand. [E706]"
         )
     for event in result.unwritten_events:
-        output.note(f"warning: the disk did not take the event {event['kind']}: {event['message']}")
+        output.note(
+            f"warning: the event {event['kind']} is not recorded: {event['why']}. It was: {event['message']}"
+        )
     if not result.sealed:
         output.note(f"error: not sealed. Next: `gapless recover {result.sequence}`.")
 

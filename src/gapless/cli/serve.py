@@ -3,7 +3,8 @@
 Clients open it with gapless.connect("grpc://HOST:6726"), and programs that use the Mosaico SDK connect to the
 same port. Without keys it serves this machine only; `gapless keys make` makes keys, and from then on everyone
 needs one. --tls-cert encrypts. Ctrl-C drains: what was accepted is durable, and what is not committed stays
-open; a second Ctrl-C ends at once. http://HOST:8686 has /healthz, /readyz and /metrics for Prometheus.
+open; a second Ctrl-C ends at once. http://HOST:8686 has the page and the HTTP API (with gapless[serve]), and
+/healthz, /readyz and /metrics for Prometheus. --pipeline and --hub show pipelines and an approval hub there.
 
 --tiled starts the real Tiled server over the store instead, read-only: its Python client, its web page and its
 exports then work on sequences, topics, Bluesky runs, external data and feature outputs, open recordings included.
@@ -34,6 +35,9 @@ _STORE_ONLY = (
     "drain",
     "http_port",
     "no_http",
+    "http_host",
+    "pipeline",
+    "hub",
     "log_format",
     "retention",
 )
@@ -92,9 +96,27 @@ def _declare_operations(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         type=_port,
         default=None,
-        help=f"where /healthz, /readyz and /metrics are ({_HTTP_PORT}); 0: one that is free, also with --port 0",
+        help=f"where the page, /healthz, /readyz and /metrics are ({_HTTP_PORT}); 0: one that is free, also with"
+        " --port 0",
     )
-    http.add_argument("--no-http", action="store_true", help="no health and no figures over HTTP")
+    http.add_argument("--no-http", action="store_true", help="no page, no health and no figures over HTTP")
+    parser.add_argument(
+        "--http-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name by which browsers ask for the page, such as a proxy's; may be repeated",
+    )
+    parser.add_argument(
+        "--pipeline",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a pipeline (.toml, .py) whose steps the page shows; looking at it runs its code; may be repeated",
+    )
+    parser.add_argument(
+        "--hub", metavar="FILE", default=None, help="the database of `gapless hub serve`: approve on the page"
+    )
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),

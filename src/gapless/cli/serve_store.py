@@ -6,17 +6,19 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from gapless.cli import options, output
-from gapless.errors import UsageError
+from gapless.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     import ssl
 
-    from gapless.serve.operations.operations import Operations
+    from gapless.serve.operations.operations import Operations, Shown
     from gapless.serve.server import Server
     from gapless.serve.tls import Identity
 
@@ -25,8 +27,13 @@ _LOOK_S = 0.25
 EXIT_STUCK = 1
 
 
-def serve_store(args: argparse.Namespace, port: int) -> int:
-    """Serve until stopped; a store that is not there yet is made."""
+def serve_store(
+    args: argparse.Namespace, port: int, *, opened: Callable[[str | None], object] | None = None
+) -> int:
+    """Serve until stopped; a store that is not there yet is made.
+
+    ``opened`` is called once everything answers, with the page's URL, None where there is no page.
+    """
     # The transport writes about each broken connection to stderr; what matters reaches the log as an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from gapless.cli.stopping import StopSignals
@@ -37,11 +44,17 @@ def serve_store(args: argparse.Namespace, port: int) -> int:
     write_log(args.log_format or "text")
     root = options.store_root(args)
     limits = Limits(**_limits(args))
+    shown = _shown(args)
     server = Server(root, args.host, port, insecure=args.insecure, tls=_identity(args), limits=limits)
+    is_new = not (root / "gapless.json").exists()
     with StopSignals() as stop:
         server.start()
-        operations = _operations(server, args)
+        operations = _operations(server, args, shown)
         _tell(server, operations, args)
+        if is_new:
+            _note(args, f"made a new store in {root}")
+        if opened is not None:
+            opened(_page_url(operations))
         while not stop.wait(_LOOK_S):
             pass
         _note(args, "stopping: what was accepted is durable; Ctrl-C again ends at once")
@@ -57,7 +70,7 @@ def serve_store(args: argparse.Namespace, port: int) -> int:
     return 0
 
 
-def _operations(server: Server, args: argparse.Namespace) -> Operations:
+def _operations(server: Server, args: argparse.Namespace, shown: Shown) -> Operations:
     """Return what watches over a server that has started, begun; without it there is no server either."""
     from gapless.serve.address import Address
     from gapless.serve.operations.operations import Operations
@@ -69,12 +82,27 @@ def _operations(server: Server, args: argparse.Namespace) -> Operations:
             http=None if args.no_http else Address(args.host, args.http_port),
             tls=None if args.tls_cert is None else _context(args),
             retention_s=EVERY_S if args.retention is None else args.retention,
+            shown=shown,
         )
         operations.start()
     except BaseException:
         server.stop(0.0)
         raise
     return operations
+
+
+def _shown(args: argparse.Namespace) -> Shown:
+    """Return what the page shows beside the store; NotFound for a file that there is not."""
+    from gapless.serve.operations.operations import Shown
+
+    for option, files in (("--pipeline", args.pipeline), ("--hub", [args.hub] if args.hub else [])):
+        for file in files:
+            if not Path(file).is_file():
+                raise NotFound(
+                    "there is no such file", found=file, field=option, next_step=f"name a file with {option}"
+                )
+    hub = None if args.hub is None else Path(args.hub).resolve()
+    return Shown(tuple(Path(file).resolve() for file in args.pipeline), hub, tuple(args.http_host))
 
 
 def _limits(args: argparse.Namespace) -> dict[str, Any]:
@@ -113,8 +141,22 @@ def _tell(server: Server, operations: Operations, args: argparse.Namespace) -> N
         _note(args, "warning: whoever can connect may read, change and delete everything")
     if args.tls_cert is None and not server.local:
         _note(args, "warning: data and keys are sent as they are: this is not TLS (--tls-cert)")
+    page = _page_url(operations)
+    if page is not None:
+        _note(args, f"page: {page}")
+    elif operations.url is not None:
+        _note(args, "no page: `pip install 'gapless[serve]'` adds it")
     figures = "" if operations.url is None else f" {operations.url}/metrics has figures;"
     _note(args, f'next: gapless.connect("{server.url}");{figures} Ctrl-C stops')
+
+
+def _page_url(operations: Operations) -> str | None:
+    """Return where a browser of this machine finds the page, None where there is none."""
+    if operations.url is None or not operations.has_pages:
+        return None
+    parts = urlsplit(operations.url)
+    own = parts.hostname in ("127.0.0.1", "0.0.0.0", "::")
+    return f"{parts.scheme}://localhost:{parts.port}" if own else f"{parts.scheme}://{parts.netloc}"
 
 
 def _note(args: argparse.Namespace, text: str) -> None:

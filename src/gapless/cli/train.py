@@ -150,6 +150,8 @@ def _input(ds: Dataset, text: str) -> Any:
 
 def _trained(args: argparse.Namespace, ds: Dataset, model: Any, config: Any) -> dict[str, Any]:
     from gapless.features.training.model_run import ModelRun
+    from gapless.features.training.progress import CompositeProgressCallback
+    from gapless.features.training.progress_file import StoreProgress
     from gapless.features.training.train import model_identity, model_status, train_model
 
     if args.dry_run:
@@ -160,7 +162,8 @@ def _trained(args: argparse.Namespace, ds: Dataset, model: Any, config: Any) -> 
             "status": model_status(ds, model, run_id),
             "metrics": {},
         }
-    run_id = train_model(ds, model, config, args.overwrite, progress_callback=_Notes())
+    told = CompositeProgressCallback(_Notes(), StoreProgress(ds.root))
+    run_id = train_model(ds, model, config, args.overwrite, progress_callback=told)
     folder = ModelRun.of(ds.models_root, model.name, run_id).path
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {"model": model.name, "run_id": run_id, "status": "finished", "metrics": metrics}

@@ -200,7 +200,12 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Warning as told:  # where the program takes warnings for errors; its own exception goes on
+            if error is None:
+                raise
+            error.add_note(str(told))
 
     def close(self) -> None:
         """Close the catalog. Sequences being written end with their own with-blocks."""
@@ -386,7 +391,10 @@ class Client:
         return [row.name for row in self.catalog.sequences()]
 
     def list_discarded(self) -> list[dict[str, Any]]:
-        """Return the tombstones of discarded sequences, oldest first: name, metadata, ledger, reason or error."""
+        """Return the tombstones of discarded sequences, oldest first: name, metadata, ledger, reason or error.
+
+        One whose file is damaged has what is left of it, and ``unreadable``: which file, why, and what to do.
+        """
         return self._store.tombstones()
 
     def was_discarded(self, sequence_name: str) -> bool:

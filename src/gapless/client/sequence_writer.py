@@ -125,6 +125,10 @@ class SequenceWriter:
             if error is None:
                 raise
             error.add_note(f"gapless could not let go of sequence {self.name!r}: {problem}")
+        except Warning as told:  # where the program takes warnings for errors: everything was let go of
+            if error is None:
+                raise
+            error.add_note(str(told))
 
     def _end(self, error: BaseException | None) -> None:
         writer = self._writer_or_raise()

@@ -61,7 +61,7 @@ class TableView(ABC):
 
         Integers and booleans with nulls become pandas' nullable types, so no value is rounded.
         """
-        pandas = _need("pandas")
+        pandas = need("pandas")
         table = self.to_arrow(columns, start_ns, end_ns)
         nullable = [n for n in table.column_names if _is_integral(table[n]) and table[n].null_count]
         frame: pd.DataFrame = table.drop_columns(nullable).to_pandas()
@@ -75,7 +75,7 @@ class TableView(ABC):
         self, columns: Sequence[str] | None = None, start_ns: int | None = None, end_ns: int | None = None
     ) -> pl.DataFrame:
         """Return the rows as a polars DataFrame; units are not kept, see ``units``."""
-        frame: pl.DataFrame = _need("polars").from_arrow(self.to_arrow(columns, start_ns, end_ns))
+        frame: pl.DataFrame = need("polars").from_arrow(self.to_arrow(columns, start_ns, end_ns))
         return frame
 
     def to_numpy(
@@ -120,12 +120,14 @@ def _projected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema | 
     return pa.schema([schema.field(n) for n in names if n in schema.names], metadata=schema.metadata)
 
 
-def _need(module: str) -> ModuleType:
+def need(module: str, *, extra: str | None = None) -> ModuleType:
+    """Return a module of an extra, by default of the extra of its name; raises MissingExtra if it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"this needs {module}, which is not installed", next_step=f"pip install 'gapless[{module}]'"
+            f"this needs {module}, which is not installed",
+            next_step=f"pip install 'gapless[{extra or module}]'",
         ) from error
 
 

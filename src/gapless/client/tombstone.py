@@ -38,6 +38,7 @@ def _sealed(bundle: Bundle) -> dict[str, Any]:
         "rows": {topic: entry["rows"] for topic, entry in content["topics"].items()},
         "ledger": content["ledger"],
         "content_digest": manifest["content_digest"],
+        "uid": manifest["record"].get("uid"),
     }
 
 
@@ -58,4 +59,5 @@ def _unsealed(bundle: Bundle) -> dict[str, Any]:
         "outcome": (view.closed or {}).get("outcome"),
         "rows": {n: led.written for n, led in ledgers.items()},
         "ledger": total.to_json(),
+        "uid": view.sequence.get("uid"),
     }

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from gapless.client.plot import Plot
-from gapless.client.table import TableView
+from gapless.client.plot import Plot, gaps_of
+from gapless.client.table import TableView, need
 from gapless.client.tail import tail
-from gapless.errors import NotFound
+from gapless.errors import NotFound, UsageError
 from gapless.model.message import Message
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.ontology.variant import item_paths
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow.compute as pc
 
+    from gapless.client.figure import CurveFigure
     from gapless.store.media.remux import VideoFile
 
 _MESSAGES_AT_ONCE = 4_096  # Python values of so few rows stay in the processor's cache
@@ -193,11 +194,41 @@ class TopicHandler(TableView):
         points: int = 2000,
         start_ns: int | None = None,
         end_ns: int | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+    ) -> CurveFigure:
+        """Return a Bokeh figure of a field or of several ``fields``, of the first number if none is named.
+
+        In a notebook it shows itself as a drawing; ``bokeh.io.show`` makes it one to zoom in. Raises MissingExtra
+        without Bokeh, which ``pip install 'gapless[serve]'`` brings; :meth:`sketch` needs nothing.
+        """
+        if field is not None and fields is not None:
+            raise UsageError("field and fields exclude each other", found=[field, list(fields)])
+        if fields is not None and not fields:
+            raise UsageError("no field to draw", topic=self.name, next_step="name one, or leave fields out")
+        need("bokeh", extra="serve")
+        from gapless.client.figure import draw
+
+        names = [self._named(field)] if fields is None else dict.fromkeys(fields)
+        return draw([self.downsample(name, points, start_ns, end_ns) for name in names], gaps_of(self.reader))
+
+    def sketch(
+        self,
+        field: str | None = None,
+        points: int = 2000,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
     ) -> Plot:
-        """Return a drawing of a field, of the first number if none is named."""
+        """Return a field, the first number if none is named, as SVG: no script, and nothing to install."""
+        return Plot(self.downsample(self._named(field), points, start_ns, end_ns), gaps_of(self.reader))
+
+    def _named(self, field: str | None) -> str:
+        """Return the field, or the first number where none is named."""
+        if field is not None:
+            return field
         numbers = numeric_fields(self.schema)
-        if field is None and not numbers:
+        if not numbers:
             raise NotFound(
                 "the topic has no number to draw", topic=self.name, next_step="read it with scan()"
             )
-        return Plot(self.downsample(numbers[0] if field is None else field, points, start_ns, end_ns))
+        return numbers[0]

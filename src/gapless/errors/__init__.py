@@ -64,9 +64,14 @@
     │   ├── KeyRefused             no API key, or one that does not count
     │   ├── RightMissing           the key does not allow this, or not in this group
     │   ├── LimitReached           the server does all it is allowed to do at one time
+    │   │   └── RequestTooLarge    the body of a request is larger than the server takes
     │   ├── ServerClosing          the server is going down and takes nothing new
     │   ├── Unreachable            the server does not answer
-    │   └── ServerFault            the server met an error nobody expected
+    │   ├── ServerFault            the server met an error nobody expected
+    │   ├── CsrfRefused            a browser asks for a change without its session's token
+    │   ├── OriginRefused          the page that asks was not sent by this server
+    │   ├── HostRefused            the server is asked for by a name that is not its own
+    │   └── QuestionRefused        parameters or a body that mean nothing in the HTTP API
     ├── StateError                 the sequence is in a state that does not allow the call
     │   ├── SequenceOwned          another live process is writing it
     │   ├── SequenceSealed         it is immutable
@@ -122,8 +127,13 @@ from gapless.errors.running import (
     SubscriberTooSlow,
 )
 from gapless.errors.serving import (
+    CsrfRefused,
+    HostRefused,
     KeyRefused,
     LimitReached,
+    OriginRefused,
+    QuestionRefused,
+    RequestTooLarge,
     RightMissing,
     ServerClosing,
     ServerFault,
@@ -188,6 +198,7 @@ __all__ = [
     "BridgeEnded",
     "CatalogBusy",
     "ControlFailed",
+    "CsrfRefused",
     "DeadlinePassed",
     "DeliveryFailed",
     "DeterminismRefused",
@@ -201,6 +212,7 @@ __all__ = [
     "FeatureFailed",
     "FormatUnknown",
     "GaplessError",
+    "HostRefused",
     "HubFailed",
     "IdentityRefused",
     "ImportRefused",
@@ -220,12 +232,15 @@ __all__ = [
     "NotFound",
     "ObserveFailed",
     "OntologyConflict",
+    "OriginRefused",
     "OverlapRefused",
     "PreflightFailed",
     "ProcedureFailed",
     "QueryRefused",
+    "QuestionRefused",
     "RecordTooLarge",
     "RecordingFailed",
+    "RequestTooLarge",
     "ResourceConflict",
     "RigRefused",
     "RightMissing",

@@ -57,3 +57,44 @@ class ServerFault(ServingFailed):
 
     code = "E976"
     next_step = "look for the reference in the server's log, and report it"
+
+
+class CsrfRefused(ServingFailed):
+    """A browser asks for a change without the token that only pages of its session know."""
+
+    code = "E977"
+    exit_code = 5
+    next_step = (
+        "load the page again; a program sends its key as `Authorization: Bearer KEY` and needs no token"
+    )
+
+
+class OriginRefused(ServingFailed):
+    """The page that asks was not sent by this server."""
+
+    code = "E978"
+    exit_code = 5
+    next_step = "open the page at this server; behind a proxy, start it with `--http-host NAME`"
+
+
+class HostRefused(ServingFailed):
+    """The server is asked for by a name that is not its own."""
+
+    code = "E979"
+    exit_code = 5
+    next_step = "ask by one of its own names, or start the server with `--http-host NAME`"
+
+
+class QuestionRefused(ServingFailed):
+    """A request to the HTTP API has parameters or a body that mean nothing there."""
+
+    code = "E980"
+    exit_code = 2
+    next_step = "compare it with /api/v1/openapi.json"
+
+
+class RequestTooLarge(LimitReached):
+    """The body of a request is larger than the server takes."""
+
+    code = "E981"
+    next_step = "send less at one time"

@@ -61,17 +61,43 @@ def _write(
     time_format: str,
 ) -> int:
     schema = chosen_schema(topic.schema, columns)
-    names = schema.names[1:]
-    time_name = "timestamp_ns" if time_format == "ns" or "timestamp_utc" in names else "timestamp_utc"
+    text = CsvText(schema, time_format)
     rows = 0
     with path.open("wb") as file:
-        headers = [time_name, *(join_unit(name, _unit(schema.field(name))) for name in names)]
-        file.write((",".join(map(_header_cell, headers)) + "\n").encode())
-        for batch in topic.scan(columns=names, start_ns=start_ns, end_ns=end_ns):
+        file.write(text.header())
+        for batch in topic.scan(columns=schema.names[1:], start_ns=start_ns, end_ns=end_ns):
             if batch.num_rows:
-                file.write(_text(batch, names, time_name))
+                file.write(text.lines(batch))
                 rows += batch.num_rows
     return rows
+
+
+class CsvText:
+    """Writes batches of one schema, ``timestamp_ns`` first, as the lines of one CSV file.
+
+    ``time_format`` as for :func:`export_csv`; a column of its own called ``timestamp_utc`` leaves it ``ns``.
+    """
+
+    def __init__(self, schema: pa.Schema, time_format: str = "iso") -> None:
+        self._schema = schema
+        self._names = schema.names[1:]
+        self._is_iso = time_format == "iso" and "timestamp_utc" not in self._names
+
+    def header(self) -> bytes:
+        """Return the first line: the names with their units."""
+        names = (join_unit(name, _unit(self._schema.field(name))) for name in self._names)
+        headers = ["timestamp_utc" if self._is_iso else "timestamp_ns", *names]
+        return (",".join(map(_header_cell, headers)) + "\n").encode()
+
+    def lines(self, batch: pa.RecordBatch) -> bytes:
+        """Return a line for each row of a batch that has any."""
+        import pyarrow.compute as pc
+
+        times = batch.column("timestamp_ns")
+        cells = [_iso(times) if self._is_iso else _plain(times)]
+        cells += [_cells(batch.column(name)) for name in self._names]
+        lines = pc.binary_join_element_wise(*cells, ",") if len(cells) > 1 else cells[0]
+        return ("\n".join(lines.to_pylist()) + "\n").encode()
 
 
 def _unit(field: pa.Field) -> str | None:
@@ -83,16 +109,6 @@ def _header_cell(text: str) -> str:
     if any(c in text for c in '",\r\n') or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text
-
-
-def _text(batch: pa.RecordBatch, names: Sequence[str], time_name: str) -> bytes:
-    import pyarrow.compute as pc
-
-    times = batch.column("timestamp_ns")
-    cells = [_iso(times) if time_name == "timestamp_utc" else _plain(times)]
-    cells += [_cells(batch.column(name)) for name in names]
-    lines = pc.binary_join_element_wise(*cells, ",") if len(cells) > 1 else cells[0]
-    return ("\n".join(lines.to_pylist()) + "\n").encode()
 
 
 def _iso(times: pa.Array) -> pa.Array:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gapless.exchange.outlet import check_columns, chosen_schema, replacing, targets
 from gapless.exchange.report import ExportedFile, ExportReport
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from gapless.exchange.ports import ReadableSequence
 
@@ -34,8 +35,6 @@ def export_parquet(
     ``path`` is a ``.parquet`` file for one topic, else a folder. The window is half-open. Memory is
     bounded by one row group.
     """
-    import pyarrow.parquet as pq
-
     files = targets(sequence, Path(path), topics, (".parquet", ".pq"), overwrite=overwrite)
     check_columns(sequence, [topic for topic, _ in files], columns)
     report = ExportReport(sequence.name)
@@ -44,24 +43,28 @@ def export_parquet(
         schema = chosen_schema(topic.schema, columns)
         rows = 0
         scan = topic.scan(columns=schema.names[1:], start_ns=start_ns, end_ns=end_ns)
-        with (
-            replacing(file) as partial,
-            pq.ParquetWriter(
-                partial,
-                schema,
-                compression=compression,
-                write_page_checksum=True,
-                use_compliant_nested_type=False,  # the other way renames the items of lists
-            ) as writer,
-        ):
-            for table in _groups(scan, schema):
+        with replacing(file) as partial, parquet_writer(partial, schema, compression) as writer:
+            for table in row_groups(scan, schema):
                 writer.write_table(table, row_group_size=GROUP_ROWS)
                 rows += table.num_rows
         report.files.append(ExportedFile(name, file, rows))
     return report
 
 
-def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+def parquet_writer(sink: Any, schema: pa.Schema, compression: str = "zstd") -> pq.ParquetWriter:
+    """Return the writer of one exported file, into a path or anything that takes bytes."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression=compression,
+        write_page_checksum=True,
+        use_compliant_nested_type=False,  # the other way renames the items of lists
+    )
+
+
+def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield tables of about one row group, so that a scan in small batches gives no tiny row groups."""
     import pyarrow as pa
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -42,3 +43,21 @@ def release_keys(database: RunTables, run: tuple[str, str], keys: Sequence[Entry
         "DELETE FROM feature_claims WHERE feature=? AND run_id=? AND group_=? AND sequence=? AND owner=?",
         [(*run, *key, owner) for key in keys],
     )
+
+
+def claimed_now(
+    database: RunTables, runs: Sequence[tuple[str, str]], alive: Callable[[str], bool]
+) -> dict[tuple[str, str], set[EntryKey]]:
+    """Return of each run the entries that an owner that lives computes now, by one statement."""
+    rows = database.rows(
+        "SELECT c.feature, c.run_id, c.group_, c.sequence, c.owner FROM json_each(?) AS pair"
+        " CROSS JOIN feature_claims AS c ON c.feature=json_extract(pair.value, '$[0]')"
+        " AND c.run_id=json_extract(pair.value, '$[1]')",
+        (json.dumps(sorted(set(runs))),),
+    )
+    living = {owner for owner in {row[4] for row in rows} if alive(owner)}
+    found: dict[tuple[str, str], set[EntryKey]] = {}
+    for feature, run_id, group, sequence, owner in rows:
+        if owner in living:
+            found.setdefault((feature, run_id), set()).add((group, sequence))
+    return found

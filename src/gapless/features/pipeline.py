@@ -219,7 +219,7 @@ class Pipeline:
             return item.why or "up to date"
         for state in item.survey.states:
             if state.key[1] == sequence:
-                return _told(state, item.survey)
+                return words_of(state, item.survey)
         raise NotFound(
             "the step has no entry for the sequence", sequence=sequence, found=step,
             next_step="only sealed, completed sequences with all inputs are in scope",
@@ -311,7 +311,8 @@ def _content(item: StepSurvey) -> str:
     return "\n".join([item.run_id, *parts])
 
 
-def _told(state: EntryState, survey: Survey) -> str:
+def words_of(state: EntryState, survey: Survey) -> str:
+    """Return what :meth:`Pipeline.why` tells of one entry."""
     if state.done:
         code = " (made by other source code than the present one)" if state.code_changed else ""
         return f"up to date: {state.status}, {state.record.n_rows if state.record else 0} rows{code}"

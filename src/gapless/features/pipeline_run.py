@@ -142,9 +142,13 @@ class PipelineRun:
             return FeatureRun(view, bound, settings).run()
 
     def _train(self, step: ModelStep) -> str:
+        from gapless.features.training.progress_file import StoreProgress
         from gapless.features.training.train import train_model
 
         model = step.model(self.pipeline.results)
         overwrite = step.name in self.forced
-        run_id = train_model(self.ds, model, step.config, overwrite, wait_s=_TRAINING_S)
+        told = StoreProgress(self.ds.root)
+        run_id = train_model(
+            self.ds, model, step.config, overwrite, progress_callback=told, wait_s=_TRAINING_S
+        )
         return f"{model.name}@{run_id}"

@@ -28,6 +28,7 @@ from gapless.store.parquet import sha256_file
 from gapless.store.platform import PLATFORM
 
 FORMAT = 1
+_LAST_FAILURES_BYTES = 1 << 20
 
 
 def now_text() -> str:
@@ -128,6 +129,14 @@ class RunFolder:
             found[record.entry_key] = record
         return found
 
+    def failures(self, most: int) -> list[dict[str, Any]]:
+        """Return the newest failures, at most so many and the newest first, also of entries that went well since.
+
+        Each is ``{"group", "sequence", "recorded_ns", "type", "message", "traceback"}``.
+        """
+        newest = list(read_lines(self.errors, last_bytes=_LAST_FAILURES_BYTES))[-most:]
+        return newest[::-1]
+
     def leftovers(self) -> list[Path]:
         """Return outputs and states that are being written, or that a process which died did not complete."""
         return [*self.path.glob(".*.parquet.*.partial"), *self.path.glob(".state.*.partial")]
@@ -218,10 +227,16 @@ def tree_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of the whole lines of a ledger; a torn or damaged line is passed over."""
+def read_lines(path: Path, *, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the objects of the whole lines of a ledger; a torn or damaged line is passed over.
+
+    ``last_bytes``: only the lines that lie wholly in the end of the file of that size.
+    """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0 if last_bytes is None else max(0, size - last_bytes))
+            data = file.read()
     except FileNotFoundError:
         return
     for line in data.split(b"\n"):

@@ -19,7 +19,7 @@ from typing import NoReturn, TypeVar
 from gapless.errors import QueryRefused
 from gapless.model.expression import SEQUENCE_PATHS, And, Expression, Not, Or, Predicate, Scalar, Without
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
     (?P<space>\s+)
   | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
@@ -44,7 +44,10 @@ _CONSTANTS: dict[str, Scalar] = {
     "true": True, "false": False, "nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"),
 }  # fmt: skip
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
-_ALIASES = {"created": "created_ns", "created_timestamp": "created_ns", "ontology": "ontology_tag"}
+_ALIASES = {
+    "created": "created_ns", "created_timestamp": "created_ns", "ontology": "ontology_tag",
+    "label": "annotation",
+}  # fmt: skip
 _MAX_DEPTH = 100  # nested parentheses; keeps a hostile query from exhausting the stack
 _T = TypeVar("_T")
 
@@ -79,7 +82,7 @@ class _Parser:
     def _split(self) -> list[_Token]:
         tokens, at = [], 0
         while at < len(self._text):
-            found = _TOKEN.match(self._text, at)
+            found = TOKEN.match(self._text, at)
             if found is None or found.lastgroup is None:
                 raise self._failure(
                     "this text is never closed" if self._text[at] in "\"'" else "unexpected character", at

@@ -78,6 +78,22 @@ class KeyRing:
         now_ns = time.time_ns()
         if key is None or not same or not key.counts(now_ns):
             raise KeyRefused("the API key does not count")
+        return self._let_in(key, now_ns)
+
+    def resume(self, key_id: str | None) -> Access:
+        """Return what one may do who has shown the key of that id before, None: was let in without any.
+
+        Raises KeyRefused for one who would not be let in now.
+        """
+        if key_id is None:
+            return self.access(None)
+        self._be_current()
+        key, now_ns = self._keys.get(key_id), time.time_ns()
+        if key is None or not key.counts(now_ns):
+            raise KeyRefused("the API key does not count any longer")
+        return self._let_in(key, now_ns)
+
+    def _let_in(self, key: ApiKey, now_ns: int) -> Access:
         with self._lock:
             self._used_ns[key.key_id] = now_ns
         return Access(key.right, key.key_id, key.groups)

@@ -140,6 +140,10 @@ class Server:
         """Return what the bearer of a token may do, None: of none; KeyRefused for one that does not count."""
         return self._keys.access(token)
 
+    def resume(self, key_id: str | None) -> Access:
+        """Return what one may do who has shown the key of that id before; KeyRefused once it counts no longer."""
+        return self._keys.resume(key_id)
+
     def stop(self, deadline_s: float = DRAIN_S) -> bool:
         """End: let in no more streams, wait at most the deadline for what is going on, let go of the rest.
 

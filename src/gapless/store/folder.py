@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -14,15 +15,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gapless.errors import FormatUnknown, NameTaken, NotFound, SequenceOwned, StateError, UsageError
+from gapless.errors import (
+    FormatUnknown,
+    IntegrityError,
+    NameTaken,
+    NotFound,
+    SequenceOwned,
+    StateError,
+    UsageError,
+)
 from gapless.model.metadata import canonical_json
 from gapless.model.names import check_sequence_name, fold, from_component, name_of, to_component
 from gapless.model.outcome import State
 from gapless.store.layout import FORMAT, Bundle
 from gapless.store.platform import PLATFORM, Platform
+from gapless.store.tombstone import TOMBSTONE, Tombstone, read_tombstones
 
 TRASH_HOURS = 24
-_TOMBSTONE = "tombstone.json"
 _FOLDS_OTHERWISE = re.compile("^%|%[89A-Fa-f]")  # kept names of devices, and what is beyond ASCII
 
 
@@ -64,9 +73,20 @@ class FolderStore:
         self.platform.sync_directory(self.root)
 
     def _read_identity(self) -> dict[str, Any]:
-        identity: dict[str, Any] = json.loads((self.root / "gapless.json").read_bytes())
-        if identity["format"] != FORMAT:
-            raise FormatUnknown("the store has an unknown format", found=identity["format"], expected=FORMAT)
+        """Return what gapless.json says. Raises IntegrityError where it says nothing, FormatUnknown, OSError."""
+        path = self.root / "gapless.json"
+        try:
+            identity: dict[str, Any] = json.loads(path.read_bytes())
+            known, _ = identity["format"], identity["uid"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise IntegrityError(
+                "gapless.json does not say which store this is",
+                found=f"{path}: {error!r}",
+                expected='{"format": …, "uid": …}',
+                next_step="put the file back from a backup of the store",
+            ) from error
+        if known != FORMAT:
+            raise FormatUnknown("the store has an unknown format", found=known, expected=FORMAT)
         return identity
 
     # -- names ---------------------------------------------------------------------------------
@@ -162,7 +182,7 @@ class FolderStore:
         number = self._free_number(name)
         target = self.trash / f"{name}-{number}"
         words = {"trash": target.name, "discarded_ns": self.platform.wall_ns(), **tombstone}
-        self.platform.write_atomically(bundle.path / _TOMBSTONE, canonical_json(words))
+        self.platform.write_atomically(bundle.path / TOMBSTONE, canonical_json(words))
         self.platform.replace(bundle.path, target)
         self.platform.sync_directory(self.trash)
         self.platform.sync_directory(self.sequences)
@@ -173,7 +193,7 @@ class FolderStore:
         path = self.discarded / f"{trashed.name}.json"
         if not path.exists():
             self.discarded.mkdir(exist_ok=True)
-            self.platform.write_atomically(path, (trashed / _TOMBSTONE).read_bytes())
+            self.platform.write_atomically(path, (trashed / TOMBSTONE).read_bytes())
         return path
 
     def _free_number(self, name: str) -> int:
@@ -187,15 +207,20 @@ class FolderStore:
     def was_discarded(self, name: str) -> bool:
         """Tell whether there is a tombstone of exactly this name, without reading any."""
         first = f"{to_component(name)}-1"
-        return (self.discarded / f"{first}.json").exists() or (self.trash / first / _TOMBSTONE).exists()
+        return (self.discarded / f"{first}.json").exists() or (self.trash / first / TOMBSTONE).exists()
 
     def tombstones(self) -> list[dict[str, Any]]:
-        """Return the tombstones, oldest first; one that a crash left in the trash only is among them."""
-        kept = {p.stem: p for p in self.discarded.glob("*.json")}
-        for path in self.trash.glob(f"*/{_TOMBSTONE}"):
-            kept.setdefault(path.parent.name, path)
-        found = [json.loads(path.read_bytes()) for path in kept.values()]
-        return sorted(found, key=lambda t: int(t["discarded_ns"]))
+        """Return the tombstones, oldest first; one that a crash left in the trash only is among them.
+
+        One that is damaged has what is left of it, and ``unreadable``: which file, why, and what to do.
+        """
+        return [stone.words for stone in read_tombstones(self.root)]
+
+    def damaged_tombstones(self) -> dict[str, IntegrityError]:
+        """Return what is wrong with the tombstones that cannot be read, by the folder in the trash they are of."""
+        return {
+            stone.kept_as: stone.damage for stone in read_tombstones(self.root) if stone.damage is not None
+        }
 
     def discard_unsealed(self, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
         """Discard a pending or ownerless bundle; SequenceOwned while its owner lives."""
@@ -206,11 +231,17 @@ class FolderStore:
     # -- cleaning up ---------------------------------------------------------------------------
 
     def expired(self, older_than_hours: float = TRASH_HOURS) -> list[Path]:
-        """Return what has been in the trash longer than that."""
+        """Return what has been in the trash longer than that; what has a damaged tombstone is never among it."""
         limit = self.platform.wall_ns() - int(older_than_hours * 3.6e12)
-        since = {t.get("trash"): int(t["discarded_ns"]) for t in self.tombstones()}
+        stones = {stone.kept_as: stone for stone in read_tombstones(self.root)}
         found = sorted(self.trash.iterdir()) if self.trash.is_dir() else []
-        return [p for p in found if since.get(p.name, int(p.stat().st_mtime_ns)) <= limit]
+        return [path for path in found if self._trashed_ns(path, stones.get(path.name)) <= limit]
+
+    def _trashed_ns(self, path: Path, stone: Tombstone | None) -> float:
+        """Return since when something is in the trash; never (infinity) where its tombstone is damaged."""
+        if stone is None:
+            return path.stat().st_mtime_ns
+        return math.inf if stone.damage is not None or stone.discarded_ns is None else stone.discarded_ns
 
     def abandoned(self, older_than_hours: float = 1.0) -> list[Path]:
         """Return the folders of sequences whose creator died before there was anything to record."""
@@ -224,6 +255,6 @@ class FolderStore:
 
     def purge(self, path: Path) -> None:
         """Delete a folder that :meth:`expired` or :meth:`abandoned` named; a tombstone stays."""
-        if (path / _TOMBSTONE).exists():
+        if (path / TOMBSTONE).exists():
             self._bury(path)
         self.platform.remove_tree(path)

@@ -184,7 +184,9 @@ class PackedLane(Lane):
         """Hand the full block over and begin a new one; on refusal the last row is withdrawn."""
         with self.lock:
             if self.ended:
-                self._end(bytearray())
+                _, late = self._end(bytearray())
+                if not late:  # the writer took the full block before it rolled: the push succeeded
+                    return
             self.check_open()
             buffer, filled = self._position()
             taken = self.taken

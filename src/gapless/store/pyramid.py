@@ -1,4 +1,4 @@
-"""The pyramid: min, max and mean of every numeric field per 256, 4,096 and 65,536 rows.
+"""The pyramid: min, max, mean and count of every numeric field per 256, 4,096 and 65,536 rows.
 
 Made while a row group is in memory anyway. Buckets never cross a row group, so that a plot's extremes
 are exact and a part can be rewritten without touching another part's buckets.
@@ -43,7 +43,8 @@ def pyramid_schema(schema: pa.Schema) -> pa.Schema:
     ]
     for name in numeric_fields(schema):
         kind = _kind(schema.field(name).type)
-        fields += [(f"{name}:min", kind), (f"{name}:max", kind), (f"{name}:mean", pa.float64())]
+        fields += [(f"{name}:min", kind), (f"{name}:max", kind)]
+        fields += [(f"{name}:mean", pa.float64()), (f"{name}:count", pa.int32())]
     return pa.schema(fields)
 
 
@@ -192,7 +193,7 @@ class Reduced:
         )
 
     def columns(self) -> list[pa.Array]:
-        """Return min, max and mean; null where nothing counts."""
+        """Return min, max and mean, null where nothing counts, and how many values count."""
         empty = self.count == 0
         mask = empty if empty.any() else None
         mean = self.total / np.maximum(self.count, 1)
@@ -200,6 +201,7 @@ class Reduced:
             pa.array(self.low, self.kind, mask=mask),
             pa.array(self.high, self.kind, mask=mask),
             pa.array(mean, pa.float64(), mask=mask),
+            pa.array(self.count, pa.int32()),
         ]
 
     def bounds(self) -> tuple[Any, Any] | None:

@@ -1,4 +1,8 @@
-"""Joining the buckets of a topic's parts into its pyramid file."""
+"""Joining the buckets of a topic's parts into its pyramid file.
+
+One level after the other, in row groups of the same number of buckets over the ends of parts: a window of a
+long topic is read in few row groups, and of each only the field that is drawn.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +20,33 @@ from gapless.store.layout import Bundle
 from gapless.store.platform import Platform
 from gapless.store.pyramid import LEVELS, group_buckets, numeric_fields, pyramid_schema
 
+MOST_BUCKETS = 16_384  # of a row group: ten million rows have three groups of 256 rows a bucket
+_FEWEST_BUCKETS = 1_024
+_GROUP_BYTES = 32 << 20  # in memory at one time; less than 72 fields reach MOST_BUCKETS first
+_BUCKET_BYTES, _FIELD_BYTES = 36, 28
+_MOST_HELD = (
+    64  # a coarse level has batches of a single bucket, smaller than what Arrow needs to describe them
+)
+
 
 def write_pyramid(
     bundle: Bundle, declaration: TopicDeclaration, parts: list[dict[str, Any]], platform: Platform
 ) -> dict[str, Any] | None:
     """Write and sync the topic's pyramid and return its manifest entry; None where there is nothing to show.
 
-    A part whose buckets are not in the journal any more (a crash, damage) is read again.
+    A part whose buckets are not in the journal any more (a crash, damage) is read again. The same rows give
+    the same bytes.
     """
     if not numeric_fields(declaration.schema) or not any(p["rows"] for p in parts):
         return None
     path = bundle.pyramid(declaration.name)
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    schema = pyramid_schema(declaration.schema)
-    writer = parquet.open_writer(partial, schema)
+    kept = [_kept(bundle, declaration, number, part) for number, part in enumerate(parts)]
+    writer = parquet.open_writer(partial, pyramid_schema(declaration.schema))
     for level in LEVELS:
-        for number, part in enumerate(parts):
-            batches = list(_buckets(bundle, declaration, number, part, level))
-            if batches:
-                table = pa.Table.from_batches(batches, schema=schema)
-                writer.write_table(table, row_group_size=table.num_rows)
+        for table in row_groups(_buckets(kept, level), group_size(declaration.schema)):
+            writer.write_table(table, row_group_size=table.num_rows)
     writer.close()
     platform.sync_file(partial)
     digests = parquet.file_digests(partial)
@@ -49,25 +59,56 @@ def write_pyramid(
     }
 
 
-def _buckets(
-    bundle: Bundle, declaration: TopicDeclaration, number: int, part: dict[str, Any], level: int
-) -> Iterator[pa.RecordBatch]:
+def group_size(schema: pa.Schema) -> int:
+    """Return how many buckets a row group of a topic's pyramid has: fewer where there are many fields."""
+    bucket_bytes = _BUCKET_BYTES + _FIELD_BYTES * len(numeric_fields(schema))
+    return max(_FEWEST_BUCKETS, min(MOST_BUCKETS, _GROUP_BYTES // bucket_bytes))
+
+
+def row_groups(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Yield the rows of the batches as tables of ``size`` rows, the last one shorter."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        while rows + batch.num_rows >= size:
+            head = batch.slice(0, size - rows)
+            yield pa.Table.from_batches([*held, head]).combine_chunks()
+            batch = batch.slice(len(head))  # noqa: PLW2901 - what is left of it
+            held, rows = [], 0
+        if batch.num_rows:
+            held.append(batch)
+            rows += batch.num_rows
+        if len(held) > _MOST_HELD:
+            held = pa.Table.from_batches(held).combine_chunks().to_batches()
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _kept(bundle: Bundle, declaration: TopicDeclaration, number: int, part: dict[str, Any]) -> Path:
+    """Return the journal's file with the buckets of a part, made again if it is not whole."""
     kept = bundle.journal_pyramid(declaration.name, number)
-    if not _usable(kept, part["rows"]):
+    if not _usable(kept, part["rows"], pyramid_schema(declaration.schema)):
         _rebuild(bundle.path / part["path"], declaration, number, kept)
-    with pa.OSFile(str(kept), "rb") as source:
-        reader = pa.ipc.open_file(source)
-        for i in range(reader.num_record_batches):
-            batch = reader.get_batch(i)
-            if batch.num_rows and batch.column("level")[0].as_py() == level:
-                yield batch
+    return kept
 
 
-def _usable(path: Path, rows: int) -> bool:
-    """Tell whether the kept buckets can be read and cover all rows of the part."""
+def _buckets(kept: list[Path], level: int) -> Iterator[pa.RecordBatch]:
+    for path in kept:
+        with pa.OSFile(str(path), "rb") as source:
+            reader = pa.ipc.open_file(source)
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                if batch.num_rows and batch.column("level")[0].as_py() == level:
+                    yield batch
+
+
+def _usable(path: Path, rows: int, schema: pa.Schema) -> bool:
+    """Tell whether the kept buckets can be read, have all columns and cover all rows of the part."""
     try:
         with pa.OSFile(str(path), "rb") as source:
             table = pa.ipc.open_file(source).read_all()
+            if not table.schema.equals(schema):  # kept by an earlier release
+                return False
             covered = pc.sum(table.filter(pc.equal(table["level"], LEVELS[0]))["rows"]).as_py() or 0
     except (FileNotFoundError, pa.ArrowInvalid, OSError):
         return False

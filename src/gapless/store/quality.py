@@ -5,6 +5,7 @@ One streaming pass over each topic; memory does not grow with its length.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,15 @@ class Report:
     verdict: str
 
 
-def check(path: Path) -> Report:
-    """Return the quality report of a bundle in any state, layers included."""
+def _unwatched() -> None:
+    """Let the pass go on."""
+
+
+def check(path: Path, *, watch: Callable[[], None] = _unwatched) -> Report:
+    """Return the quality report of a bundle in any state, layers included.
+
+    ``watch`` is called for each batch of rows; what it raises ends the pass.
+    """
     reader = open_bundle(path)
     gaps = _gap_rows(reader)
     topics: dict[str, TopicQuality] = {}
@@ -99,7 +107,7 @@ def check(path: Path) -> Report:
             )
         )
     for name, topic in reader.topics.items():
-        figures = _topic_figures(topic, [g for g in gaps if g["topic"] == name])
+        figures = _topic_figures(topic, [g for g in gaps if g["topic"] == name], watch)
         found = list(_judge(name, figures, topic))
         figures.verdict = _verdict(found)
         topics[name] = figures
@@ -229,7 +237,7 @@ class _Pass:
         first, second = joined.take(pa.array(same)), joined.take(pa.array(same + 1))
         equal = np.ones(len(same), bool)
         for name in self._comparable:
-            left, right = first.column(name), second.column(name)
+            left, right = _comparable(first.column(name)), _comparable(second.column(name))
             alike = pc.equal(left, right).fill_null(pa.scalar(value=False))
             both_null = pc.and_(pc.is_null(left, nan_is_null=True), pc.is_null(right, nan_is_null=True))
             equal &= pc.or_(alike, both_null).to_numpy(zero_copy_only=False)
@@ -245,6 +253,7 @@ class _Pass:
                     self.figures.nan_by_column[name] = self.figures.nan_by_column.get(name, 0) + nans
                     self.figures.nan_values += nans
             if name in self._comparable and len(column) > column.null_count:
+                column = _comparable(column)
                 bounds = (
                     pc.min_max(column).as_py()
                     if not pa.types.is_binary(column.type) and not pa.types.is_large_binary(column.type)
@@ -268,9 +277,20 @@ class _Pass:
         return figures
 
 
-def _topic_figures(topic: TopicReader, gaps: list[dict[str, Any]]) -> TopicQuality:
+def _comparable(column: pa.Array) -> pa.Array:
+    """Return the same values as a type that Arrow compares and orders."""
+    kind = column.type
+    if pa.types.is_float16(kind):
+        return column.cast(pa.float32())
+    if pa.types.is_duration(kind):
+        return column.cast(pa.int64())
+    return column
+
+
+def _topic_figures(topic: TopicReader, gaps: list[dict[str, Any]], watch: Callable[[], None]) -> TopicQuality:
     running = _Pass(topic.schema)
     for batch in topic.scan(with_seq=True):
+        watch()
         running.add(batch)
     figures = running.finish()
     ledger = topic.ledger

@@ -15,6 +15,7 @@ from gapless.store.layout import CUTS, Bundle, Cuts, segment_name
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.seal import clear_journal, seal
 from gapless.store.sealer import Sealer
+from gapless.store.unnoted import put_unnoted_aside
 from gapless.store.watermark import read_watermark
 
 
@@ -80,6 +81,7 @@ def recover(
         lost = lost_durable(bundle)
         if lost is not None and lost not in sealer.damage:
             sealer.damage.append(lost)
+        put_unnoted_aside(bundle, sealer.artifacts.values(), platform)
         return seal(bundle, header, sealer, platform, outcome=outcome, cause=cause)
     except OSError as error:
         raise StorageFailed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,17 +65,28 @@ class Finding:
         }
 
 
-def verify(path: Path, *, deep: bool = False, platform: Platform = PLATFORM) -> list[Finding]:
+def _unwatched() -> None:
+    """Let the work go on."""
+
+
+def verify(
+    path: Path,
+    *,
+    deep: bool = False,
+    platform: Platform = PLATFORM,
+    watch: Callable[[], None] = _unwatched,
+) -> list[Finding]:
     """Return the findings of a bundle and its layers; none means every byte is as it was written.
 
-    ``deep`` also decodes every row, checks the time order and counts the ledger again. Reads only.
+    ``deep`` also decodes every row, checks the time order and counts the ledger again. Reads only. ``watch`` is
+    called for each file, and for each row group that is decoded; what it raises ends the work.
     """
     bundle = Bundle(path)
-    found = list(_verify_one(bundle, deep, platform))
+    found = list(_verify_one(bundle, deep, platform, watch))
     for layer in bundle.layer_paths():
-        one = Bundle(layer)
-        found += [_inside(f, layer.relative_to(path).as_posix()) for f in _verify_one(one, deep, platform)]
-        found += _base_matches(bundle, one, layer.relative_to(path).as_posix())
+        one, folder = Bundle(layer), layer.relative_to(path).as_posix()
+        found += [_inside(finding, folder) for finding in _verify_one(one, deep, platform, watch)]
+        found += _base_matches(bundle, one, folder)
     found += _annotations(bundle)
     return found
 
@@ -85,9 +96,11 @@ def _inside(finding: Finding, folder: str) -> Finding:
     return Finding(finding.code, finding.severity, finding.message, name, finding.rows)
 
 
-def _verify_one(bundle: Bundle, deep: bool, platform: Platform) -> Iterator[Finding]:
+def _verify_one(
+    bundle: Bundle, deep: bool, platform: Platform, watch: Callable[[], None]
+) -> Iterator[Finding]:
     if not bundle.manifest.exists():
-        yield from _journal(bundle, platform)
+        yield from _journal(bundle, platform, watch)
         return
     try:
         manifest = journal.read_json(bundle.manifest)
@@ -122,9 +135,9 @@ def _verify_one(bundle: Bundle, deep: bool, platform: Platform) -> Iterator[Find
             yield Finding(
                 "V017", "warning", f"the device never made the file of artifact {name!r}", artifact["missing"]
             )
-    yield from _files(bundle, manifest)
+    yield from _files(bundle, manifest, watch)
     for name, topic in _topics(manifest):
-        yield from _topic(bundle, name, topic, deep)
+        yield from _topic(bundle, name, topic, deep, watch)
 
 
 def _topics(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -133,13 +146,14 @@ def _topics(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [*topics, ("_health", health)] if health is not None else topics
 
 
-def _files(bundle: Bundle, manifest: dict[str, Any]) -> Iterator[Finding]:
+def _files(bundle: Bundle, manifest: dict[str, Any], watch: Callable[[], None]) -> Iterator[Finding]:
     expected = sums(manifest, bundle.manifest.read_bytes())
     if not bundle.sums.exists() or bundle.sums.read_bytes() != expected:
         yield Finding("V007", "error", "SHA256SUMS differs from the manifest", "SHA256SUMS")
     parts = {part["path"]: part for _, topic in _topics(manifest) for part in topic["parts"]}
     named = {"manifest.json", "SHA256SUMS", "annotations.jsonl"}
     for line in expected.decode().splitlines():
+        watch()
         value, name = line.split("  ", 1)
         named.add(name)
         path = bundle.path / name
@@ -185,7 +199,9 @@ def _bad_groups(path: Path, rows: int) -> Iterator[tuple[int, int]]:
             start += count
 
 
-def _topic(bundle: Bundle, name: str, topic: dict[str, Any], deep: bool) -> Iterator[Finding]:
+def _topic(
+    bundle: Bundle, name: str, topic: dict[str, Any], deep: bool, watch: Callable[[], None]
+) -> Iterator[Finding]:
     ledger = Ledger.from_json(topic["ledger"])
     if not ledger.balanced or ledger.written != topic["rows"]:
         yield Finding("V008", "error", f"topic {name!r}: {ledger} with {topic['rows']} rows", "manifest.json")
@@ -194,10 +210,10 @@ def _topic(bundle: Bundle, name: str, topic: dict[str, Any], deep: bool) -> Iter
     for part in topic["parts"]:
         path = bundle.path / part["path"]
         if path.exists():
-            yield from _deep(path, part)
+            yield from _deep(path, part, watch)
 
 
-def _deep(path: Path, part: dict[str, Any]) -> Iterator[Finding]:
+def _deep(path: Path, part: dict[str, Any], watch: Callable[[], None]) -> Iterator[Finding]:
     """Decode every column of a part, row group by row group."""
     try:
         source = pq.ParquetFile(path, page_checksum_verification=True)
@@ -207,6 +223,7 @@ def _deep(path: Path, part: dict[str, Any]) -> Iterator[Finding]:
     rows, last = 0, (-(2**63), -(2**63))
     with source:
         for group in range(source.num_row_groups):
+            watch()
             try:
                 table = source.read_row_group(group)
                 table.validate(full=True)
@@ -234,7 +251,7 @@ def _sorted(table: pa.Table) -> bool:
     return bool(np.all((times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (seqs[1:] >= seqs[:-1]))))
 
 
-def _journal(bundle: Bundle, platform: Platform) -> Iterator[Finding]:
+def _journal(bundle: Bundle, platform: Platform, watch: Callable[[], None]) -> Iterator[Finding]:
     if not bundle.journal.exists():
         yield Finding("V001", "error", "there is neither a manifest nor a journal", None)
         return
@@ -247,6 +264,7 @@ def _journal(bundle: Bundle, platform: Platform) -> Iterator[Finding]:
     if not alive and not bundle.pending.exists():
         yield Finding("V014", "warning", "the owner is gone", "journal/lock")
     for path in segment_paths(bundle):
+        watch()
         try:
             damaged = [item for item in scan(path, header["nonce"]) if isinstance(item, Damage)]
         except FileNotFoundError:  # became a part while we looked

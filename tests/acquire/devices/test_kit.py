@@ -239,7 +239,7 @@ def test_the_late_answer_of_a_command_is_nobodys(server: EchoServer) -> None:
     async def scenario() -> list[CommandResult]:
         echo = device(server)
         await echo.open()
-        server.delays_s = [0.5]
+        server.delays_s = [5.0]
         late = await echo.command(order("say", timeout_s=0.1, text="late"))
         results = [late, await echo.command(order("say", text="next"))]
         await echo.close()
@@ -305,11 +305,11 @@ def test_failed_polls_are_one_event_one_counted_gap_and_one_return(server: EchoS
     """Two answers that come too late: lost once, back once, and the gap counts the polls and spans them."""
 
     async def scenario() -> Taken:
-        echo = device(server, read_timeout_s=0.8)
+        echo = device(server, read_timeout_s=2.0)
         await echo.open()
         taken = await Taken.begin(echo)
         await taken.until(lambda: bool(taken.of(SourceRecord)))
-        server.delays_s = [4.0, 4.0]
+        server.delays_s = [20.0, 20.0]
         await taken.until(lambda: len(taken.of(DeviceEvent)) == 2)
         count = len(taken.of(SourceRecord))
         await taken.until(lambda: len(taken.of(SourceRecord)) >= count + 3)
@@ -372,7 +372,7 @@ def test_a_cancelled_read_is_cancelled_and_drops_its_connection(server: EchoServ
     async def scenario() -> CommandResult:
         echo = device(server, read_timeout_s=30.0)
         await echo.open()
-        server.delays_s = [0.5]
+        server.delays_s = [20.0]
         taken = await Taken.begin(echo)
         await echo.in_read.wait()
         taken.task.cancel()
@@ -393,14 +393,14 @@ def test_a_device_that_hangs_in_its_disconnection_does_not_keep_the_bus(server: 
     async def scenario() -> tuple[Taken, Taken, EchoDevice]:
         bus = Bus()
         stuck, other = (
-            device(server, "stuck", read_timeout_s=0.8),
+            device(server, "stuck", read_timeout_s=2.0),
             device(server, "other", read_timeout_s=20.0),
         )
         for echo in (stuck, other):
             echo.share(bus)
             await echo.open()
         stuck.hangs_in_disconnect = True
-        server.delays_s = [4.0]
+        server.delays_s = [20.0]
         first = await Taken.begin(stuck)
         await stuck.in_read.wait()
         second = await Taken.begin(other)

@@ -130,7 +130,7 @@ class Card(BlockDevice):
     family = "card"
 
     def __init__(self, third: Callable[[], Awaitable[Block]] | None = None, *, forever: bool = False) -> None:
-        super().__init__("c", DeviceConfig(adapter="x", read_timeout_s=0.1))
+        super().__init__("c", DeviceConfig(adapter="x", read_timeout_s=2.0))
         self.third, self.forever = third, forever
         self.calls = self.given = 0
 

@@ -16,9 +16,11 @@ from tests.acquire.devices.opcua_server import MOMENT
 from tests.acquire.devices.proxies import Proxy
 
 from gapless.acquire.adapter import Adapter
-from gapless.acquire.command import CommandStatus
+from gapless.acquire.command import Command, CommandStatus
 from gapless.acquire.devices.opcua import NodeField, OpcUaConfig, OpcUaDevice
 from gapless.acquire.emission import ChannelSample, GapReport, SampleStatus, SourceRecord
+from gapless.acquire.setpoints import Setpoints
+from gapless.acquire.settings import SetpointSpec
 from gapless.errors import DeviceFault
 from gapless.testing.adapter_contract import AdapterContract, Observed, Question, order
 
@@ -317,3 +319,18 @@ def test_a_config_that_means_nothing_is_refused(given: dict[str, Any], words: st
     whole = {"url": "opc.tcp://h:4840", "nodes": [{"name": "a", "node": "i=1"}]} | given
     with pytest.raises(ValidationError, match=words):
         OpcUaConfig(adapter="opcua", **whole)
+
+
+@pytest.mark.parametrize("node", ["heat", "ns=2;s=Heat", "ns=02;s=Heat", "srv=0;ns=2;s=Heat"])
+def test_the_limits_of_a_setpoint_hold_for_every_spelling_of_its_node(node: str) -> None:
+    """By its name in the rig or by its id, however it is written."""
+    adapter = device(1, NodeField(name="heat", node="ns=2;s=Heat"))
+    spec = SetpointSpec(
+        device="u", command="write", arguments={"node": "heat"}, unit="degC", low=0.0, high=600.0
+    )
+    held = Setpoints({"heat": spec}, {"u": adapter})
+    assert held.refusal_of("u", Command(name="write", arguments={"node": node, "value": 900.0}))
+    assert held.refusal_of("u", Command(name="write", arguments={"node": node, "value": 600.0})) == ""
+    assert (
+        held.refusal_of("u", Command(name="write", arguments={"node": "ns=2;s=Cool", "value": 900.0})) == ""
+    )

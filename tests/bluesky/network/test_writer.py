@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.bluesky.network.served_store import ServedStore
@@ -20,6 +22,7 @@ from gapless.bluesky.delivery_warning import DeliveryWarning
 from gapless.bluesky.run_reference import referred_run
 
 PATIENCE_S = 120.0
+NOBODY = "grpc://127.0.0.1:9"
 
 
 def eventually(holds: Callable[[], bool]) -> None:
@@ -179,6 +182,62 @@ def test_on_error_raise_tells_of_runs_that_wait(served: ServedStore, here: Path)
     with pytest.raises(gapless.errors.DeliveryFailed, match="waits in the spool"):
         writer.close(PATIENCE_S)
     assert len(list(here.glob("spool/*"))) >= 1
+
+
+@pytest.mark.parametrize("as_errors", [False, True])
+def test_on_error_raise_warns_of_the_runs_it_does_not_raise(here: Path, *, as_errors: bool) -> None:
+    """One error names one run; that there are more is a warning, or a note where warnings are errors."""
+    writer = Writer(NOBODY, on_error="raise")
+    for _ in range(3):
+        feed(writer, run_of(2))
+    writer.flush(PATIENCE_S)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("error" if as_errors else "always")
+        with pytest.raises(gapless.errors.DeliveryFailed, match="waits in the spool") as raised:
+            writer.close(PATIENCE_S)
+    told = getattr(raised.value, "__notes__", []) if as_errors else [str(each.message) for each in caught]
+    assert len(told) == 1
+    assert f"3 runs not on the server {NOBODY}" in told[0]
+    assert f"gapless bluesky deliver {here}" in told[0]
+
+
+def test_a_lost_document_hides_no_run_that_waits(here: Path) -> None:
+    """BackupFailed is raised, and the run is warned of all the same."""
+    writer = Writer(NOBODY)
+    feed(writer, run_of(2))
+    writer.flush(PATIENCE_S)
+    (here / "spool" / "unrouted.jsonl").mkdir()
+    writer("event", {"no": "descriptor"})
+    eventually(lambda: any(isinstance(error, gapless.errors.BackupFailed) for error in writer.errors))
+    with (
+        pytest.warns(DeliveryWarning, match=f"1 run not on the server {NOBODY}"),
+        pytest.raises(gapless.errors.BackupFailed),
+    ):
+        writer.close(PATIENCE_S)
+
+
+@pytest.mark.parametrize("on_error", ["spool", "raise"])
+@pytest.mark.parametrize("damage", ["cut", "a folder"])
+def test_a_spool_that_cannot_be_read_keeps_no_writer_open(
+    here: Path, damage: str, on_error: Literal["spool", "raise"]
+) -> None:
+    """The connection ends, and that nobody knows what waits is told."""
+    writer = Writer(NOBODY, on_error=on_error)
+    feed(writer, run_of(2))
+    writer.flush(PATIENCE_S)
+    identity = here / "gapless.json"
+    identity.unlink()
+    if damage == "cut":
+        identity.write_text("{")
+    else:
+        identity.mkdir()
+    raised: AbstractContextManager[Any] = nullcontext()
+    if on_error == "raise":
+        raised = pytest.raises(gapless.errors.DeliveryFailed, match="nobody can tell which runs wait")
+    with pytest.warns(UserWarning, match="cannot be read, so that nobody knows what waits"), raised:
+        writer.close(PATIENCE_S)
+    assert writer.has_ended
+    assert writer.waiting == 0
 
 
 def test_a_stopped_server_is_waited_for_by_nobody(served: ServedStore, here: Path) -> None:

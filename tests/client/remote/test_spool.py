@@ -18,6 +18,7 @@ from tests.client.remote.write_server import (
     ServerProcess,
     assert_counted,
     server,
+    spooling,
     stored,
     uplink_threads,
     wait_for,
@@ -28,6 +29,7 @@ from gapless import OnErrorPolicy, TopicErrorPolicy
 from gapless.cli.main import main
 from gapless.client.remote.remote_client import RemoteClient
 from gapless.client.remote.spool import SpoolStore
+from gapless.client.remote.spool_warning import SpoolWarning
 from gapless.errors import DeliveryFailed, NameTaken, RecordingFailed, StorageFailed, ValueRefused
 from gapless.serve.operations.retention import Retention
 from gapless.serve.server import Server
@@ -61,8 +63,8 @@ def waiting(spool: Path) -> int:
 
 
 def record(url: str, spool: Path, name: str, rows: int = 1_000) -> None:
-    """Record a sequence of one topic that counts."""
-    with gapless.connect(url, spool=spool) as client, client.sequence_create(name, {"k": 1}) as seq:
+    """Record a sequence of one topic that counts, while its server is away."""
+    with spooling(url, spool) as client, client.sequence_create(name, {"k": 1}) as seq:
         topic = seq.topic_create("t", schema=NUMBERS)
         for n in range(rows):
             topic.push_row(n, 0.0, n)
@@ -178,7 +180,7 @@ def test_policies_are_carried_out_at_the_delivery(
             seq.topic_create("t", schema=NUMBERS).push_row(0, 0.0, 0)
             raise ZeroDivisionError("the pump stopped")
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.warns(SpoolWarning), pytest.raises(ZeroDivisionError):
         record_and_fail()
     with later, gapless.connect(later.url, spool=spool) as client:
         wait_for(lambda: waiting(spool) == 0, "it was delivered")
@@ -299,7 +301,7 @@ def test_a_delivery_cut_in_the_middle_goes_on_later(root: Path, spool: Path) -> 
         record(url, spool, "long", rows=200_000)
         link.mend()
         link.bytes_per_s = 500_000
-        with gapless.connect(url, spool=spool) as client:
+        with spooling(url, spool, match="1 sequence .long.") as client:
             wait_for(lambda: link.passed_bytes > 400_000, "a part was delivered")
             child.kill()
             assert isinstance(client, RemoteClient)
@@ -320,7 +322,7 @@ def test_a_name_taken_meanwhile_keeps_the_spool(root: Path, spool: Path) -> None
     with running:
         with gapless.connect(running.url) as client, client.sequence_create("twice") as seq:
             seq.topic_create("t", schema=NUMBERS).push_row(0, 0.0, 0)
-        with gapless.connect(running.url, spool=spool) as client:
+        with spooling(running.url, spool, match="--rename twice=NEW") as client:
             assert isinstance(client, RemoteClient)
             wait_for(lambda: waiting(spool) == 1 and client.undelivered, "the other one was delivered")
             assert isinstance(client.undelivered["twice"], NameTaken)
@@ -334,7 +336,7 @@ def test_rows_spooled_behind_an_end_made_by_another_are_kept(served: Server, roo
     """They cannot be added to a sealed sequence, and are not thrown away."""
     with (
         Link(("127.0.0.1", served.port)) as link,
-        gapless.connect(f"grpc://127.0.0.1:{link.port}", spool=spool, flush_ms=10) as recorder,
+        spooling(f"grpc://127.0.0.1:{link.port}", spool, flush_ms=10) as recorder,
         recorder.sequence_create("early") as seq,
     ):
         topic = seq.topic_create("t", schema=NUMBERS)
@@ -356,7 +358,7 @@ def test_a_night_without_a_server_ends_in_one_sequence(root: Path, spool: Path) 
     with server(root) as first:
         link = Link(("127.0.0.1", first.port))
         with (
-            gapless.connect(f"grpc://127.0.0.1:{link.port}", spool=spool, flush_ms=10) as recorder,
+            spooling(f"grpc://127.0.0.1:{link.port}", spool, flush_ms=10) as recorder,
             recorder.sequence_create("night") as seq,
         ):
             topic = seq.topic_create("t", schema=NUMBERS)

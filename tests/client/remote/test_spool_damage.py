@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.remote.write_server import NUMBERS, assert_counted, server, stored
+from tests.client.remote.write_server import NUMBERS, assert_counted, server, spooling, stored
 
 import gapless
 from gapless.client.remote import protocol
@@ -21,6 +21,7 @@ from gapless.client.remote.connection_pool import ConnectionPool
 from gapless.client.remote.deliver import deliver_all
 from gapless.client.remote.lane_way import opening_words
 from gapless.client.remote.spool import SpoolStore
+from gapless.client.remote.spool_warning import SpoolWarning
 from gapless.errors import DeliveryFailed, Unreachable
 from gapless.serve.server import Server
 from gapless.store import journal
@@ -49,7 +50,7 @@ def record(
     spool: Path, name: str, notes: Callable[[gapless.SequenceWriter], None] = lambda seq: None
 ) -> None:
     """Spool fifty rows in five frames, and what ``notes`` adds."""
-    with gapless.connect(AWAY, spool=spool) as client, client.sequence_create(name) as seq:
+    with spooling(AWAY, spool) as client, client.sequence_create(name) as seq:
         topic = seq.topic_create("t", schema=NUMBERS)
         for n in range(50):
             topic.push_row(n, 0.0, n)
@@ -322,7 +323,7 @@ def test_a_pending_sequence_tells_what_its_spool_lost(root: Path, spool: Path) -
             seq.flush()
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.warns(SpoolWarning), pytest.raises(ZeroDivisionError):
         fail()
     bundle = SpoolStore(spool).bundle("kept")
     damage(bundle, is_rows, -1)
@@ -347,3 +348,26 @@ def test_a_spool_of_before_the_counts_is_delivered(root: Path, spool: Path) -> N
     with server(root) as running:
         assert deliver(spool, running) == {}
     assert_counted(stored(root, "before", "t"), 40)
+
+
+def test_a_note_that_the_server_has_is_no_loss(
+    root: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was damaged here behind an attempt that brought it there whole: nothing marks the sequence as damaged."""
+    record(spool, "known", lambda seq: seq.get_topic_writer("t").gap(1, "there"))
+    action = Connection.action
+
+    def broken(connection: Connection, kind: str, *words: Any, **known: Any) -> dict[str, Any]:
+        if kind == protocol.END:
+            raise Unreachable("the end does not arrive")
+        return action(connection, kind, *words, **known)
+
+    with server(root) as running:
+        monkeypatch.setattr(Connection, "action", broken)
+        assert isinstance(deliver(spool, running)["known"], Unreachable)
+        monkeypatch.setattr(Connection, "action", action)
+        damage(SpoolStore(spool).bundle("known"), is_note, 0)
+        assert deliver(spool, running) == {}
+    assert causes(root, "known") == ["there"]
+    (tombstone,) = (spool / "discarded").glob("*.json")
+    assert json.loads(tombstone.read_bytes())["damaged"] is False

@@ -6,13 +6,15 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.client.remote.write_server import NUMBERS, server, uplink_threads, wait_for
+from tests.client.remote.write_server import NUMBERS, PATIENCE_S, server, uplink_threads, wait_for
 
 import gapless
 from gapless.client.remote.uplink_notes import Note, NoteSender
 from gapless.errors import DeadlinePassed, NameTaken, StateError, StorageFailed, Unreachable
+from gapless.serve.native.writing_sequence import IncomingSequence
 from gapless.serve.server import Server
 from gapless.store.frame import Kind
 from gapless.testing.network import Link
@@ -211,6 +213,79 @@ def test_a_file_that_changed_while_it_was_under_way_is_not_waited_for(
         link.mend()
         assert seq.add_artifact(file) == "file"
     assert files(root, "moved") == {"file": b"old"}
+
+
+def was_told(topic: gapless.TopicWriter, start_ns: int) -> bool:
+    """Tell of a gap; return whether the call came back without an error."""
+    try:
+        topic.gap(3, "away", start_ns=start_ns)
+    except (DeadlinePassed, Unreachable):
+        return False
+    return True
+
+
+def test_a_gap_that_is_told_again_after_a_lost_answer_counts_once(
+    link: Link, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server had it, or it was on its way; one of another time is another gap."""
+    note = IncomingSequence.note
+
+    def noted(sequence: IncomingSequence, *words: Any) -> int:
+        found = note(sequence, *words)
+        link.cut()
+        return found
+
+    with gapless.connect(url(link), deadline_s=4) as client, client.sequence_create("again") as seq:
+        topic = seq.topic_create("t", schema=NUMBERS)
+        topic.push_row(0, 0.0, 0)
+        seq.flush()
+        monkeypatch.setattr(IncomingSequence, "note", noted)
+        assert not was_told(topic, 5)
+        monkeypatch.setattr(IncomingSequence, "note", note)
+        link.mend()
+        wait_for(lambda: was_told(topic, 5), "the gap is told")
+        wait_for(lambda: was_told(topic, 6), "another gap is told")
+        assert topic.ledger.gapped == 6
+    with gapless.connect(root) as local:
+        ledger = local.sequence_handler("again").topic("t").ledger
+    assert ledger == {"produced": 7, "written": 1, "dropped": 0, "gapped": 6}
+
+
+def test_a_gap_that_is_on_its_way_is_waited_for_again() -> None:
+    """Who gave up waiting for it, and tells it again, hears of the first time."""
+    sender = NoteSender(
+        "n", "u", lambda call: held.wait(PATIENCE_S), lambda connection: 0, lambda: None, lambda error: None
+    )
+    held = threading.Event()
+    gap, other = (Note(Kind.GAP, {"topic": "t", "timestamp_ns": n, "cause": "away"}) for n in (5, 6))
+    first = sender.put(gap, waited_for=True)
+    sender.give_up(gap, first)
+    assert sender.put(other, waited_for=True) is not first
+    assert sender.put(gap, waited_for=True) is first
+    assert sender.put(gap, waited_for=True) is not first
+    held.set()
+    sender.stop(PATIENCE_S)
+    assert sender.accepted == 3
+
+
+@pytest.mark.parametrize("waited_for", [False, True])
+def test_a_refusal_that_nobody_waits_for_any_more_ends_the_recording(waited_for: bool) -> None:
+    """Who gave a gap up and tells it again without waiting hears of its refusal by the recording's end."""
+    held, failed = threading.Event(), list[BaseException]()
+
+    def refuse(_call: object) -> bool:
+        held.wait(PATIENCE_S)
+        raise StateError("refused")
+
+    sender = NoteSender("n", "u", refuse, lambda connection: 0, lambda: None, failed.append)
+    gap = Note(Kind.GAP, {"topic": "t", "timestamp_ns": 5, "cause": "away"})
+    first = sender.put(gap, waited_for=True)
+    sender.give_up(gap, first)
+    assert sender.put(gap, waited_for=waited_for) is first
+    held.set()
+    sender.stop(PATIENCE_S)
+    assert isinstance(first.error, StateError)
+    assert failed == ([] if waited_for else [first.error])
 
 
 def test_a_file_that_the_spool_cannot_keep_does_not_end_the_recording(

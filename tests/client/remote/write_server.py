@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 import gapless
+from gapless.client.remote.spool_warning import SpoolWarning
 from gapless.errors import ServingFailed
 from gapless.serve.native.reading import NativeReading
 from gapless.serve.native.writing import NativeWriting
@@ -88,6 +90,13 @@ class ServerProcess:
             for stream in (process.stdin, process.stdout):
                 assert stream is not None
                 stream.close()
+
+
+@contextmanager
+def spooling(url: str, spool: Path, *, match: str = "", **knobs: Any) -> Iterator[gapless.Client]:
+    """Lend a client that is told at its end that something waits in the spool."""
+    with pytest.warns(SpoolWarning, match=match), gapless.connect(url, spool=spool, **knobs) as client:
+        yield client
 
 
 def _free_port() -> int:

@@ -246,7 +246,7 @@ def test_a_stream_that_is_cut_forbids_to_call_the_session_complete(serve: Serve,
     """A client that is gone ends its stream like one that is done; only the commit after it could lie."""
     caller = serve()
     session = caller.open("s")
-    writer = caller.stream("s/t", caller.topic(session, "s/t"), timeout_s=4.0)
+    writer = caller.stream("s/t", caller.topic(session, "s/t"), timeout_s=8.0)
     writer.write_batch(readings(1, 2))
     until(lambda: [topic["data_info"]["total_row_count"] for topic in caller.told("s")[1]] == [2])
 
@@ -284,12 +284,15 @@ def test_a_server_that_stops_lets_go_of_what_is_open(serve: Serve, root: Path) -
         assert (handler.outcome, handler.topic("t").rows) == ("interrupted", 1000)
 
 
-def test_a_quiet_client_keeps_its_session_and_one_that_has_gone_does_not(serve: Serve, root: Path) -> None:
+def test_a_quiet_client_keeps_its_session_and_one_that_has_gone_does_not(
+    serve: Serve, root: Path, leases: threading.Event
+) -> None:
     """Only a stream that was cut tells that a client has gone: it cannot take up what was let go of."""
     caller = serve(limits=Limits(lease_s=0.2))
     quiet, gone = caller.open("quiet"), caller.open("gone")
-    cut = caller.stream("gone/t", caller.topic(gone, "gone/t"), timeout_s=2.0)
+    cut = caller.stream("gone/t", caller.topic(gone, "gone/t"), timeout_s=5.0)
     cut.write_batch(readings(1))
+    leases.set()
     with gapless.connect(root) as client:
         until(lambda: not client.sequence_handler("gone").owner_alive)
     with pytest.raises((flight.FlightTimedOutError, flight.FlightCancelledError)):
@@ -299,13 +302,16 @@ def test_a_quiet_client_keeps_its_session_and_one_that_has_gone_does_not(serve: 
     assert caller.times("quiet/t") == [1, 2]
 
 
-def test_a_session_without_a_client_is_let_go_of_after_the_lease(serve: Serve, root: Path) -> None:
+def test_a_session_without_a_client_is_let_go_of_after_the_lease(
+    serve: Serve, root: Path, leases: threading.Event
+) -> None:
     """An upload that goes on keeps it, however long it says nothing."""
     caller = serve(limits=Limits(lease_s=0.2, session_lease_s=0.2))
     session = caller.open("s")
     writer = caller.stream("s/t", caller.topic(session, "s/t"))
     writer.write_batch(readings(1))
     caller.open("forgotten")
+    leases.set()
     with gapless.connect(root) as client:
         until(lambda: not client.sequence_handler("forgotten").owner_alive)
         assert client.sequence_handler("s").owner_alive

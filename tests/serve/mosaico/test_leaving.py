@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gapless.catalog.catalog import Catalog
 from gapless.serve.native import reading_turns
 from gapless.store.reader import TopicReader
 
+from .caller import Caller
 from .conftest import Serve
 from .test_door import DEADLINE_S, until
 
@@ -70,6 +71,16 @@ def _topic(gap_ns: int, ontology: dict[str, Any]) -> dict[str, Any]:
     return {"locator": "long/t", "clustering_dt_ns": gap_ns, "ontology": ontology}
 
 
+def give_up(caller: Caller, endless: Endless, ask: Callable[[], object]) -> None:
+    """Ask, and wait with more patience each time until the server has begun before the caller leaves."""
+    for patience_s in (1.0, 10.0, DEADLINE_S):
+        caller.options = flight.FlightCallOptions(timeout=patience_s)
+        with pytest.raises(flight.FlightTimedOutError):
+            ask()
+        if endless.batches:
+            return
+
+
 ASKED: dict[str, dict[str, Any]] = {
     "topic_filter_clusterize": {**_topic(1, NEVER), "timestamp_range": None},
     "topic_filter_intersect": {"topics": [_topic(1, {}), _topic(1, NEVER)], "intersect_dt_ns": 0},
@@ -83,9 +94,7 @@ def test_a_search_that_finds_nothing_ends_with_its_caller(
 ) -> None:
     """No answer is on the way that could fail, so the server looks whether anybody waits."""
     caller = serve()
-    caller.options = flight.FlightCallOptions(timeout=1.0)
-    with pytest.raises(flight.FlightTimedOutError):
-        caller.ask(action, **ASKED[action])
+    give_up(caller, endless, lambda: caller.ask(action, **ASKED[action]))
     assert endless.ended.wait(DEADLINE_S)
     assert endless.batches > 0
     until(lambda: caller.server.traffic.calls == 0)
@@ -95,9 +104,7 @@ def test_a_search_that_finds_nothing_ends_with_its_caller(
 def test_a_window_is_counted_for_nobody_no_further(serve: Serve, endless: Endless) -> None:
     """Flight information about a window reads times, and ends with its caller."""
     caller = serve()
-    caller.options = flight.FlightCallOptions(timeout=1.0)
-    with pytest.raises(flight.FlightTimedOutError):
-        caller.info("long/t", timestamp_ns_start=15)
+    give_up(caller, endless, lambda: caller.info("long/t", timestamp_ns_start=15))
     assert endless.ended.wait(DEADLINE_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import secrets
@@ -124,7 +125,9 @@ class RawWriter:
         except flight.FlightError as error:
             raise typed(error) from error
 
-    def begin_upload(self, artifact: str, sha256: str, number: int) -> flight.FlightStreamWriter:
+    def begin_upload(
+        self, artifact: str, sha256: str, number: int, schema: pa.Schema | None = None
+    ) -> flight.FlightStreamWriter:
         """Begin an upload."""
         words = {
             protocol.KIND: protocol.ARTIFACT,
@@ -136,13 +139,22 @@ class RawWriter:
             "n": number,
         }
         descriptor = flight.FlightDescriptor.for_command(json.dumps(words).encode())
-        writer, _ = self.client.do_put(descriptor, chunk(b"").schema, self._stream_options)
+        writer, _ = self.client.do_put(descriptor, schema or chunk(b"").schema, self._stream_options)
         return writer
 
 
 def chunk(data: bytes) -> pa.RecordBatch:
     """Return a piece of a file as it travels."""
     return pa.record_batch([pa.array([data], pa.binary())], names=["data"])
+
+
+def misnamed(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    """Return a batch in which the name of a column is no text any more, as a bad line leaves it."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    bad = b"\x97" * len(name)
+    return pa.ipc.open_stream(sink.getvalue().replace(name.encode(), bad)).read_next_batch()
 
 
 class RawLane:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import flight
 from tests.crash.small_bundle import gap_rows
-from tests.serve.native.raw_writer import SCHEMA, RawWriter, chunk, declaration, rows
+from tests.serve.native.raw_writer import SCHEMA, RawWriter, chunk, declaration, misnamed, rows, typed
 
 from gapless.catalog.state_database import StateDatabase
 from gapless.client.client import connect
@@ -526,6 +527,19 @@ def test_a_file_is_there_whole_or_not_at_all(server: Server, writer: RawWriter) 
     manifest = writer.end({"t": 0}, notes=2)["manifest"]
     assert list(manifest["content"]["artifacts"]) == ["f"]
     assert (bundle(server).artifacts / "f").read_bytes() == data
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_column_whose_name_is_no_text_is_the_clients_fault(writer: RawWriter, columns: int) -> None:
+    """It is refused as such, not told as a fault of the server."""
+    names = [f"column{number}" for number in range(columns)]
+    bad = misnamed(pa.record_batch([pa.array([b"x"])] * columns, names=names), "column0")
+    stream = writer.begin_upload("f", hashlib.sha256(b"x").hexdigest(), 0, bad.schema)
+    stream.write_batch(bad)
+    with pytest.raises(flight.FlightServerError) as caught:
+        stream.close()
+    with pytest.raises(UsageError, match="one binary column"):
+        raise typed(caught.value)
 
 
 def test_a_file_never_leaves_its_folder(server: Server, writer: RawWriter) -> None:

@@ -20,13 +20,14 @@ from gapless.client.client import Client
 from gapless.client.local_recording import LocalRecording
 from gapless.client.remote import protocol
 from gapless.client.remote.lane_sender import may_pass
-from gapless.errors import LimitReached
+from gapless.errors import LimitReached, NameTaken
 from gapless.serve import flight_server
 from gapless.serve.limits import Limits
 from gapless.serve.native import writing, writing_exchange, writing_table
 from gapless.serve.native.writing import NativeWriting
 from gapless.serve.native.writing_exchange import Acknowledger, LaneExchange
 from gapless.serve.native.writing_store import Act, Found, find
+from gapless.serve.native.writing_table import WriterTable
 from gapless.serve.server import Server
 
 MOST_CALLS = 8
@@ -259,3 +260,36 @@ def test_a_seal_that_takes_long_keeps_nobody_else(server: Server, monkeypatch: p
                         ask()
             slow.go_on.set()
             assert first.result(DEADLINE_S) == second.result(DEADLINE_S)
+
+
+def test_one_uid_is_begun_once_under_whatever_names(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened at once under two names, it is one recording's; the other is refused and leaves nothing locked."""
+    begin, reserve = LocalRecording.begin, WriterTable._reserve
+    begun: list[str] = []
+    both = threading.Event()  # the second call is inside, or has been made to wait
+
+    def beginning(keeper: Any, name: str, *words: Any) -> LocalRecording:
+        begun.append(name)
+        if len(begun) > 1:
+            both.set()
+        assert both.wait(DEADLINE_S)
+        return begin(keeper, name, *words)
+
+    def reserving(table: WriterTable, keys: Any, wait_s: float) -> bool:
+        free = reserve(table, keys, wait_s)
+        if not free:
+            both.set()
+        return free
+
+    monkeypatch.setattr(LocalRecording, "begin", staticmethod(beginning))
+    monkeypatch.setattr(WriterTable, "_reserve", reserving)
+    with RawWriter(server.url, "one") as one, RawWriter(server.url, "two") as two:
+        two.uid = one.uid
+        with ThreadPoolExecutor(2) as pool:
+            answers = [pool.submit(writer.open) for writer in (one, two)]
+        errors = [answer.exception() for answer in answers]
+        assert [type(error) for error in errors if error] == [NameTaken]
+        assert len(begun) == 1
+        (name,) = begun
+        assert (one if name == "one" else two).end({})["outcome"] == "completed"
+    assert [path.name for path in (server.served.root / "sequences").iterdir()] == begun

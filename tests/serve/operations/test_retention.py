@@ -131,6 +131,20 @@ def test_what_fails_is_told_and_the_rest_is_done(
     assert server.served.client.sequence_handler("bad").outcome == "interrupted"
 
 
+def test_a_damaged_tombstone_is_told_and_the_rest_is_deleted(
+    serve: Any, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it stands for stays."""
+    bad, good = trash(root, "bad", DAY_S + 60), trash(root, "good", DAY_S + 60)
+    for path in (bad / "tombstone.json", root / "discarded" / "bad-1.json"):
+        path.write_bytes(b"{")
+    server, _ = serve()
+    Retention(server.served).round()
+    assert (bad.exists(), good.exists()) == (True, False)
+    assert "discarded/bad-1.json" in caplog.text
+    assert server.served.metrics.value("gapless_retention_failures_total") == 1
+
+
 def test_the_lock_is_given_back(serve: Any, root: Path) -> None:
     """While one has the lock another has not; it gets it when the first ends."""
     server, _ = serve()

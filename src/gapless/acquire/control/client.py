@@ -106,6 +106,14 @@ class ControlClient:
         status: dict[str, Any] = self._ask("status", 10.0)
         return status
 
+    def describe(self) -> dict[str, Any]:
+        """Return devices with their commands, channels with unit and alarm band, and setpoints.
+
+        Raises ControlFailed for a run of a release that does not tell.
+        """
+        description: dict[str, Any] = self._ask("describe", 10.0)
+        return description
+
     def note(self, text: str, by: str) -> None:
         """Record a note; it is durable when the call returns."""
         self._ask("note", 20.0, text=text, by=by)

@@ -185,6 +185,8 @@ class Connection:
         match request:
             case messages.Status():
                 return await calls.run("status", run.status, _QUICK_S)
+            case messages.Describe():
+                return await calls.run("describe", run.describe, _QUICK_S)
             case messages.Note(text=text, by=by):
                 return await calls.run("note", lambda: run.note(text, by), _NOTE_S)
             case messages.Order():

@@ -29,6 +29,12 @@ class Status(msgspec.Struct, tag="status", tag_field="verb", forbid_unknown_fiel
     id: int
 
 
+class Describe(msgspec.Struct, tag="describe", tag_field="verb", forbid_unknown_fields=True):
+    """What the run is made of."""
+
+    id: int
+
+
 class Subscribe(msgspec.Struct, tag="subscribe", tag_field="verb", forbid_unknown_fields=True):
     """The latest value of each channel at most ``rate_hz`` times a second, and every event and gap.
 
@@ -85,7 +91,7 @@ class EmergencyStop(msgspec.Struct, tag="emergency_stop", tag_field="verb", forb
     reason: Words = "emergency stop by the operator"
 
 
-Request = Status | Subscribe | Note | Order | Confirm | Stop | EmergencyStop
+Request = Status | Describe | Subscribe | Note | Order | Confirm | Stop | EmergencyStop
 
 _REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _ENCODER = msgspec.json.Encoder(enc_hook=repr)

@@ -22,6 +22,9 @@ class RunControl(Protocol):
     def status(self) -> dict[str, Any]:
         """Return what a live view shows, as JSON values; must not wait."""
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the run is made of, as JSON values; must not wait."""
+
     def note(self, text: str, by: str) -> None:
         """Record a note; durable on return."""
 

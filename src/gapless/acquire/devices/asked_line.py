@@ -15,6 +15,7 @@ from gapless.acquire.devices.line_table import LineCommand, LineTable, Reply, Va
 from gapless.acquire.devices.line_transport import LineLink
 from gapless.acquire.devices.shared_link import LinkedDevice, serial_resource
 from gapless.acquire.kit import Handler
+from gapless.acquire.parameter import Parameter
 from gapless.errors import DeviceFault
 
 T = TypeVar("T")
@@ -139,6 +140,13 @@ class AskedLine(LinkedDevice):
     def check_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Raise UsageError for arguments that the table's command does not take."""
         self.table.commands[command].check(arguments)
+
+    def takes(self, command: str) -> list[Parameter]:
+        """Return the arguments of the table's command."""
+        return [
+            Parameter(name, argument.json_type, choices=tuple(argument.choices))
+            for name, argument in self.table.commands[command].arguments.items()
+        ]
 
     async def _obey(self, order: LineCommand, /, **arguments: Any) -> Any:
         values = order.check(arguments)

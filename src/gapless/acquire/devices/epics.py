@@ -178,6 +178,11 @@ class EpicsDevice(PushedDevice):
         """Return what the device obeys."""
         return {"read": self._read, "put": self._write}
 
+    def choices(self, command: str) -> Mapping[str, Sequence[str]]:
+        """Return the names of the variables."""
+        del command
+        return {"pv": list(self._fields)}
+
     def _variable(self, pv: str) -> Any:
         if pv not in self._fields:
             raise UsageError("no such variable", found=pv, expected=", ".join(self._fields))

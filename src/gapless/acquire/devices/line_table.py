@@ -24,6 +24,7 @@ _SHOWN = 80
 
 Value = float | int | bool | str
 Dtype = Literal["float64", "int64", "bool", "string"]
+_JSON_TYPES: dict[Dtype, str] = {"float64": "float", "int64": "int", "bool": "bool", "string": "str"}
 
 
 class _Exact(Strict):
@@ -173,6 +174,11 @@ class Argument(_Exact):
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
     choices: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def json_type(self) -> str:
+        """What a JSON value for the argument is: float, int, bool or str."""
+        return "str" if self.choices else _JSON_TYPES[self.dtype]
 
     def check(self, name: str, value: Any) -> Any:
         """Return the value as it is put into the template, or raise UsageError."""

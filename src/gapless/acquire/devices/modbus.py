@@ -151,6 +151,10 @@ class ModbusDevice(LinkedDevice):
         if command == "write":
             place.encode(arguments["value"])
 
+    def choices(self, command: str) -> Mapping[str, Sequence[str]]:
+        """Return the points that can be read, or written."""
+        return {"point": [n for n, place in self.points.items() if command == "read" or place.writable]}
+
     def _point(self, name: str) -> Point:
         if name not in self.points:
             raise UsageError(f"no point is called {name!r}", expected=", ".join(self.points))

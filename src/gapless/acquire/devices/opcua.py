@@ -26,6 +26,7 @@ from gapless.acquire.kit import Handler
 from gapless.errors import DeviceFault, ValueRefused
 
 _COLUMNS = 3
+_NODES = ("node", "owner", "method")  # arguments that name a node
 
 
 class OpcUaDevice(SessionDevice):
@@ -173,6 +174,17 @@ class OpcUaDevice(SessionDevice):
     def handlers(self) -> Mapping[str, Handler]:
         """Return what the device obeys."""
         return {"read": self._read, "write": self._write, "call": self._call}
+
+    def choices(self, command: str) -> Mapping[str, Sequence[str]]:
+        """Return the names of nodes; every other node of the server is taken by its id."""
+        del command
+        return {name: list(self._nodes) for name in _NODES}
+
+    def resolved(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments with nodes by their ids: a node may be named as in the rig, or by its id."""
+        found = super().resolved(command, arguments)
+        nodes = {name: found[name] for name in _NODES if isinstance(found.get(name), str)}
+        return found | {name: opcua_node.id_of(node, self._nodes) for name, node in nodes.items()}
 
     def _node(self, node: str) -> Node:
         return opcua_node.find(self._session(), node, self._nodes)

@@ -34,6 +34,15 @@ def find(client: Client, node: str, known: Mapping[str, str]) -> Node:
         ) from error
 
 
+def id_of(node: str, known: Mapping[str, str]) -> str:
+    """Return the id of a node, in one spelling, by its name in ``known`` or any spelling; else the text."""
+    text = known.get(node, node)
+    try:
+        return ua.NodeId.from_string(text).to_string()
+    except UaError:
+        return text
+
+
 async def read(node: Node) -> Any:
     """Return a node's value; raise DeviceFault where the server says no."""
     with server_says(f"node {node.nodeid.to_string()!r} was not read"):
@@ -85,4 +94,4 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-__all__ = ["call", "find", "read", "server_says", "write"]
+__all__ = ["call", "find", "id_of", "read", "server_says", "write"]

@@ -128,6 +128,11 @@ class SimulatedDevice(Device):
         if command == "set" and arguments["field"] not in names:
             raise UsageError(f"{self.name} has no field {arguments['field']!r}; it has: {', '.join(names)}")
 
+    def choices(self, command: str) -> Mapping[str, Sequence[str]]:
+        """Return the fields that can be set."""
+        del command
+        return {"field": [item.name for item in self.config.fields]}
+
     async def _set(self, field: str, value: float) -> float:
         self.check_arguments("set", {"field": field})
         self._generators[field] = Constant(value=value).generator("")

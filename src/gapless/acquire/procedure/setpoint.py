@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from gapless.acquire.command import Command, CommandStatus
 from gapless.acquire.procedure.context import ProcedureContext, SetpointLimits
@@ -26,9 +27,9 @@ class Setpoint:
         """Return a quantity in the setpoint's unit, or raise RigRefused when it is outside the limits."""
         spec = self.spec
         value = float(given) if not isinstance(given, str) else in_unit(given, spec.unit, self.name)
-        problem = self._outside(value)
+        problem = self.problem_of(value)
         if problem:
-            raise RigRefused(problem, found=given, expected=self._range())
+            raise RigRefused(problem, found=given, expected=self.range)
         return value
 
     def per_second(self, rate: str) -> float:
@@ -51,9 +52,9 @@ class Setpoint:
 
     async def apply(self, context: ProcedureContext, value: float, issued_by: str) -> None:
         """Give the command; ProcedureFailed when the device did not do it or the value is out of limits."""
-        problem = self._outside(value)
+        problem = self.problem_of(value)
         if problem:
-            raise ProcedureFailed(problem, found=value, expected=self._range())
+            raise ProcedureFailed(problem, found=value, expected=self.range)
         spec = self.spec
         arguments = {**spec.arguments, spec.value_argument: value}
         command = Command(name=spec.command, arguments=arguments, issued_by=issued_by)
@@ -65,14 +66,33 @@ class Setpoint:
                 expected=str(CommandStatus.DONE),
             )
 
-    def _outside(self, value: float) -> str:
-        low, high = self.spec.low, self.spec.high
-        if not math.isfinite(value):
-            return f"{self.name} is set to a finite number"
-        if (low is not None and value < low) or (high is not None and value > high):
-            return f"{self.name} may not be set to {value:g} {self.spec.unit}"
-        return ""
+    @property
+    def is_limited(self) -> bool:
+        """Whether the rig bounds the setpoint on either side."""
+        return self.spec.low is not None or self.spec.high is not None
 
-    def _range(self) -> str:
+    @property
+    def range(self) -> str:
+        """The values that the setpoint may have, in words."""
         low, high = self.spec.low, self.spec.high
         return f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'} {self.spec.unit}"
+
+    def problem_of(self, value: Any) -> str:
+        """Return why the setpoint may not have a value of any type, in words; "" if it may."""
+        number = _number(value)
+        if not math.isfinite(number):
+            return f"{self.name} is set to a finite number"
+        low, high = self.spec.low, self.spec.high
+        if (low is not None and number < low) or (high is not None and number > high):
+            return f"{self.name} may not be set to {number:g} {self.spec.unit}"
+        return ""
+
+
+def _number(value: Any) -> float:
+    """Return a number as a float, NaN for what is none: a text that a device may read as one is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from gapless.client.remote import protocol
 from gapless.client.remote.connection import Connection
 from gapless.client.remote.connection_pool import ConnectionPool
 from gapless.client.remote.deliver_notes import DAMAGED, SpooledNotes
+from gapless.client.remote.delivery_command import delivery_command
 from gapless.client.remote.lane_parcel import Parcel, RowsOnTheWay
 from gapless.client.remote.lane_way import ServerWay, opening_words, place_words, topic_words
 from gapless.client.remote.spool import (
@@ -26,12 +28,15 @@ from gapless.client.remote.spool import (
     has_arrived,
     has_damage,
     name_in,
+    name_there,
     note_arrival,
     note_damage,
+    note_name,
+    noted_name,
     offered,
     requested,
 )
-from gapless.errors import DeliveryFailed, GaplessError, StorageFailed, Unreachable
+from gapless.errors import DeliveryFailed, GaplessError, NameTaken, ServingFailed, StorageFailed, Unreachable
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
@@ -45,6 +50,7 @@ from gapless.store.topic_sealer import CLOCK_USED
 from gapless.store.watermark import read_watermark
 
 _SEAL_S = 600.0
+_TRIES = 5
 _ROWS = (Kind.PACKED, Kind.ARROW, Kind.DROP)
 _DIED = "the recorder died before it ended the sequence; delivered from its spool"
 
@@ -61,6 +67,7 @@ class Delivered:
     outcome: str | None
     content_digest: str | None
     rows: dict[str, int]
+    recorded_as: str  # its name here; another than ``name`` where that was taken on the server
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -115,32 +122,41 @@ class Topic:
 
 @dataclass
 class Delivery:
-    """The delivery of one bundle. Run once; the bundle is owned meanwhile and gone afterwards."""
+    """The delivery of one bundle. Run once; the bundle is owned meanwhile and gone afterwards.
+
+    ``other_name`` is what the sequence is called on the server if another recording has its name there. It is
+    noted before the server hears it, so that no attempt after it begins the sequence under a second name.
+    """
 
     store: SpoolStore
     bundle: Bundle
     pool: ConnectionPool
     timeout_s: float
+    other_name: str | None = None
     _topics: dict[int, Topic] = field(default_factory=dict)
     _reach: dict[int, int] = field(default_factory=dict)  # of durable rows that are damaged, by topic
 
     def run(self) -> Delivered:
         """Deliver everything, end the sequence on the server and move the local copy to the trash.
 
-        Raises SequenceOwned while its recorder lives, Unreachable, what the server refuses, and
-        DeliveryFailed where the server has less than it accepted. On an error the spool is as it was.
+        Raises SequenceOwned while its recorder lives, Unreachable, what the server refuses, IntegrityError
+        where nobody can tell its name there, and DeliveryFailed where the server has less than it accepted. On an
+        error the spool is as it was, but for the name that the server may have heard.
         """
-        fd = self.store.platform.lock(self.bundle.lock)
-        try:
-            header = read_header(self.bundle)
+        with self.store.on_its_way(self.bundle):
+            header = self._header()
             with self.pool.connection() as connection:
                 done = self._deliver(connection, header)
-            words = {"name": header["name"], "delivered_to": self.pool.endpoint.url, "uid": header["uid"]}
+            words = {"name": done.recorded_as, "delivered_to": self.pool.endpoint.url, "uid": header["uid"]}
+            words["delivered_as"] = done.name
             words[DAMAGED_WORD] = has_damage(self.bundle)
             self.store.discard(self.bundle, words)
             return done
-        finally:
-            self.store.platform.close(fd)
+
+    def _header(self) -> dict[str, Any]:
+        """Return the header as the server is told it: with the name there."""
+        header = read_header(self.bundle)
+        return _renamed(header, name_there(self.bundle, header))
 
     def _deliver(self, connection: Connection, header: dict[str, Any]) -> Delivered:
         opened = self._open(connection, header)
@@ -160,17 +176,50 @@ class Delivery:
             )
         if request is None:
             request = self._interrupted(header, opened.get("topics", {}), notes)
-        answer = connection.action(request["action"], request["request"], timeout_s=_SEAL_S)
+        asked = request["request"] | place_words(header)
+        answer = connection.action(request["action"], asked, timeout_s=_SEAL_S)
         return Delivered(
             header["name"],
             str(request["action"]).rpartition(".")[2],
             answer.get("outcome"),
             answer.get("content_digest"),
             {t.declaration.name: t.rows for t in self._topics.values()},
+            _recorded_as(header),
         )
 
     def _open(self, connection: Connection, header: dict[str, Any]) -> dict[str, Any]:
-        return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
+        """Begin the sequence on the server, or take it up again; ``header`` learns another name if it has to.
+
+        Raises NameTaken, which names the way out; a name that was refused is not noted then.
+        """
+        try:
+            return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
+        except NameTaken as error:
+            name = self.other_name
+            if name is None or name == header["name"] or _elsewhere(error) not in (None, name):
+                raise self._taken(error) from error
+        earlier = noted_name(self.bundle, header)
+        note_name(self.bundle, name, self.store.platform)
+        header.update(_renamed(header, name))
+        try:
+            return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
+        except NameTaken as error:
+            note_name(self.bundle, earlier, self.store.platform)
+            raise self._taken(error) from error
+
+    def _taken(self, error: NameTaken) -> NameTaken:
+        """Return the refusal with the way out: any new name, or the one that the server has it under already."""
+        there = _elsewhere(error)
+        words = ("--rename", f"{name_in(self.bundle)}={there or 'NEW'}")
+        command = delivery_command(self.store.root, self.pool.endpoint.url, *words)
+        return NameTaken(
+            error.message,
+            sequence=error.sequence,
+            found=error.found,
+            expected=error.expected,
+            next_step=f"`{command}` "
+            + ("gives it another name" if there is None else "goes on with what the server has of it"),
+        )
 
     def _interrupted(
         self, header: dict[str, Any], there: dict[str, Any], notes: SpooledNotes
@@ -295,6 +344,23 @@ class Delivery:
             )
 
 
+def _elsewhere(error: NameTaken) -> str | None:
+    """Return the name under which the server has this very recording open; None where another has the name."""
+    return str(error.found) if error.message == protocol.UID_ELSEWHERE else None
+
+
+def _renamed(header: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a header with another name; its producer keeps the one that it was recorded with."""
+    if name == header["name"]:
+        return header
+    producer = header["producer"] | {"recorded_as": _recorded_as(header)}
+    return header | {"name": name, "producer": producer}
+
+
+def _recorded_as(header: dict[str, Any]) -> str:
+    return str(header["producer"].get("recorded_as", header["name"]))
+
+
 def _document(path: Path, frame: Frame) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(read_payload(path, frame))
     return found
@@ -322,11 +388,13 @@ def deliver_all(
     timeout_s: float,
     from_anywhere: bool = True,
     stopped: threading.Event | None = None,
+    renames: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[Delivered], dict[str, GaplessError]]:
     """Deliver all that waits in a spool; return what was delivered, and for each of the rest what hindered it.
 
     One that cannot be delivered does not hinder the next, but without a server there is no next. Without
-    ``from_anywhere`` only what was recorded for this server's address goes there.
+    ``from_anywhere`` only what was recorded for this server's address goes there. ``renames`` gives sequences,
+    by their names in the spool, another name for the case that theirs is taken on the server.
     """
     delivered: list[Delivered] = []
     hindered: dict[str, GaplessError] = {}
@@ -338,8 +406,9 @@ def deliver_all(
             break
         try:
             if not from_anywhere:
-                _check_address(bundle, pool.endpoint.url)
-            delivered.append(Delivery(store, bundle, pool, timeout_s).run())
+                check_address(bundle, pool.endpoint.url)
+            other_name = renames.get(name_in(bundle))
+            delivered.append(_delivered(store, bundle, pool, timeout_s, other_name))
         except Unreachable as error:
             hindered[name_in(bundle)] = error
             break
@@ -353,7 +422,23 @@ def deliver_all(
     return delivered, hindered
 
 
-def _check_address(bundle: Bundle, url: str) -> None:
+def _delivered(
+    store: SpoolStore, bundle: Bundle, pool: ConnectionPool, timeout_s: float, other_name: str | None
+) -> Delivered:
+    """Deliver one bundle, again from where the server is if it let go of the sequence on the way.
+
+    A server does so when it hears nothing for a lease, as of a client whose machine is busy.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return Delivery(store, bundle, pool, timeout_s, other_name).run()
+        except ServingFailed as error:
+            if type(error) is not ServingFailed or not left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def check_address(bundle: Bundle, url: str) -> None:
     """Raise DeliveryFailed for what was recorded for another server: nobody has said that it may go to this one."""
     meant_for = read_header(bundle)[KEY]["to"]
     if meant_for != url:
@@ -362,5 +447,5 @@ def _check_address(bundle: Bundle, url: str) -> None:
             sequence=name_in(bundle),
             found=meant_for,
             expected=url,
-            next_step=f"`gapless deliver --spool DIR --to {url}` brings it here all the same",
+            next_step=f"`{delivery_command(bundle.path.parents[1], url)}` brings it here all the same",
         )

@@ -56,8 +56,9 @@ class SpooledNotes:
             self.lose(f"{DAMAGED}: a gap or an artifact is lost")
 
     def lose(self, cause: str) -> None:
-        """Tell of a loss, as the next note: a gap of nobody knows how many rows."""
-        self._on_loss()
+        """Tell of a loss, as the next note: a gap of nobody knows how many rows. What the server has is no loss."""
+        if self.sent >= self.known:
+            self._on_loss()
         self._send(lost_note(self._header["opened_ns"], cause))
 
     def _send(self, note: Note) -> None:

@@ -30,6 +30,10 @@ SCAN: Final = "scan"
 TAIL: Final = "tail"
 DOWNSAMPLE: Final = "downsample"
 
+UID_ELSEWHERE: Final = (
+    "the uid is another recording's"  # NameTaken: it is open as `found`, not as it was asked for
+)
+
 _DETAILS: Final = ("sequence", "topic", "field", "found", "expected")
 
 

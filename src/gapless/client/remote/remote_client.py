@@ -30,6 +30,8 @@ class RemoteClient(RemoteFinding, Client):
 
     ``spool``: a local folder that takes a recording on when the server is away. What it holds is delivered
     in the background while a client of that spool is open; ``undelivered`` tells what hinders it, by name.
+    Of what waits there still when the client is closed, or when a recording ends after that, it warns once, with
+    a :class:`~gapless.client.remote.spool_warning.SpoolWarning`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class RemoteClient(RemoteFinding, Client):
         self._ended = threading.Event()
         self._wanted = threading.Event()  # something was spooled, or may have been left there before
         self._delivering: threading.Thread | None = None
+        self._told: set[str] = set()  # of what waits in the spool, what the program was told of
         RemoteFinding.__init__(self, self._pool.lend(), cache)
         if spool is not None:
             self._deliver_soon()
@@ -70,6 +73,7 @@ class RemoteClient(RemoteFinding, Client):
             self._delivering.join(self._durability.deadline_s)
         self.close_reading()
         self._pool.close()
+        self._tell_waiting()
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -163,13 +167,38 @@ class RemoteClient(RemoteFinding, Client):
         return done
 
     def _deliver_soon(self) -> None:
-        """Let the background look into the spool."""
+        """Let the background look into the spool; a client that is closed has none, and tells what waits."""
+        if self._ended.is_set():
+            self._tell_waiting()
         self._wanted.set()
         if self._delivering is None and not self._ended.is_set():
             self._delivering = threading.Thread(
                 target=self._deliver_wanted, name="gapless-delivery", daemon=True
             )
             self._delivering.start()
+
+    def _tell_waiting(self) -> None:
+        """Warn of what waits for this server and was not told of yet."""
+        if self._spool is None:
+            return
+        from gapless.client.remote.spool_warning import warn_of_unreadable, warn_of_waiting
+
+        spool = self._spool.absolute()
+        try:
+            untold = self._waiting(spool) - self._told
+        except (GaplessError, OSError) as error:
+            warn_of_unreadable(spool, error)
+            return
+        self._told |= untold
+        if untold:
+            warn_of_waiting({name: self.undelivered.get(name) for name in untold}, spool, self.url)
+
+    def _waiting(self, spool: Path) -> set[str]:
+        from gapless.client.remote.spool import SpoolStore
+
+        if not (spool / "spool").is_dir():  # a store would make the folder
+            return set()
+        return set(SpoolStore(spool).waiting_for(self.url))
 
     def _deliver_wanted(self) -> None:
         while not self._ended.is_set():

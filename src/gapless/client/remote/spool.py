@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 from gapless.client.artifact import Artifacts
 from gapless.client.remote.lane_parcel import Parcel
 from gapless.client.remote.lane_sender import LaneSender
-from gapless.errors import GaplessError, NameTaken, StorageFailed
+from gapless.errors import GaplessError, IntegrityError, NameTaken, NotFound, StorageFailed
 from gapless.model.names import from_component
 from gapless.store import journal
 from gapless.store.durability import Durability
@@ -28,6 +29,7 @@ from gapless.store.frame import Kind
 from gapless.store.handover import Command
 from gapless.store.layout import Bundle
 from gapless.store.platform import Platform
+from gapless.store.recover import read_header
 from gapless.store.writer import BundleWriter, TopicState
 
 ACCEPTED = "accepted by the server"
@@ -36,6 +38,8 @@ DAMAGED_WORD = "damaged"  # of a tombstone: something that was durable here coul
 _REQUEST = "delivery.json"
 _ARRIVED = "arrived.json"
 _DAMAGED = "damaged.json"
+_NAME = "name.json"
+_ON_THEIR_WAY: set[tuple[str, str]] = set()  # bundles that this process delivers: the store's uid, the folder
 
 
 class Offered(NamedTuple):
@@ -224,6 +228,49 @@ def has_damage(bundle: Bundle) -> bool:
     return (bundle.journal / _DAMAGED).exists()
 
 
+def note_name(bundle: Bundle, name: str | None, platform: Platform) -> None:
+    """Note durably under which name the server is asked for the sequence from now on, by every later attempt.
+
+    None takes the note back: its own name counts again.
+    """
+    path = bundle.journal / _NAME
+    if name is not None:
+        journal.write_checked(path, {"name": name}, platform)
+    elif path.exists():
+        platform.remove(path)
+        platform.sync_directory(bundle.journal)
+
+
+def noted_name(bundle: Bundle, header: dict[str, Any]) -> str | None:
+    """Return the other name that was noted for the server, None where none was.
+
+    Raises IntegrityError for a note that is damaged: under its own name the sequence might begin there once more.
+    """
+    path = bundle.journal / _NAME
+    noted = journal.read_checked(path)
+    if noted is not None:
+        return str(noted["name"])
+    if not path.exists():
+        return None
+    own, old = str(header["name"]), name_in(bundle)
+    raise IntegrityError(
+        "the note of the name that the sequence has on the server is damaged",
+        sequence=old,
+        found=str(path),
+        next_step=f"look on the server for the uid {header['uid']}. If nothing there has it, delete the file. If a "
+        f"sequence has it, deliver with --rename {shlex.quote(old)}=ITS-NAME once the file is deleted, and "
+        f"only while {own!r} is another recording's there",
+    )
+
+
+def name_there(bundle: Bundle, header: dict[str, Any]) -> str:
+    """Return the name that the sequence has on the server: its own, or the one that was noted.
+
+    Raises IntegrityError for a note that is damaged.
+    """
+    return noted_name(bundle, header) or str(header["name"])
+
+
 class SpoolStore(FolderStore):
     """The store of a spool. Its bundles lie beside the sequences of the folder, where no recovery seals them."""
 
@@ -235,6 +282,44 @@ class SpoolStore(FolderStore):
         """Return what is to be delivered and has no live recorder, in order of the names."""
         found = (self.bundle(name) for name in self.names())
         return [b for b in found if (b.journal / "open.json").exists() and not self.owner_alive(b)]
+
+    @contextmanager
+    def on_its_way(self, bundle: Bundle) -> Iterator[None]:
+        """Own a bundle while it is delivered. Raises SequenceOwned while its recorder, or somebody else, does."""
+        fd, mark = self.platform.lock(bundle.lock), (self.uid, bundle.path.name)
+        _ON_THEIR_WAY.add(mark)
+        try:
+            yield
+        finally:
+            _ON_THEIR_WAY.discard(mark)
+            self.platform.close(fd)
+
+    def is_on_its_way(self, bundle: Bundle) -> bool:
+        """Tell whether this process delivers it at the moment."""
+        return (self.uid, bundle.path.name) in _ON_THEIR_WAY
+
+    def waiting_for(self, url: str) -> list[str]:
+        """Return the names in the spool of what was recorded for this server, has ended and is not there yet.
+
+        What is on its way at the moment counts, and what cannot be read; what is still being recorded does not.
+        """
+        return [name for name in self.names() if self._waits_for(name, url)]
+
+    def _waits_for(self, name: str, url: str) -> bool:
+        try:
+            bundle = self.bundle(name)
+        except NotFound:  # it came to the server this moment
+            return False
+        try:
+            header = read_header(bundle) if (bundle.journal / "open.json").exists() else {}
+            if not header or header[KEY]["to"] != url:
+                return False
+            is_ours = header["producer"]["pid"] == os.getpid() and requested(bundle) is not None
+            return is_ours or self.is_on_its_way(bundle) or not self.owner_alive(bundle)
+        except FileNotFoundError:  # so did this
+            return False
+        except IntegrityError:  # so did this, or nobody can tell for which server it is
+            return bundle.path.exists() and (self.is_on_its_way(bundle) or not self.owner_alive(bundle))
 
     def purge_delivered(self) -> list[Path]:
         """Delete what was delivered whole more than 24 hours ago; return what the disk does not let go.

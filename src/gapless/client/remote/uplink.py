@@ -162,11 +162,20 @@ class RemoteRecording:
         return self._senders[state.declaration.index].accepted_rows
 
     def note(self, kind: Kind, document: dict[str, Any], *, wait: bool = True) -> None:
-        """Record a gap or an artifact's address; durable where the sequence is when the call returns, if it waits."""
+        """Record a gap or an artifact's address; durable where the sequence is when the call returns, if it waits.
+
+        After DeadlinePassed or Unreachable it may be there, or on its way: the same document once more counts once.
+        """
         self._check_alive()
-        command = self._notes.put(Note(kind, document), waited_for=wait)
-        if wait:
+        note = Note(kind, document)
+        command = self._notes.put(note, waited_for=wait)
+        if not wait:
+            return
+        try:
             self._await([command], self.deadline_s, self._noted)
+        except DeadlinePassed:
+            self._notes.give_up(note, command)
+            raise
 
     def ledger(self, state: TopicState) -> Ledger:
         """Return what became of the rows offered so far, as far as this process knows."""

@@ -152,14 +152,20 @@ class NoteSender:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._files: dict[str, Addition] = {}  # by folded name
+        self._unheard: list[tuple[Note, Command]] = []  # on their way, though their callers gave up waiting
 
     def put(self, note: Note, *, waited_for: bool) -> Command:
         """Queue a note; the command is done when it is durable where the sequence is.
 
-        A refusal is the command's error if somebody waits for it, and ends the recording otherwise.
+        A refusal is the command's error if somebody waits for it, and ends the recording otherwise. A note that
+        :meth:`give_up` was called with is not queued again: the command is that of the first time, and waited
+        for as this call says.
         """
         command = Command("note", waited_for)
         with self._lock:
+            known = self._taken_up(note, waited_for)
+            if known is not None:
+                return known
             self._queue.put((note, command))
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -167,6 +173,19 @@ class NoteSender:
                 )
                 self._thread.start()
         return command
+
+    def give_up(self, note: Note, command: Command) -> None:
+        """Hear that a caller waits no longer for a note; the same note once more is that one."""
+        with self._lock:
+            self._unheard.append((note, command))
+
+    def _taken_up(self, note: Note, waited_for: bool) -> Command | None:
+        for place, (known, command) in enumerate(self._unheard):
+            if known == note:
+                del self._unheard[place]
+                command.argument = waited_for  # before the look: a refusal that it does not see yet sees this
+                return command if command.error is None else None
+        return None
 
     def put_fence(self) -> Command:
         """Return a command that is done when everything queued before it is."""
@@ -254,6 +273,9 @@ class NoteSender:
             self.accepted = found
 
     def _deliver(self, note: Note) -> None:
+        if note.kind == Kind.GAP and note in self._there:
+            self._there.remove(note)
+            return  # told again behind an answer that was lost
         number = self.accepted
         try:
             sent = self._attempt(lambda connection: self._send(connection, note, number))

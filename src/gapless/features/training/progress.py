@@ -70,6 +70,14 @@ class CompositeProgressCallback:
         """Tell all that another phase begins."""
         self._tell(lambda callback: callback.on_phase(phase, message))
 
+    def on_begin(self, model: str, run_id: str) -> None:
+        """Tell those who keep it which run is being trained."""
+        self._tell(lambda callback: _told_of(callback, "on_begin", model, run_id))
+
+    def on_end(self, status: str) -> None:
+        """Tell those who keep it how the training ended: ``finished`` or ``failed``."""
+        self._tell(lambda callback: _told_of(callback, "on_end", status))
+
     def _tell(self, call: Callable[[TrainingProgressCallback], None]) -> None:
         for callback in self.callbacks:
             try:
@@ -79,3 +87,10 @@ class CompositeProgressCallback:
                     raise
                 if all(known.callback is not callback for known in self.errors):
                     self.errors.append(CallbackFailure(callback, error))
+
+
+def _told_of(callback: object, method: str, *told: str) -> None:
+    """Call a method that a callback need not have."""
+    call = getattr(callback, method, None)
+    if call is not None:
+        call(*told)

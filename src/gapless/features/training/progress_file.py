@@ -22,6 +22,7 @@ from typing import Any
 
 from gapless.catalog.state_database import StateDatabase
 from gapless.errors import IntegrityError, StorageFailed
+from gapless.features.training.job import new_job_id, note_begin, note_end
 from gapless.store.platform import PLATFORM
 
 _TABLE = (
@@ -81,6 +82,16 @@ class SQLiteProgressCallback(_EventWriter):
             with _connection(str(_file_of(self.db_path))) as connection:
                 connection.execute(_TABLE)
 
+    def on_begin(self, model: str, run_id: str) -> None:
+        """Keep which run the job trains."""
+        with _connection(str(_file_of(self.db_path))) as connection:
+            note_begin(connection, self.job_id, model, run_id)
+
+    def on_end(self, status: str) -> None:
+        """Keep how the training ended: ``finished`` or ``failed``."""
+        with _connection(str(_file_of(self.db_path))) as connection:
+            note_end(connection, self.job_id, status)
+
     def get_progress(self) -> list[dict[str, Any]]:
         """Return the events of the job, the oldest first."""
         return read_progress(self.db_path, self.job_id)
@@ -92,6 +103,39 @@ class SQLiteProgressCallback(_EventWriter):
         event = (self.job_id, step_type, int(step_index), int(step_total), _json(metrics), message, _now())
         with _connection(str(_file_of(self.db_path))) as connection:
             connection.execute(_INSERT, event)
+
+
+class StoreProgress:
+    """Tells a store's ``state.db`` of one training, under an id of its own; nothing is written before it begins."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = Path(root)
+        self._kept: SQLiteProgressCallback | None = None
+
+    def on_begin(self, model: str, run_id: str) -> None:
+        """Begin a job for the run."""
+        self._kept = SQLiteProgressCallback(self._root, new_job_id(model))
+        self._kept.on_begin(model, run_id)
+
+    def on_epoch_end(self, epoch: int, total_epochs: int, metrics: Mapping[str, float]) -> None:
+        """Append the end of an epoch with its metrics."""
+        if self._kept is not None:
+            self._kept.on_epoch_end(epoch, total_epochs, metrics)
+
+    def on_class_start(self, class_idx: int, total_classes: int, class_name: str) -> None:
+        """Append the beginning of a class."""
+        if self._kept is not None:
+            self._kept.on_class_start(class_idx, total_classes, class_name)
+
+    def on_phase(self, phase: str, message: str) -> None:
+        """Append the beginning of a phase."""
+        if self._kept is not None:
+            self._kept.on_phase(phase, message)
+
+    def on_end(self, status: str) -> None:
+        """Keep how the training ended."""
+        if self._kept is not None:
+            self._kept.on_end(status)
 
 
 class CSVProgressCallback(_EventWriter):

@@ -108,6 +108,7 @@ def _train(
     facts = _facts(ds, model, plan, run_id)
     told = CompositeProgressCallback(NullProgressCallback() if callback is None else callback)
     work = run.begin(facts, plan.document)
+    told.on_begin(plan.model, run_id)
     try:
         metrics = _call_train(model, ds, work, dict(plan.config), _Cancellable(told, cancel))
         if metrics is not None and not isinstance(metrics, Mapping):
@@ -115,6 +116,7 @@ def _train(
         run.finish(facts, plan.config, _plain(metrics or {}), "\n".join(map(str, told.errors)))
     except BaseException as error:
         run.fail(facts, "".join(traceback.format_exception(error)))
+        told.on_end("failed")
         if isinstance(error, IntegrityError):
             distrust_damaged(ds, [(feature, upstream) for feature, upstream, _ in facts["inputs"]])
         if isinstance(error, RunCancelled | ModelFailed) or not isinstance(error, Exception):
@@ -124,6 +126,7 @@ def _train(
             f"the training of {plan.model} failed: {type(error).__name__}: {message}",
             found=f"{plan.model}@{run_id}",
         ) from error
+    told.on_end("finished")
 
 
 def _call_train(model: Any, ds: Dataset, work: Any, config: dict[str, Any], callback: Any) -> Any:

@@ -111,7 +111,21 @@ class HubLedger:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return all tasks, the oldest first, each with the number of its episodes."""
-        return self._tasks("", ())
+        return self._tasks("ORDER BY number", ())
+
+    def waiting(self, limit: int) -> list[dict[str, Any]]:
+        """Return at most ``limit`` tasks that wait for a decision, the one that waits longest first."""
+        return self._tasks("WHERE status = 'pending' ORDER BY number LIMIT ?", (limit,))
+
+    def decided(self, limit: int, before: str | None = None) -> list[dict[str, Any]]:
+        """Return at most ``limit`` tasks that do not wait any more, the newest first: those before a task's id."""
+        if before is None:
+            return self._tasks("WHERE status <> 'pending' ORDER BY number DESC LIMIT ?", (limit,))
+        return self._tasks(
+            "WHERE status <> 'pending' AND number < (SELECT number FROM tasks WHERE id = ?)"
+            " ORDER BY number DESC LIMIT ?",
+            (before, limit),
+        )
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return one task; raises NotFound."""
@@ -143,23 +157,39 @@ class HubLedger:
         """Keep the end of a task, approved or still pending; otherwise like :meth:`submit`."""
         return self._report(task_id, key, "stop", summary, {"approved", "pending"})
 
-    def episodes(self, task_id: str) -> list[dict[str, Any]]:
-        """Return the reports of a task's episodes in the order in which they came; raises NotFound."""
+    def episodes(self, task_id: str, *, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+        """Return the reports of a task's episodes in the order in which they came; raises NotFound.
+
+        ``after``: only those with a greater number; ``limit``: at most so many, -1 for all.
+        """
         self.task(task_id)
         rows = self._database.rows(
-            "SELECT number, key, body, received_ns FROM reports WHERE task = ? AND kind = 'submit' ORDER BY number",
-            (task_id,),
+            "SELECT number, key, body, received_ns FROM reports"
+            " WHERE task = ? AND kind = 'submit' AND number > ? ORDER BY number LIMIT ?",
+            (task_id, after, limit),
         )
         return [
             {"number": number, "key": key, "executionMetadata": json.loads(body), "received_ns": received_ns}
             for number, key, body, received_ns in rows
         ]
 
-    def _tasks(self, condition: str, values: tuple[str, ...]) -> list[dict[str, Any]]:
+    def ending(self, task_id: str) -> dict[str, Any] | None:
+        """Return what was reported at the end of a task: ``{"summary", "received_ns"}``; None while it goes on.
+
+        Raises NotFound.
+        """
+        self.task(task_id)
+        rows = self._database.rows(
+            "SELECT body, received_ns FROM reports WHERE task = ? AND kind = 'stop' ORDER BY number DESC LIMIT 1",
+            (task_id,),
+        )
+        return {"summary": json.loads(rows[0][0]), "received_ns": rows[0][1]} if rows else None
+
+    def _tasks(self, rest: str, values: tuple[object, ...]) -> list[dict[str, Any]]:
         rows = self._database.rows(
             "SELECT id, owner, status, reason, request, created_ns,"
             " (SELECT count(*) FROM reports WHERE task = id AND kind = 'submit')"
-            f" FROM tasks {condition} ORDER BY number",
+            f" FROM tasks {rest}",
             values,
         )
         return [_task(row) for row in rows]

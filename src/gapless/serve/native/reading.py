@@ -16,28 +16,31 @@ from gapless.model.expression import And, Sequence, from_json
 from gapless.serve.door import Action, Door, Outgoing
 from gapless.serve.native import reading_streams as streams
 from gapless.serve.native.reading_question import Question
-from gapless.serve.native.reading_store import (
+from gapless.serve.native.reading_turns import in_turns
+from gapless.serve.rights import Right
+from gapless.serve.visible import (
     extent,
     is_there,
     opened,
     reach,
     uid_of,
+    visible_findings,
     visible_row,
     visible_rows,
     visible_tombstones,
 )
-from gapless.serve.native.reading_turns import in_turns
-from gapless.serve.rights import Right
 from gapless.store.derived import DerivedTopic
 
 if TYPE_CHECKING:
     from gapless.catalog.answer import QueryAnswer
     from gapless.catalog.catalog import SequenceRow
+    from gapless.client.sequence_handler import SequenceHandler
     from gapless.serve.call import Call
     from gapless.serve.served import Served
     from gapless.store.bundle_state import Folder
 
 _PAGE = 1_000
+_MOST = 2**31
 Answer = dict[str, Any]
 Answers = Iterable[Answer]
 
@@ -49,16 +52,16 @@ class NativeReading(Door):
         self._served = served
         self._streams: dict[str, Callable[[Call, Question], Outgoing]] = {
             protocol.SCAN: lambda call, question: streams.scan(
-                call, opened(served, call, question), question
+                call, _opened(served, call, question), question
             ),
             protocol.TAIL: lambda call, question: streams.tail(
-                served, call, opened(served, call, question), question
+                served, call, _opened(served, call, question), question
             ),
             protocol.DOWNSAMPLE: lambda call, question: streams.curve(
-                call, opened(served, call, question), question
+                call, _opened(served, call, question), question
             ),
             protocol.ARTIFACT: lambda call, question: streams.artifact(
-                opened(served, call, question), question
+                _opened(served, call, question), question
             ),
         }
 
@@ -88,13 +91,22 @@ class NativeReading(Door):
     def _list(self, call: Call, _: Question) -> Answers:
         """List the names of all sequences, oldest first."""
         call.require(Right.READ)
-        rows = visible_rows(self._served, call, Question({}))
+        rows = visible_rows(self._served, call)
         return ({"names": names} for names in _pages([row.name for row in rows]))
 
     def _rows(self, call: Call, question: Question) -> Answers:
         """Tell what the catalog knows of each sequence."""
         call.require(Right.READ)
-        rows = visible_rows(self._served, call, question)
+        limited = question.maybe_whole("limit") is not None
+        rows = visible_rows(
+            self._served,
+            call,
+            state=question.maybe_text("state"),
+            group=question.maybe_text("group"),
+            outcome=question.maybe_text("outcome"),
+            limit=question.count("limit", _MOST, missing=1) if limited else None,
+            order=question.maybe_text("order"),
+        )
         return ({"rows": [_told(row) for row in page]} for page in _pages(rows))
 
     def _row(self, call: Call, question: Question) -> Answers:
@@ -142,7 +154,7 @@ class NativeReading(Door):
 
     def _describe(self, call: Call, question: Question) -> Answers:
         """Tell all that is known of a sequence but its rows."""
-        handler = opened(self._served, call, question)
+        handler = _opened(self._served, call, question)
         return [
             {
                 "uid": uid_of(handler),
@@ -153,7 +165,7 @@ class NativeReading(Door):
 
     def _live(self, call: Call, question: Question) -> Answers:
         """Tell what changes of a sequence that is not sealed."""
-        handler = opened(self._served, call, question)
+        handler = _opened(self._served, call, question)
         base, name = handler.reader.base, question.maybe_text("topic")
         told: Answer = {"state": base.state, "owner_alive": base.owner_alive, "pending": base.pending}
         if name is None:
@@ -164,11 +176,11 @@ class NativeReading(Door):
 
     def _features(self, call: Call, question: Question) -> Answers:
         """List the topics that feature runs have for a sequence."""
-        return [{"topics": opened(self._served, call, question).features}]
+        return [{"topics": _opened(self._served, call, question).features}]
 
     def _feature(self, call: Call, question: Question) -> Answers:
         """Describe a topic that a feature run has for a sequence."""
-        reader, topic = opened(self._served, call, question).reader, question.text("topic")
+        reader, topic = _opened(self._served, call, question).reader, question.text("topic")
         for holder in reader.holders(topic):
             if isinstance(holder, DerivedTopic):
                 origin = {"feature": holder.feature, "run_id": holder.run_id, "record": dict(holder.record)}
@@ -177,7 +189,7 @@ class NativeReading(Door):
 
     def _floor(self, call: Call, question: Question) -> Answers:
         """Tell the greatest timestamp of a topic at or before a time."""
-        topic = opened(self._served, call, question).topic(question.text("topic"))
+        topic = _opened(self._served, call, question).topic(question.text("topic"))
         time_ns = question.whole("time_ns")
         found = None if time_ns < -(2**63) else topic.reader.floor_ns(min(time_ns, 2**63 - 1))
         return [{"floor_ns": found}]
@@ -186,7 +198,7 @@ class NativeReading(Door):
         """Compare a sequence's files with its manifest."""
         name = self._reached(call, question, Right.READ)
         found = self._served.client.verify(name, deep=question.flag("deep"))
-        return [{"findings": [finding.to_json() for finding in found]}]
+        return [{"findings": [finding.to_json() for finding in visible_findings(self._served, found)]}]
 
     def _check(self, call: Call, question: Question) -> Answers:
         """Report the quality of a sequence's data."""
@@ -197,7 +209,7 @@ class NativeReading(Door):
 
     def _labels(self, call: Call, question: Question) -> Answers:
         """List the labels on a sequence."""
-        notes = opened(self._served, call, question).annotations()
+        notes = _opened(self._served, call, question).annotations()
         return [{"annotations": [dataclasses.asdict(note) for note in notes]}]
 
     def _label(self, call: Call, question: Question) -> Answers:
@@ -243,6 +255,17 @@ class NativeReading(Door):
         name = question.text("name")
         reach(self._served, call, right, name)
         return name
+
+
+def _opened(served: Served, call: Call, question: Question) -> SequenceHandler:
+    """Return the reader of the sequence that a question is about."""
+    return opened(
+        served,
+        call,
+        question.text("name"),
+        layers=question.texts("layers"),
+        uid=question.maybe_text("uid"),
+    )
 
 
 def _answered(turns: Iterator[QueryAnswer], *, topics: bool, warn: bool) -> Iterator[Answer]:

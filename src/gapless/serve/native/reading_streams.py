@@ -51,10 +51,10 @@ def scan(call: Call, handler: SequenceHandler, question: Question) -> Outgoing:
         with_seq=with_seq, filter=chosen, topic=reader.name, numbered=not reader.derived,
     ).output  # fmt: skip
     rows = reader.scan(columns, start_ns, end_ns, with_seq=with_seq, filter=chosen, batch_rows=batch_rows)
-    return Outgoing(schema, _pieces(rows))
+    return Outgoing(schema, pieces(rows))
 
 
-def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield batches of some MiB at most, or of one row; none without rows."""
     for batch in batches:
         rows = batch.num_rows
@@ -87,7 +87,7 @@ def _followed(
         if served.draining.is_set():
             raise ServerClosing("the server is going down; the recording goes on")
         if batch is not None:
-            yield from _pieces(iter([batch]))
+            yield from pieces(iter([batch]))
         elif time.monotonic() - sign_s >= _SIGN_S:
             yield sign
         else:

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.errors import NameTaken, NotFound, StateError
+from gapless.errors import IntegrityError, NameTaken, NotFound, StateError, UsageError
 from gapless.model.metadata import check_metadata
-from gapless.model.names import check_sequence_name
+from gapless.model.names import check_sequence_name, to_component
 from gapless.model.outcome import State
 from gapless.store import journal
 from gapless.store.adopt import is_ended
 from gapless.store.layout import Bundle
 from gapless.store.recover import read_header
+from gapless.store.tombstone import UNREADABLE, is_tombstone
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
     from gapless.store.folder import FolderStore
 
+_SHOWN: Final = 200  # characters of words that are refused
 _MAKING_S: Final = 1.0  # by then whoever makes a folder has put a journal into it, or has died
 
 
@@ -111,11 +113,33 @@ def _uid(bundle: Bundle) -> str | None:
 
 
 def _discarded(store: FolderStore, act: Act) -> Found | None:
-    """Return an act whose tombstone is there."""
-    for words in store.tombstones():
+    """Return an act whose tombstone is there; IntegrityError where one that cannot be read may be its own.
+
+    Otherwise what was discarded would be recorded again.
+    """
+    stones = store.tombstones()
+    for words in stones:
         if words.get("uid") == act.uid:
             return Found("discarded", words.get("group"))
+    for words in stones:
+        if UNREADABLE in words and words.get("uid") is None and _may_be_of(words, act):
+            raise IntegrityError(
+                "nobody can tell whether this recording was discarded: a tombstone of its name cannot be read",
+                sequence=act.name,
+                found=f"discarded/{words['trash']}.json",
+                next_step="put a good copy in its place, delete it, or record under another name",
+            )
     return None
+
+
+def _may_be_of(words: dict[str, Any], act: Act) -> bool:
+    """Tell whether a damaged tombstone is of a bundle of an act's name; before a layer's name is its number."""
+    folder = str(words.get("trash")).rpartition("-")[0]
+    if act.layer_of is not None:
+        number, _, folder = folder.partition("-")
+        if not number.isdecimal():
+            return False
+    return folder == to_component(act.name)
 
 
 def _clear_half_made(store: FolderStore, bundle: Bundle) -> bool:
@@ -158,6 +182,7 @@ def tombstone(client: Client, header: dict[str, Any], document: object) -> dict[
     """Return the words of a discarded act: the client's own, and what the server knows better.
 
     A layer has the group of its sequence there, so that those who may write it can tell what became of it.
+    Raises UsageError for words that no reader of tombstones could use.
     """
     base = header.get("base")
     group = (
@@ -168,4 +193,12 @@ def tombstone(client: Client, header: dict[str, Any], document: object) -> dict[
     words = check_metadata(document, sequence=header["name"])
     kept = {key: words.get(key) for key in ("outcome", "error", "reason", "rows", "ledger") if key in words}
     known = {key: header[key] for key in ("name", "metadata", "uid")} | {"group": group}
-    return {"outcome": None, "error": None, "rows": {}, "ledger": None} | kept | known
+    made: dict[str, Any] = {"outcome": None, "error": None, "rows": {}, "ledger": None} | kept | known
+    if not is_tombstone(made | {"discarded_ns": 0}):
+        raise UsageError(
+            "these words are no tombstone",
+            sequence=header["name"],
+            found=repr(kept)[:_SHOWN],
+            expected="outcome, error and reason as texts, rows by topic, a ledger of numbers",
+        )
+    return made

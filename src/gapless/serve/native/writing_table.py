@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gapless.client.local_recording import LocalRecording
+from gapless.client.remote import protocol
 from gapless.errors import (
     GaplessError,
     LimitReached,
@@ -58,7 +59,7 @@ class WriterTable:
         self._client = served.client
         self._changed = threading.Condition()
         self._open: dict[str, IncomingSequence] = {}
-        self._busy: set[str] = set()  # names that are being opened
+        self._busy: set[tuple[str, str]] = set()  # names, and uids, that are being opened or ended
         self._stopped = threading.Event()
         self._reaper = threading.Thread(target=self._reap, name="gapless-leases", daemon=True)
         self._reaper.start()
@@ -139,21 +140,25 @@ class WriterTable:
 
     @contextmanager
     def _alone(self, call: Call, act: Act, patience_s: float) -> Iterator[None]:
-        """Let one call at a time open or end sequences of a name; LimitReached where that takes too long."""
-        key = fold(act.sequence)
-        await_turn(lambda wait_s: self._reserve(key, wait_s), call.cancelled, patience_s, act.sequence)
+        """Let one call at a time open or end sequences of a name, or of a uid: the table has one of each.
+
+        LimitReached where that takes too long.
+        """
+        keys = {("name", fold(act.sequence)), ("uid", act.uid)}
+        await_turn(lambda wait_s: self._reserve(keys, wait_s), call.cancelled, patience_s, act.sequence)
         try:
             yield
         finally:
             with self._changed:
-                self._busy.discard(key)
+                self._busy -= keys
                 self._changed.notify_all()
 
-    def _reserve(self, key: str, wait_s: float) -> bool:
+    def _reserve(self, keys: set[tuple[str, str]], wait_s: float) -> bool:
+        """Take all keys or none, so that no two calls wait for each other."""
         with self._changed:
-            free = self._changed.wait_for(lambda: key not in self._busy, wait_s)
+            free = self._changed.wait_for(lambda: self._busy.isdisjoint(keys), wait_s)
             if free:
-                self._busy.add(key)
+                self._busy |= keys
             return free
 
     def _present(self, call: Call, act: Act, patience_s: float) -> IncomingSequence | None:
@@ -185,7 +190,7 @@ class WriterTable:
         call.reach(Right.WRITE, act.name, sequence.group)
         _check_owner(call, sequence.recording.header, sequence.group)
         if sequence.name != act.name:
-            raise NameTaken("the uid is another recording's", sequence=act.name, found=sequence.name)
+            raise NameTaken(protocol.UID_ELSEWHERE, sequence=act.name, found=sequence.name)
 
     def _begin(self, call: Call, act: Act, words: Question) -> IncomingSequence:
         if act.layer_of is None:
@@ -307,7 +312,8 @@ def _check_owner(call: Call, header: dict[str, Any], group: str | None) -> None:
         raise RightMissing(
             "the recording was begun with another key",
             sequence=header["name"],
-            next_step="use the key that it was begun with, or one that may manage",
+            next_step="use the key that it was begun with; where that is gone, one that may manage: "
+            "`gapless keys make --right manage` on the server makes one",
         )
 
 
@@ -350,5 +356,5 @@ def _producer(document: object) -> dict[str, Any]:
     """Return where the client says it runs; what cannot be read of it is left out."""
     if not isinstance(document, dict):
         return {}
-    known = {key: document.get(key) for key in ("host", "pid", "version")}
+    known = {key: document.get(key) for key in ("host", "pid", "version", "recorded_as")}
     return {key: value for key, value in known.items() if isinstance(value, str | int)}

@@ -17,6 +17,7 @@ from gapless.store.layout import Bundle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyarrow as pa
     from pyarrow import flight
 
     from gapless.serve.call import Call
@@ -117,22 +118,15 @@ class Upload:
         return size_bytes
 
     def _chunks(self, reader: flight.MetadataRecordBatchReader) -> Iterator[memoryview]:
-        import pyarrow as pa
-
         for chunk in reader:
             self._answer()
             if chunk.data is None:
                 continue
-            binary = chunk.data.num_columns == 1 and (
-                pa.types.is_binary(chunk.data.schema.field(0).type)
-                or pa.types.is_large_binary(chunk.data.schema.field(0).type)
-            )
-            if not binary:
-                raise UsageError("a file travels as one binary column", found=str(chunk.data.schema))
+            column = _bytes_of(chunk.data)
             self._limits.check_batch(chunk.data, sequence=self._sequence.name)
-            if chunk.data.column(0).null_count:
+            if column.null_count:
                 raise UsageError("a file travels as chunks of bytes", found="null")
-            for value in chunk.data.column(0):
+            for value in column:
                 yield memoryview(value.as_buffer())
 
     def _answer(self) -> None:
@@ -159,6 +153,20 @@ class Upload:
             platform.replace(partial, target)
             platform.sync_directory(bundle.artifacts)
             self._sequence.note(self._number, Kind.ARTIFACT, entry)
+
+
+def _bytes_of(batch: pa.RecordBatch) -> pa.Array:
+    """Return the one binary column of a batch; UsageError for others, and for a name that is no text."""
+    import pyarrow as pa
+
+    try:
+        kinds = batch.schema.types
+        if len(kinds) == 1 and (pa.types.is_binary(kinds[0]) or pa.types.is_large_binary(kinds[0])):
+            return batch.column(0)
+        found = str(batch.schema)
+    except UnicodeDecodeError as error:
+        found = str(error)
+    raise UsageError("a file travels as one binary column", found=found)
 
 
 def clear_uploads(bundle: Bundle, noted: set[str]) -> None:

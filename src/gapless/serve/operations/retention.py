@@ -147,6 +147,8 @@ class Retention:
             self._served.audit.end(row, outcome)
 
     def _trash(self) -> Iterator[Path]:
+        for name, error in self._store.damaged_tombstones().items():
+            self._failed("delete", name, error)
         yield from self._store.expired()
         yield from self._store.abandoned()
 

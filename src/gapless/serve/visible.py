@@ -1,7 +1,15 @@
-"""What a caller sees of the store that is served: nothing of groups that are not theirs."""
+"""What a caller sees of the store that is served: nothing of groups that are not theirs.
+
+Every door asks here, so that a sequence of a foreign group is for all of them as if it did not exist.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.errors import IntegrityError, NotFound, UsageError
@@ -11,20 +19,20 @@ from gapless.serve.rights import Right
 if TYPE_CHECKING:
     from gapless.catalog.catalog import Catalog, SequenceRow
     from gapless.client.sequence_handler import SequenceHandler
-    from gapless.serve.call import Call
-    from gapless.serve.native.reading_question import Question
+    from gapless.serve.caller import Caller
     from gapless.serve.served import Served
     from gapless.store.reader import TopicReader
+    from gapless.store.verify import Finding
 
-_MOST = 2**31
+_FOLDERS = "(?:sequences|features|models|spool|trash|discarded)/"  # of a store
 _DIGITS = 10  # more sequences than a store holds
 _SHOWN = 100  # characters of what was asked for
 
 
-def reach(served: Served, call: Call, right: Right, name: str) -> None:
+def reach(served: Served, caller: Caller, right: Right, name: str) -> None:
     """Raise RightMissing, or NotFound for a sequence that there is not, or not for this caller."""
-    call.require(right)
-    if call.access.groups is None:
+    caller.require(right)
+    if caller.access.groups is None:
         if not (served.root / "sequences" / to_component(name)).is_dir():
             raise _nothing(name)
         return
@@ -35,28 +43,34 @@ def reach(served: Served, call: Call, right: Right, name: str) -> None:
         raise _nothing(name) from error
     except IntegrityError as error:  # nobody can tell whose it is
         raise _nothing(name) from error
-    call.reach(right, name, group)
+    caller.reach(right, name, group)
 
 
-def is_there(served: Served, call: Call, name: str) -> bool:
+def is_there(served: Served, caller: Caller, name: str) -> bool:
     """Tell whether there is a sequence of exactly that name for this caller."""
     try:
-        reach(served, call, Right.READ, name)
+        reach(served, caller, Right.READ, name)
     except NotFound:
         return False
     return True
 
 
-def opened(served: Served, call: Call, question: Question, right: Right = Right.READ) -> SequenceHandler:
-    """Return the reader of the sequence that a question is about.
+def opened(
+    served: Served,
+    caller: Caller,
+    name: str,
+    *,
+    layers: Sequence[str] | None = None,
+    uid: str | None = None,
+    right: Right = Right.READ,
+) -> SequenceHandler:
+    """Return the reader of a sequence; ``layers`` as in :meth:`Client.sequence_handler`.
 
-    Raises NotFound where the name belongs to another recording than the one that the question means.
+    Raises NotFound where the name belongs to another recording than the one of ``uid``.
     """
-    name = question.text("name")
-    reach(served, call, right, name)
-    handler = served.client.sequence_handler(name, layers=question.texts("layers"))
-    wanted = question.maybe_text("uid")
-    if wanted is not None and wanted != uid_of(handler):
+    reach(served, caller, right, name)
+    handler = served.client.sequence_handler(name, layers=None if layers is None else list(layers))
+    if uid is not None and uid != uid_of(handler):
         raise NotFound(
             "the sequence that was opened is gone; another one has its name",
             sequence=name,
@@ -81,28 +95,31 @@ def uid_of(handler: SequenceHandler) -> str | None:
     return uid
 
 
-def visible_rows(served: Served, call: Call, question: Question) -> list[SequenceRow]:
-    """Return the catalog's rows that a question asks for, those of other groups left out."""
-    limit = None if question.maybe_whole("limit") is None else question.count("limit", _MOST, missing=1)
-    rows = looked_at(served).sequences(
-        question.maybe_text("state"),
-        question.maybe_text("group"),
-        question.maybe_text("outcome"),
-        limit if call.access.groups is None else None,
-        question.maybe_text("order") or "created",
+def visible_rows(
+    served: Served,
+    caller: Caller,
+    *,
+    state: str | None = None,
+    group: str | None = None,
+    outcome: str | None = None,
+    limit: int | None = None,
+    order: str | None = None,
+) -> list[SequenceRow]:
+    """Return the catalog's rows with these properties, those of other groups left out; see Catalog.sequences."""
+    return looked_at(served).sequences(
+        state, group, outcome, limit, order or "created", groups=caller.access.groups
     )
-    return [row for row in rows if call.sees(row.group)][:limit]
 
 
-def visible_row(served: Served, call: Call, ref: str) -> SequenceRow:
+def visible_row(served: Served, caller: Caller, ref: str) -> SequenceRow:
     """Return the row that a reference means among those that the caller sees."""
     catalog = looked_at(served)
-    if call.access.groups is None:
+    if caller.access.groups is None:
         try:
             return catalog.sequence(ref)
         except (OverflowError, ValueError) as error:  # @last- and a number beyond what a database counts
             raise NotFound("the store does not hold that many sequences", sequence=ref[:_SHOWN]) from error
-    rows = [row for row in catalog.sequences(order="-created") if call.sees(row.group)]
+    rows = catalog.sequences(order="-created", groups=caller.access.groups)
     if ref.startswith("@"):
         word, _, back = ref.partition("-")
         known = word == "@last" and (back or "0").isdecimal() and len(back) < _DIGITS
@@ -121,9 +138,20 @@ def visible_row(served: Served, call: Call, ref: str) -> SequenceRow:
     return found[0]
 
 
-def visible_tombstones(served: Served, call: Call) -> list[dict[str, Any]]:
+def visible_tombstones(served: Served, caller: Caller) -> list[dict[str, Any]]:
     """Return the tombstones that the caller sees, oldest first."""
-    return [stone for stone in served.client.list_discarded() if call.sees(stone.get("group"))]
+    return [stone for stone in served.client.list_discarded() if caller.sees(stone.get("group"))]
+
+
+def visible_findings(served: Served, found: Sequence[Finding]) -> list[Finding]:
+    """Return findings with the paths in their words as they are below the store's folder."""
+    return [replace(finding, message=below(served.root, finding.message)) for finding in found]
+
+
+def below(root: Path, text: str) -> str:
+    """Return a text with the paths of a store's files as they are below its folder; nothing else is changed."""
+    before = re.escape(str(root).rstrip(os.sep) + os.sep)
+    return re.sub(rf"(?<![^\s'\"`(\[=:,]){before}(?={_FOLDERS})", "", text)
 
 
 def looked_at(served: Served) -> Catalog:

@@ -1,0 +1,227 @@
+"""One live sequence, read by one thread for every browser that watches it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from gapless.errors import ControlFailed, NotFound
+from gapless.serve.http.live_journal import journal_messages
+from gapless.serve.http.live_mirror import MAX_EVENTS, LiveMirror
+from gapless.serve.http.live_run import run_messages
+from gapless.serve.http.live_words import plain
+
+if TYPE_CHECKING:
+    from gapless.client.client import Client
+    from gapless.serve.http.live_sequences import LiveSequence
+
+GONE: Final = "open, owner gone"
+_LOOK_S = 0.1
+_SETTLE_S = 1.0
+
+
+class LiveFeed:
+    """Reads a run's control socket, or a journal, while anybody watches, and spreads what it says.
+
+    The thread waits for no mirror, so the run sees one reader that keeps up whatever browsers do. Who joins
+    is told the newest of everything at once. Events and gaps carry an ``id`` that is the same however often
+    the feed is begun anew.
+    """
+
+    def __init__(self, live: LiveSequence, client: Client) -> None:
+        self.live = live
+        self.failure: BaseException | None = None
+        self._client = client
+        self._lock = threading.Lock()
+        self._mirrors: list[LiveMirror] = []
+        self._values: dict[str, Any] = {"stream": "samples", "samples": {}, "frames": {}}
+        self._status: dict[str, Any] | None = None
+        self._told: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
+        self._known: set[str] = set()  # ids of the events that the first status brought
+        self._end: dict[str, Any] | None = None
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._main, name=f"gapless-live-{live.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end at its next turn; it is not waited for."""
+        self._left.set()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._end is not None
+
+    @property
+    def watchers(self) -> int:
+        """How many mirrors are filled."""
+        with self._lock:
+            return len(self._mirrors)
+
+    def join(self, mirror: LiveMirror) -> None:
+        """Fill a mirror from now on, beginning with the newest of everything; events are asked of :meth:`since`."""
+        with self._lock:
+            self._mirrors.append(mirror)
+            if self._values["samples"]:
+                mirror.put(self._values)
+            for newest in (self._status, self._end):
+                if newest is not None:
+                    mirror.put(newest)
+            for told in self._told:
+                mirror.put(told)
+
+    def leave(self, mirror: LiveMirror) -> int:
+        """Fill a mirror no more; return how many are left."""
+        with self._lock:
+            self._mirrors.remove(mirror)
+            return len(self._mirrors)
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        ended: dict[str, Any] = {}
+        try:
+            for message in self._messages():
+                self._spread(message)
+            ended = self._ending()
+        except BaseException as error:  # noqa: BLE001 - the thread's end: kept, and whoever watches is told
+            self.failure = error
+            ended = {"state": "unknown", "problem": f"{type(error).__name__}: {error}"}
+        self._spread({"stream": "end", "sequence": self.live.name, **ended})
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        if self.live.control is not None:
+            try:
+                yield from run_messages(self.live, self._left.is_set)
+                return
+            except ControlFailed as error:  # its numbers are still in the journal
+                self.failure = error
+        yield from journal_messages(self.live, self._left.is_set)
+
+    def _ending(self) -> dict[str, Any]:
+        """Wait until nobody records the sequence any more and return what became of it.
+
+        One that is discarded is let go a moment before its folder is.
+        """
+        while self.live.is_recorded and not self._left.wait(_LOOK_S):
+            continue
+        settled_s = time.monotonic() + _SETTLE_S
+        while (ended := ending_of(self._client, self.live))["state"] == GONE:
+            if time.monotonic() > settled_s or self._left.wait(_LOOK_S):
+                break
+        return ended
+
+    def _spread(self, message: dict[str, Any]) -> None:
+        kind = message["stream"]
+        with self._lock:
+            if kind == "samples":
+                self._values["samples"].update(message["samples"])
+                self._values["frames"].update(message.get("frames", {}))
+            elif kind == "status":
+                message = self._noted(message)
+            elif kind == "end":
+                self._end = message
+            elif not self._tell(message):
+                return
+            for mirror in self._mirrors:
+                mirror.put(message)
+
+    def _noted(self, status: dict[str, Any]) -> dict[str, Any]:
+        """Keep a status without its events, which go their own way.
+
+        The first one's are the beginning of it, as its channels are that of the values: a slow channel may
+        have no other for minutes.
+        """
+        events = status.pop("events", [])
+        if self._status is None:
+            values = {"stream": "samples", "samples": dict(status.get("channels", {}))}
+            self._values["samples"] |= values["samples"]
+            first = [{"stream": "event", **event} for event in events]
+            fresh = [event for event in first if self._tell(event)]
+            self._known = {event["id"] for event in fresh}
+            for mirror in self._mirrors:
+                for message in (values, *fresh):
+                    mirror.put(message)
+        self._status = status
+        return status
+
+    def _tell(self, message: dict[str, Any]) -> bool:
+        """Give an event or gap its id and keep it; False for one that the first status brought already."""
+        message["id"] = told_id(message)
+        if message["id"] in self._known:
+            self._known.discard(message["id"])
+            return False
+        self._told.append(message)
+        return True
+
+
+def told_id(message: dict[str, Any]) -> str:
+    """Return the id of an event or gap: its time and a checksum of its words."""
+    words = [
+        message.get(key) for key in ("stream", "severity", "kind", "source", "message", "cause", "topic")
+    ]
+    return f"{message.get('timestamp_ns') or message.get('start_ns')}-{zlib.crc32(repr(words).encode()):08x}"
+
+
+def ending_of(client: Client, live: LiveSequence) -> dict[str, Any]:
+    """Return state, outcome, cause and digest of a sequence that nobody records any more."""
+    try:
+        handler = client.sequence_handler(live.name, layers=[])
+    except NotFound:
+        return {"state": "discarded", "outcome": None, "cause": None, "content_digest": None}
+    manifest = handler.reader.manifest
+    gone = handler.state == "open" and not handler.owner_alive
+    ended: dict[str, Any] = plain(
+        {
+            "state": GONE if gone else handler.state,
+            "outcome": handler.outcome,
+            "cause": None if manifest is None else manifest["record"].get("cause"),
+            "content_digest": handler.content_digest,
+        }
+    )
+    return ended
+
+
+class LiveFeeds:
+    """The feeds of one server by sequence: made when the first browser watches, ended when the last one leaves."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._feeds: dict[str, LiveFeed] = {}
+
+    @contextmanager
+    def watching(self, live: LiveSequence, mirror: LiveMirror) -> Iterator[LiveFeed]:
+        """Fill a mirror as long as the block lasts; never waits for the run."""
+        feed = self._joined(live, mirror)
+        try:
+            yield feed
+        finally:
+            with self._lock:
+                if not feed.leave(mirror):
+                    feed.stop()
+                    if self._feeds.get(live.name) is feed:
+                        del self._feeds[live.name]
+
+    def _joined(self, live: LiveSequence, mirror: LiveMirror) -> LiveFeed:
+        with self._lock:
+            feed = self._feeds.get(live.name)
+            if feed is None or feed.over or feed.live != live:
+                feed = self._feeds[live.name] = LiveFeed(live, self._client)
+                feed.start()
+            feed.join(mirror)
+            return feed
+
+    def watched(self, name: str) -> LiveSequence | None:
+        """Return a sequence that is watched now, from memory alone; None for one that is not."""
+        with self._lock:
+            feed = self._feeds.get(name)
+            return None if feed is None or feed.over else feed.live

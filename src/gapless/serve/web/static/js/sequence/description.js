@@ -1,0 +1,126 @@
+// What the server says of one sequence, in the words that the views of the page need.
+
+import * as api from "../core/api.js";
+
+const MEDIA_TAGS = ["EncodedImage", "Image", "CompressedImage"];
+const NUMBERS = /list<.*\b(u?int\d+|float|double|halffloat)\b/;
+const MOST_ELEMENTS = 32;
+const MOST_FEATURES = 24;
+
+/** Return the description of a sequence, what feature runs made of it included. */
+export async function describe(name) {
+  const path = `/sequences/${api.segment(name)}`;
+  const raw = await api.get(path);
+  const features = raw.features.slice(0, MOST_FEATURES);
+  const asked = features.map((topic) => api.get(`${path}/topics/${api.segment(topic.name)}`));
+  return new Description(path, raw, await Promise.all(asked));
+}
+
+/** One sequence; `raw` is the server's answer as it came, `features` the topics that feature runs made. */
+class Description {
+  constructor(path, raw, features) {
+    this.path = path;
+    this.raw = raw;
+    this.name = raw.name;
+    this.topics = [...raw.topics, ...features].map((topic) => new TopicDescription(path, topic));
+  }
+
+  /** True while rows may still come. */
+  get isOpen() {
+    return this.raw.state !== "sealed";
+  }
+
+  /** The topics that people recorded or computed, without those that the recording keeps for itself. */
+  get ownTopics() {
+    return this.topics.filter((topic) => !topic.name.startsWith("_"));
+  }
+
+  /** The first time and the time after the last row, null without rows. */
+  get extent() {
+    const [first, last] = [instant(this.raw.start_ns), instant(this.raw.end_ns)];
+    return first === null ? null : { startNs: first, endNs: last + 1n };
+  }
+
+  /** The topic of a name, null if there is none. */
+  topic(name) {
+    return this.topics.find((topic) => topic.name === name) ?? null;
+  }
+
+  /** The field of a topic, null if there is none. */
+  field({ topic, field }) {
+    return this.topic(topic)?.numbers.find((known) => known.name === field) ?? null;
+  }
+
+  /** The topics of pictures. */
+  get cameras() {
+    return this.ownTopics.filter((topic) => topic.isMedia && topic.rows !== 0);
+  }
+
+  /** The pairs of fields that are a position: `[{topic, x, y, isGlobe, stem}]`. */
+  get tracks() {
+    return this.ownTopics.filter(({ rows }) => rows !== 0).flatMap((topic) => topic.tracks);
+  }
+}
+
+/** One topic of a sequence. */
+class TopicDescription {
+  constructor(path, raw) {
+    this.raw = raw;
+    this.name = raw.name;
+    this.path = `${path}/topics/${api.segment(raw.name)}`;
+    this.fields = raw.fields.filter(({ name }) => name !== "timestamp_ns" && name !== "_seq");
+    this.tag = raw.ontology_tag ?? null;
+    this.rows = raw.rows;
+    this.startNs = instant(raw.start_ns);
+    this.endNs = instant(raw.end_ns);
+  }
+
+  /** The fields that can be plotted: numbers, and the elements of short lists whose length is declared. */
+  get numbers() {
+    return this.fields.flatMap((field) => (field.numeric ? [field] : elements(field)));
+  }
+
+  /** The numbers with a unit, without those that say how uncertain another is. */
+  get quantities() {
+    const spreads = new Set(this.fields.map(({ uncertainty }) => uncertainty));
+    return this.numbers.filter(({ name, unit }) => unit && !spreads.has(name));
+  }
+
+  /** True for pictures. */
+  get isMedia() {
+    return Boolean(this.raw.media) || MEDIA_TAGS.includes(this.tag);
+  }
+
+  /** The positions among the fields, see `Description.tracks`. */
+  get tracks() {
+    const names = new Set(this.numbers.map(({ name }) => name));
+    const found = [];
+    for (const name of names) {
+      const { stem, partner, isGlobe } = halves(name, this.tag);
+      if (partner === null || !names.has(partner)) continue;
+      const [x, y] = isGlobe ? [partner, name] : [name, partner];
+      found.push({ topic: this.name, x, y, isGlobe, stem });
+    }
+    return found;
+  }
+}
+
+function elements(field) {
+  const [length, ...more] = field.shape ?? [];
+  if (!NUMBERS.test(field.type) || length > MOST_ELEMENTS || more.length > 0) return [];
+  return Array.from({ length: length ?? 0 }, (_, n) => ({ ...field, name: `${field.name}[${n}]`, numeric: true }));
+}
+
+// What a name is the first half of. A GPS row keeps latitude in position.x and longitude in position.y.
+function halves(name, tag) {
+  const globe = name.match(/^(.*?)(latitude|lat)$/);
+  if (globe) return { stem: globe[1], partner: globe[1] + (globe[2] === "lat" ? "lon" : "longitude"), isGlobe: true };
+  const plane = name.match(/^(|.*\b(?:position|translation|point|pose)[._])x$/);
+  if (plane) return { stem: plane[1], partner: `${plane[1]}y`, isGlobe: tag === "GPS" };
+  return { stem: "", partner: null, isGlobe: false };
+}
+
+/** Return a time of the server as BigInt, null for none. */
+export function instant(text) {
+  return text === null || text === undefined ? null : BigInt(text);
+}
