@@ -14,6 +14,7 @@ from gapless.bluesky.lossless import decode
 from gapless.bluesky.run_feed import Normalizer, Refuse, RunFeed
 from gapless.bluesky.run_writer import RunWriter
 from gapless.bluesky.stream_schema import DOCUMENTS, VIOLATIONS
+from gapless.errors import NotFound
 from gapless.model.expression import Sequence as SequenceQuery
 
 if TYPE_CHECKING:
@@ -46,15 +47,18 @@ class Added:
 
 def find_run(client: Client, uid: str) -> str | None:
     """Return the name of the sequence that holds a run, None if the store has no such run."""
-    if client.sequence_exists(uid) and _uid_of(client.sequence_handler(uid)) == uid:
+    if client.sequence_exists(uid) and _uid_of(client, uid) == uid:
         return uid
     for item in client.query(SequenceQuery.Q.user_metadata["start.uid"].eq(uid)):
         return str(item.name)
     return None
 
 
-def _uid_of(handler: SequenceHandler) -> Any:
-    start = handler.metadata.get("start")
+def _uid_of(client: Client, name: str) -> str | None:
+    try:
+        start = client.sequence_handler(name).metadata.get("start")
+    except NotFound:  # it exists in other letters: it is another sequence
+        return None
     return start.get("uid") if isinstance(start, dict) else None
 
 

@@ -124,7 +124,7 @@ class StorePlace:
     def take_over_telling(self) -> None:
         """Let the client be silent about what waits now: whoever calls this tells it in its own way."""
         if self._remote is not None:
-            self._remote._told.update(self.waiting())
+            self._remote.leave_telling(self.waiting())
 
     def warn(self) -> None:
         """Tell the person at the RunEngine of the runs that wait, if there are any.

@@ -251,7 +251,12 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Warning as warning:  # where warnings are errors, none hides what ended the block
+            if error is None:
+                raise
+            error.add_note(str(warning))
 
     # -- what became of it ---------------------------------------------------------------------
 

@@ -269,8 +269,17 @@ def test_a_run_is_found_by_its_uid_under_any_name(tmp_path: Path) -> None:
         assert run.sequence == f"20231114-1-{uid_of(documents)[:8]}"
         assert find_run(client, uid_of(documents)) == run.sequence
         assert find_run(client, "another") is None
+        assert find_run(client, run.sequence.upper()) is None
         assert [run.result for run in deliver(path, client).runs] == ["complete"]
         assert client.list_sequences() == [run.sequence]
+
+
+def test_a_name_in_other_letters_is_another_run(tmp_path: Path) -> None:
+    """Names that differ in upper and lower case alone cannot both be there, and still are not the same."""
+    with connect(tmp_path / "store") as client:
+        with client.sequence_create("ABC"):
+            pass
+        assert find_run(client, "abc") is None
 
 
 def test_legacy_documents_are_delivered_once(tmp_path: Path) -> None:

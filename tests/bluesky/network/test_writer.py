@@ -201,6 +201,25 @@ def test_on_error_raise_warns_of_the_runs_it_does_not_raise(here: Path, *, as_er
     assert f"gapless bluesky deliver {here}" in told[0]
 
 
+def test_a_warning_that_is_an_error_does_not_hide_what_ended_the_block(here: Path) -> None:
+    """It is a note of the caller's own error; a block that ended well raises it."""
+
+    def plan(error: BaseException | None) -> None:
+        with Writer(NOBODY) as writer:
+            feed(writer, run_of(2))
+            writer.flush(PATIENCE_S)
+            if error is not None:
+                raise error
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ZeroDivisionError) as raised:
+            plan(ZeroDivisionError("the plan's"))
+        with pytest.raises(DeliveryWarning, match=f"gapless bluesky deliver {here}"):
+            plan(None)
+    assert "1 run not on the server" in raised.value.__notes__[0]
+
+
 def test_a_lost_document_hides_no_run_that_waits(here: Path) -> None:
     """BackupFailed is raised, and the run is warned of all the same."""
     writer = Writer(NOBODY)

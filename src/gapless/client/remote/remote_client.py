@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +176,10 @@ class RemoteClient(RemoteFinding, Client):
                 target=self._deliver_wanted, name="gapless-delivery", daemon=True
             )
             self._delivering.start()
+
+    def leave_telling(self, names: Iterable[str]) -> None:
+        """Do not warn of these, which wait in the spool: the caller tells of them in its own way."""
+        self._told.update(names)
 
     def _tell_waiting(self) -> None:
         """Warn of what waits for this server and was not told of yet."""
