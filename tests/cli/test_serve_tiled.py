@@ -93,28 +93,46 @@ def read_imu(url: str, **words: Any) -> list[float]:
         client.context.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_a_signal_and_ends_cleanly(start: Start, number: signal.Signals) -> None:
-    """The printed URL has the key and opens with Tiled's client; one signal ends the process with 0."""
-    process, url = start()
-    assert "?api_key=" in url
-    assert read_imu(url) == [0.0, 0.5, 1.0]
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("web page: http://127.0.0.1:")
+def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """End the process with one signal, cleanly, and return what it complained of."""
     process.send_signal(number)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     assert "Traceback" not in err
+    return err
+
+
+def test_it_serves_until_a_signal_and_ends_cleanly(
+    start: Start, cli: Cli, store: Path, tmp_path: Path
+) -> None:
+    """The printed URL has the key and opens with Tiled's client; its port is taken, which is said in words.
+
+    Folders of external data may be given more than once.
+    """
+    folders = [tmp_path / name for name in ("eiger", "pilatus")]
+    for folder in folders:
+        folder.mkdir()
+    process, url = start(*(word for folder in folders for word in ("--external-root", str(folder))))
+    assert "?api_key=" in url
+    assert read_imu(url) == [0.0, 0.5, 1.0]
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("web page: http://127.0.0.1:")
+    port = url.partition("127.0.0.1:")[2].partition("?")[0]
+    done = cli("serve", str(store), "--tiled", "--port", port)
+    assert done.returncode != 0
+    assert f"127.0.0.1:{port}" in done.stderr
+    end(process, signal.SIGINT)
 
 
 def test_nobody_reads_without_the_key(start: Start) -> None:
     """Tiled's own authentication stands in front; a key of one's own is not printed."""
-    _, url = start("--api-key", "sesame")
+    process, url = start("--api-key", "sesame")
     assert "sesame" not in url
     assert status(f"{url}/api/v1/metadata/walking") == 401
     assert status(f"{url}/api/v1/metadata/walking?api_key=wrong") == 401
     assert read_imu(url, api_key="sesame") == [0.0, 0.5, 1.0]
     assert status(f"{url}/ui/") == 200
+    end(process, signal.SIGTERM)
 
 
 def test_the_key_may_come_from_the_environment(start: Start) -> None:
@@ -124,16 +142,8 @@ def test_the_key_may_come_from_the_environment(start: Start) -> None:
     assert read_imu(url, api_key="sesame") == [0.0, 0.5, 1.0]
 
 
-def test_external_roots_may_be_given_more_than_once(
-    start: Start, cli: Cli, store: Path, tmp_path: Path
-) -> None:
-    """Each names a folder that exists; one that does not is said in words."""
-    folders = [tmp_path / name for name in ("eiger", "pilatus")]
-    for folder in folders:
-        folder.mkdir()
-    words = [word for folder in folders for word in ("--external-root", str(folder))]
-    _, url = start(*words)
-    assert read_imu(url) == [0.0, 0.5, 1.0]
+def test_an_external_root_that_is_not_there_is_said_in_words(cli: Cli, store: Path, tmp_path: Path) -> None:
+    """Each names a folder that exists."""
     done = cli("serve", str(store), "--tiled", "--external-root", str(tmp_path / "nothing"))
     assert done.returncode == 3
     assert "nothing" in done.stderr
@@ -144,9 +154,7 @@ def test_public_lets_anyone_read_and_says_so(start: Start) -> None:
     process, url = start("--public")
     assert "api_key" not in url
     assert status(f"{url}/api/v1/metadata/walking") == 200
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=DEADLINE_S)
-    assert "anyone who can connect may read" in err
+    assert "anyone who can connect may read" in end(process, signal.SIGINT)
 
 
 def test_what_cannot_be_served_is_said_in_words(cli: Cli, store: Path, tmp_path: Path) -> None:
@@ -158,15 +166,6 @@ def test_what_cannot_be_served_is_said_in_words(cli: Cli, store: Path, tmp_path:
     assert cli("serve", str(store), "--tiled", "--port", "70000").returncode == 2
     assert cli("serve", str(store), "--tiled", "--store", str(store)).returncode == 2
     assert cli("serve", "--tiled", "--store", str(tmp_path / "nothing")).returncode == 3
-
-
-def test_a_taken_port_is_said_in_words(cli: Cli, start: Start, store: Path) -> None:
-    """The address that is in use is named."""
-    _, url = start()
-    port = url.partition("127.0.0.1:")[2].partition("?")[0]
-    done = cli("serve", str(store), "--tiled", "--port", port)
-    assert done.returncode != 0
-    assert f"127.0.0.1:{port}" in done.stderr
 
 
 def test_a_configuration_of_tiled_serves_the_same_tree(store: Path, tmp_path: Path) -> None:

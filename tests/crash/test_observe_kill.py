@@ -147,7 +147,7 @@ def test_bytes_that_were_not_synced_may_be_gone_and_every_sealed_episode_loads(r
 
     def cut(operation: str) -> None:
         with lock:
-            if dice.random() < 0.12:
+            if dice.random() < 0.07:
                 target = ram_path / f"cut{len(copies)}"
                 known = sealed
                 power.lose_power(ram_path / "store", target, dice)

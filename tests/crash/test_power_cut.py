@@ -18,7 +18,7 @@ from gapless.store.recover import recover
 from gapless.store.verify import verify
 from gapless.testing.power_cut import PowerCut
 
-CUTS_EACH = max(1, int(os.environ.get("GAPLESS_KILLS", "200")) // 100)
+CUTS_EACH = max(1, int(os.environ.get("GAPLESS_KILLS", "100")) // 100)
 
 
 class Recorder:

@@ -24,7 +24,7 @@ from gapless.cli.main import main
 from gapless.client.remote.spool import SpoolStore
 from gapless.client.sequence_handler import SequenceHandler
 
-KILLS: Final = int(os.environ.get("GAPLESS_KILLS", "20"))
+KILLS: Final = int(os.environ.get("GAPLESS_KILLS", "12"))
 CHILD: Final = Path(__file__).with_name("remote_kill_child.py")
 PATIENCE_S: Final = 180.0
 LEASES_S: Final = (0.3, 60.0)

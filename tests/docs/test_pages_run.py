@@ -21,13 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acquire.debian import can_draw
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETUPS = Path(__file__).with_name("setups")
 SHOWN_ONLY = {"text", "json", "toml", "sql", "csv", "make"}
 RUN = {"python", "console"}
+LOOKED_INTO = {  # examples that a test of their own runs, and looks at what they recorded
+    "05_episodes.py": ROOT / "tests/observe/test_arm_example.py",
+    "06_bluesky.py": ROOT / "tests/bluesky/test_example.py",
+}
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FENCE = re.compile(
     r"^(?P<indent> *)(?P<ticks>```+)(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)(?P=ticks) *$", re.M | re.S
 )
@@ -137,15 +141,21 @@ def test_every_block_declares_itself(page: Path) -> None:
 
 def test_example_scripts_are_numbered() -> None:
     """Examples are read in an order, so their names begin with it."""
-    names = [path.name for path in (ROOT / "examples").glob("*.py")]
+    names = [path.name for path in EXAMPLES]
     assert [name for name in names if not re.match(r"\d\d_[a-z0-9_]+\.py$", name)] == []
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_without_a_run_here_are_run_elsewhere() -> None:
+    """The test that runs such an example names it."""
+    assert set(LOOKED_INTO) <= {path.name for path in EXAMPLES}
+    assert [name for name, path in LOOKED_INTO.items() if f'/ "{name}"' not in path.read_text("utf-8")] == []
+
+
+@pytest.mark.parametrize(
+    "script", [path for path in EXAMPLES if path.name not in LOOKED_INTO], ids=lambda path: path.name
+)
 def test_example_script_runs(script: Path, tmp_path: Path) -> None:
     """Each example runs to its end in an empty folder given as its argument."""
-    if script.name == "05_episodes.py" and not can_draw():
-        pytest.skip("nothing draws here: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, as root")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script), str(tmp_path / "store")],
