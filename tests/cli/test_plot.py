@@ -47,3 +47,12 @@ def test_a_constant_is_drawn_in_the_middle() -> None:
     """A curve without a range is drawn and labelled."""
     lines = render(bucketed([(0, 5.0), (9, 5.0)], 0, 9, 10), title="t", unit=None, rows=9, braille=False)
     assert "*" in lines[5]
+
+
+@pytest.mark.parametrize("braille", [True, False])
+def test_values_as_far_apart_as_floats_can_be_are_drawn(braille: bool) -> None:
+    """Their span is no float."""
+    points = [(0, -1.7e308), (5, 1.7e308), (9, 3.5)]
+    lines = render(bucketed(points, 0, 9, 10), title="t", unit=None, rows=9, braille=braille)
+    assert lines[1].split()[0] == "1.700e+308"
+    assert lines[1].split("│" if braille else "|", 1)[1].strip()

@@ -64,6 +64,13 @@ def test_ambiguity_is_refused(csv_file: Write, text: str, options: dict[str, Any
     assert advice in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "base64", "hex", "idna", "no-such"])
+def test_an_encoding_that_does_not_fit_is_refused(csv_file: Write, encoding: str) -> None:
+    """Wide text without its mark, what encodes no text, and what nobody knows."""
+    with pytest.raises(ImportRefused, match="--encoding"):
+        plan_csv(csv_file("time,v\n0,1\n1,2\n"), encoding=encoding)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """A path without a file is NotFound."""
     with pytest.raises(NotFound):

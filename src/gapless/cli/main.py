@@ -60,6 +60,13 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+# What these do goes on, and their exit code tells how it ended, when nobody reads what they print any more.
+_LASTING: Final = frozenset(
+    {"demo", "record", "observe", "hub", "recalibrate", "devices", "run", "recover", "deliver", "seal", "discard",
+     "reindex", "import", "features", "bluesky", "train", "serve", "gc"}
+)  # fmt: skip
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Keep the paragraphs of a verb's description and the width of the help independent of the terminal."""
 
@@ -142,6 +149,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
     except SystemExit:  # after --help: a reader that is gone is met here, not while Python exits
         sys.stdout.flush()
         raise
+    if verb in _LASTING:
+        output.outlast_readers()
     return int(args.run(args))
 
 

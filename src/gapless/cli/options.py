@@ -91,10 +91,10 @@ def store_root(args: argparse.Namespace) -> Path:
             found=url,
             next_step="run it on the server's machine, with --store FOLDER",
         )
-    if "://" in url and parts.scheme != "file":
+    if "://" in url and (parts.scheme != "file" or parts.netloc not in ("", "localhost")):
         raise UsageError("a store is a folder, a file: URL or a server", found=url,
                          expected="./data, file:///data or grpc://host:6726")  # fmt: skip
-    root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
+    root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url).expanduser()
     if _ADDRESS.fullmatch(url) and not root.exists():
         raise UsageError("this looks like a server, not like a folder", found=url, expected=f"grpc://{url}",
                          next_step=f"a folder of that name is ./{url}")  # fmt: skip

@@ -9,28 +9,44 @@ import codecs
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from typing import IO, Any, Final, TextIO, cast
 
+from gapless.cli.lasting_stream import LastingStream
 from gapless.errors import GaplessError
 
 _NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CUT_CHARACTERS = 24  # of a long name: enough to tell two recordings of a day apart
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL_BUT_STYLES: Final = re.compile(r"(?!\x1b\[(?:0|1|2|31|32|33|36)m)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 def prepare_streams() -> None:
-    """Let the output streams replace or escape what their encoding cannot carry instead of failing half-way."""
+    """Let the output streams replace or escape what their encoding cannot carry instead of failing half-way.
+
+    A stream that was closed before the program began leads to nobody.
+    """
     codecs.register_error("gapless", _replaced)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open as long as Python runs
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="gapless")
+
+
+def outlast_readers() -> None:
+    """Let what the program does go on when nobody reads its output any more: a closed terminal, a pipe that ended."""
+    sys.stdout = cast("TextIO", LastingStream(sys.stdout))
+    sys.stderr = cast("TextIO", LastingStream(sys.stderr))
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -43,13 +59,19 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def say(text: str = "") -> None:
-    """Print a line of data to stdout."""
-    print(text)
+    """Print a line of data to stdout; control characters that somebody recorded are shown, not obeyed."""
+    print(visible(text, styles=is_terminal(sys.stdout)))
 
 
 def note(text: str) -> None:
-    """Print a message to stderr, so that stdout stays data."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message to stderr, so that stdout stays data; control characters are shown."""
+    print(visible(text, styles=is_terminal(sys.stderr)), file=sys.stderr, flush=True)
+
+
+def visible(text: str, *, styles: bool = False) -> str:
+    """Return text in which control characters stand as ``\\x1b``, but for line ends, tabs and our own ``styles``."""
+    pattern = _CONTROL_BUT_STYLES if styles else _CONTROL
+    return pattern.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def counted(number: int, word: str) -> str:

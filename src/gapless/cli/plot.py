@@ -7,6 +7,7 @@ points is still seen. Plain lists; the curve comes from the pyramid or from a sc
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,11 +55,12 @@ def render(
     width = columns - _LABEL_COLUMNS - 2
     cells = _braille(curve, bottom, top, width, rows) if braille else _ascii(curve, bottom, top, width, rows)
     axis, corner, tick = ("│", "└", "─") if braille else ("|", "+", "-")
-    step = (top - bottom) / (rows - 1)
+    step = top / (rows - 1) - bottom / (rows - 1)  # the span itself may be larger than any float
+    spread = min(top - bottom, sys.float_info.max)
     lines = [heading[:columns]]
     for row, cell_line in enumerate(cells):
         labelled = row in (0, rows - 1) or (row % 4 == 0 and row < rows - 2)
-        label = _tick(top - row * step, top - bottom) if labelled else ""
+        label = _tick(top - row * step, spread) if labelled else ""
         lines.append(f"{label:>{_LABEL_COLUMNS}} {axis}{cell_line}".rstrip())
     lines.append(f"{'':>{_LABEL_COLUMNS}} {corner}{tick * width}")
     return [*lines, *_time_axis(curve.times_ns[0], curve.end_ns, width)]
@@ -89,15 +91,18 @@ def _levels(
     curve: Curve, bottom: float, top: float, columns: int, levels: int
 ) -> list[tuple[int, int] | None]:
     """Return per column the range of levels it covers, level 0 at the top; neighbours are joined."""
-    scale = (levels - 1) / (top - bottom)
+    shrink = (
+        1.0 if math.isfinite(top - bottom) else 0.25
+    )  # a span beyond the largest float is drawn all the same
+    scale = (levels - 1) / (top * shrink - bottom * shrink)
     out: list[tuple[int, int] | None] = []
     before: tuple[int, int] | None = None
     for extremes in _columns(curve, columns):
         if extremes is None:
             out.append(None)
             continue
-        upper = levels - 1 - round((extremes[1] - bottom) * scale)
-        lower = levels - 1 - round((extremes[0] - bottom) * scale)
+        upper = levels - 1 - round((extremes[1] * shrink - bottom * shrink) * scale)
+        lower = levels - 1 - round((extremes[0] * shrink - bottom * shrink) * scale)
         here = (upper, lower)
         if before is not None:  # close the vertical step from the last column, so that a curve stays one line
             upper, lower = min(upper, before[1] + 1), max(lower, before[0] - 1)

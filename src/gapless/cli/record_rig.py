@@ -130,14 +130,14 @@ def _tell(args: argparse.Namespace, root: Path, result: RunResult) -> None:
         }
         output.say_json({**shown, "unsafe_devices": result.unsafe_devices, "safe_state": result.safe_report})
         return
+    if result.unsafe_devices:  # before everything else
+        output.note(
+            f"error: NOT SAFE: {', '.join(result.unsafe_devices)}. Next: go there and make it safe by hand. [E706]"
+        )
     for line in ending_lines(known):
         output.say(line)
     if result.cause:
         output.say(f"  {result.cause}")
-    if result.unsafe_devices:
-        output.note(
-            f"error: NOT SAFE: {', '.join(result.unsafe_devices)}. Next: go there and make it safe by hand. [E706]"
-        )
     for event in result.unwritten_events:
         output.note(
             f"warning: the event {event['kind']} is not recorded: {event['why']}. It was: {event['message']}"

@@ -72,7 +72,7 @@ def find_encoding(path: Path, encoding: str | None = None) -> str:
     marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
+            "".encode(encoding)  # refuses also what is known and no encoding of text
         except LookupError as error:
             raise ImportRefused(
                 "the encoding is not known",
@@ -97,10 +97,10 @@ def open_text(path: Path, encoding: str) -> Iterator[IO[str]]:
     with path.open(encoding=encoding, errors="strict" if wide else "surrogateescape", newline="") as file:
         try:
             yield file
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise ImportRefused(
-                f"{path.name} is not text in {encoding}: {error.reason}",
-                next_step="pass the right encoding (--encoding NAME)",
+                f"{path.name} is not text in {encoding}: {getattr(error, 'reason', error)}",
+                next_step="pass the right encoding (--encoding NAME; utf-16-le and utf-16-be need no mark)",
             ) from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -134,7 +135,13 @@ def _suffix_format(path: Path) -> str | None:
     for importer in IMPORTERS:
         if suffix in importer.suffixes:
             return importer.format
-    return next((e.name for e in entry_points(group="gapless.importers") if f".{e.name}" == suffix), None)
+    return _added_suffixes().get(suffix)
+
+
+@cache
+def _added_suffixes() -> dict[str, str]:
+    """Return the format of each suffix that another package's importer reads; looked up once, not for each file."""
+    return {f".{entry.name}": entry.name for entry in entry_points(group="gapless.importers")}
 
 
 def _load(group: str, name: str, kind: type[_Kind]) -> _Kind:
