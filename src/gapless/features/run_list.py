@@ -212,7 +212,7 @@ def _seen(groups: Groups) -> str:
     if groups is None:
         return "1"
     return (
-        "EXISTS (SELECT 1 FROM sequence AS s WHERE s.name=e.sequence"
+        "EXISTS (SELECT 1 FROM sequence AS s WHERE s.name=e.sequence AND s.grp=e.group_"
         " AND s.grp IN (SELECT value FROM json_each(?)))"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import datetime as dt
 import io
@@ -439,6 +440,31 @@ def test_all_rows_come_as_one_json_where_that_is_asked_for(still: Site) -> None:
     assert asked(still, MIXED_DATA, format="json-all").json() == asked(still, MIXED_DATA).json()
     nothing = asked(still, IMU_DATA, format="json-all", start_ns=SPIKE_NS, end_ns=SPIKE_NS).json()
     assert (nothing["rows"], nothing["next"], len(nothing["columns"])) == ([], None, len(imu_names(still)))
+
+
+def test_all_rows_as_json_have_every_cell_whole(root: Path, begin: Begin) -> None:
+    """Also those for which a page has no room: long lists and long bytes, in structs and maps too."""
+    bytes_type, numbers = pa.binary(), pa.list_(pa.float64())
+    schema = pa.schema(
+        [
+            ("numbers", numbers),
+            ("blob", bytes_type),
+            ("inside", pa.struct([("blob", bytes_type)])),
+            ("pairs", pa.map_(pa.string(), bytes_type)),
+            ("several", pa.list_(bytes_type)),
+        ]
+    )
+    many, blob = [n / 7 for n in range(30_000)], bytes(range(250)) * 20
+    with gapless.connect(root) as client, client.sequence_create("large") as sequence:
+        topic = sequence.topic_create("t", schema=schema)
+        for time_ns in range(3):
+            topic.push_row(time_ns, many, blob, {"blob": blob}, [("a", blob)], [blob, None])
+    path = "/sequences/large/topics/t/data"
+    site = begin(root)
+    rows = asked(site, path, format="json-all").json()["rows"]
+    whole = {"bytes": len(blob), "base64": base64.b64encode(blob).decode()}
+    assert rows == [[str(n), many, whole, {"blob": whole}, [["a", whole]], [whole, None]] for n in range(3)]
+    assert "too_large_bytes" in asked(site, path).text
 
 
 def imu_names(site: Site) -> list[str]:

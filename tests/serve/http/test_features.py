@@ -181,6 +181,22 @@ def test_a_key_for_a_group_sees_its_own_entries_only(site: Site) -> None:
     refusal(site.api(f"/features/models/{place(model)}", key=stranger), 404, "NotFound")
 
 
+def test_entries_of_a_group_stay_its_own_when_the_name_is_used_again(site: Site, store: Derived) -> None:
+    """Who may write can make a name that another group's entries have; they stay out of sight."""
+    with gapless.connect(store.root) as client:
+        client.discard(LOST)
+        with client.sequence_create(LOST, group="mine") as sequence:
+            sequence.log("tracks", {"x": 1.0})
+    key = site.key("read", "mine")
+    assert told(site, "/features/runs", key) == {"runs": [], "next_cursor": None, "total": 0}
+    everybody = site.key("read")
+    doubled = run_of(site, "double", everybody)
+    assert [
+        line["sequence"] for line in told(site, f"/features/runs/{place(doubled)}", everybody)["failures"]
+    ] == [LOST]
+    refusal(site.api(f"/features/runs/{place(doubled)}", key=key), 404, "NotFound")
+
+
 @pytest.mark.parametrize("what", ["runs", "models", "lineage"])
 def test_what_is_not_there_is_not_found(site: Site, what: str) -> None:
     """An unknown run, a foreign name, and names that would leave the store."""

@@ -93,6 +93,22 @@ def test_the_list_tells_runs_episodes_and_recordings_apart(site: Site, recording
     until(lambda: len(site.api("/live").json()["live"]) == 1, "what was sealed is still listed")
 
 
+@pytest.mark.parametrize(
+    "episode",
+    ["first", {"index": "first"}, {"index": True}, {"index": 1, "session": 7}, {"index": 1, "seed": "a"}],
+)
+def test_a_recording_may_call_anything_an_episode(site: Site, root: Path, episode: object) -> None:
+    """What does not say what an observer says is a recording as any other, and the list goes on."""
+    with (
+        gapless.connect(root) as client,
+        client.sequence_create("odd", metadata={"episode": episode}) as sequence,
+    ):
+        sequence.log("x", 1.0)
+        until(lambda: site.api("/live").json()["live"], "it is not listed")
+        [found] = site.api("/live").json()["live"]
+        assert (found["kind"], found["episode"]) == ("recording", None)
+
+
 def test_a_key_of_a_group_sees_its_own_only(site: Site, root: Path) -> None:
     """In the list, by name and in the stream; a foreign run is one that does not exist."""
     mine, theirs = site.key("read", "mine"), site.key("write", "theirs")

@@ -113,7 +113,7 @@ def test_acts_need_the_right_to_write_in_the_group(site: Site, recording: SmallR
         ("command", {**ORDER, "timeout_s": 601}),
         ("confirm", {"prompt_id": "p"}),
         ("stop", {"by": "x" * 201}),
-        ("emergency-stop", {"reason": ""}),
+        ("emergency-stop", {"reason": 5}),
     ],
 )
 def test_nonsense_is_refused_before_the_run_hears_of_it(
@@ -123,6 +123,12 @@ def test_nonsense_is_refused_before_the_run_hears_of_it(
     answer = site.api(f"/live/oven-1/{verb}", "POST", json=body)
     assert (answer.status_code, bool(answer.json()["field"])) == (422, True)
     assert recording.run.asked == []
+
+
+def test_no_name_is_too_long_for_an_emergency_stop(site: Site, recording: SmallRecording) -> None:
+    """It is cut, as the reason is; one that is empty counts as none."""
+    assert act(site, "emergency-stop", {"by": "a" * 500, "reason": "r" * 20_000})["by"] == "a" * 180
+    assert act(site, "emergency-stop", {"by": "", "reason": ""})["by"] == "page"
 
 
 def test_what_the_run_refuses_is_told_as_it_said_it(site: Site, recording: SmallRecording) -> None:

@@ -115,6 +115,39 @@ def test_a_revoked_key_ends_its_sessions(site: Site) -> None:
         assert other.get("/api/v1/info").status_code == 200
 
 
+def test_signing_out_ends_what_the_session_opened(site: Site) -> None:
+    """Streams of other tabs too; those of other sessions of the key go on."""
+    key = site.key()
+    (client, csrf), (other, _) = browser(site, key), browser(site, key)
+    stream = "/api/v1/live/stream"
+    with (
+        closing(client), closing(other),
+        client.stream("GET", stream) as ending, other.stream("GET", stream) as staying,
+    ):  # fmt: skip
+        lines, others = ending.iter_lines(), staying.iter_lines()
+        assert next(lines).startswith("retry:")
+        assert next(others).startswith("retry:")
+        headers = {"Origin": site.url, "X-CSRF-Token": csrf}
+        assert client.delete("/api/v1/session", headers=headers).status_code == 204
+        told = [line for line in lines if line]
+        assert "event: refused" in told
+        assert "the session of this browser has ended" in told[-1]
+        assert not staying.is_closed
+        assert other.get("/api/v1/info").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "beside", ['a={"x":1, "y":2}', "flag", "Path=/x", "list=[1, 2]", 'k={"a":1}', "é=1", '"']
+)
+def test_cookies_of_other_programs_are_passed_over(site: Site, beside: str) -> None:
+    """Browsers send those of every port of a machine, and not all are well formed."""
+    client, _ = browser(site, site.key())
+    with closing(client):
+        [(name, value)] = client.cookies.items()
+    for cookie in (f"{beside}; {name}={value}", f"{name}={value}; {beside}"):
+        assert site.api("/info", headers={"Cookie": cookie.encode()}).status_code == 200, cookie
+
+
 @pytest.mark.parametrize("cookie", ["", "0" * 64, "x", '"', "a=b; gapless_session", "é", "9" * 4000])
 def test_a_forged_cookie_lets_nobody_in(site: Site, cookie: str) -> None:
     """It is as if there were none."""

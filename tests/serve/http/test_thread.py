@@ -8,9 +8,10 @@ import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
 from websockets.exceptions import ConnectionClosedError
@@ -78,6 +79,32 @@ def test_a_revoked_key_ends_its_streams(site: Site) -> None:
         assert "KeyRefused" in told[-1]
         assert not staying.is_closed
         assert site.api("/info", key=other).status_code == 200
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_an_answer_that_breaks_off_is_not_taken_for_whole(site: Site, version: str) -> None:
+    """HTTP/1.0 knows the end by the close alone, so the connection is reset; HTTP/1.1 lacks its last chunk."""
+    rows = 2_000_000
+    with gapless.connect(site.root) as client, client.sequence_create("big") as sequence:
+        topic = sequence.topic_create("a", schema=pa.schema([("v", pa.float64())]))
+        topic.push_columns(np.arange(rows, dtype=np.int64), {"v": np.arange(rows) / 7})
+    made, key = site.made_key()
+    host, _, port = site.netloc.partition(":")
+    with (
+        socket.create_connection((host, int(port)), DEADLINE_S) as connected,
+        httpx.stream(
+            "GET", f"{site.url}/api/v1/live/stream", headers=bearer(key), timeout=DEADLINE_S
+        ) as beside,
+    ):
+        head = f"GET /api/v1/sequences/big/topics/a/data?format=csv HTTP/{version}\r\nHost: {site.netloc}\r\n"
+        connected.sendall(f"{head}Authorization: Bearer {key}\r\n\r\n".encode())
+        data = connected.recv(1 << 16)
+        site.revoke(made)
+        assert "event: refused" in list(beside.iter_lines())  # all that the key began has ended
+        with pytest.raises(ConnectionResetError) if version == "1.0" else nullcontext():
+            while piece := connected.recv(1 << 16):
+                data = data[-64:] + piece
+    assert not data.endswith(b"0\r\n\r\n")
 
 
 def test_a_server_that_goes_down_answers_programs_that_watch(begin: Begin) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 from gapless.errors import CsrfRefused, KeyRefused, OriginRefused
 from gapless.serve.gate import token_of
@@ -77,11 +77,8 @@ def _resumed(site: Site, headers: Headers) -> tuple[Access, Session] | None:
 
 def cookie_of(site: Site, headers: Headers) -> str | None:
     """Return the session cookie that a request shows."""
-    try:
-        shown = SimpleCookie(headers.get("cookie", "")).get(cookie_name(site.served.store_uid))
-    except CookieError:
-        return None
-    return None if shown is None else shown.value
+    # Not SimpleCookie: it stops at the first cookie of another program on this host that it does not understand.
+    return cookie_parser(headers.get("cookie", "")).get(cookie_name(site.served.store_uid))
 
 
 def _token_of(headers: Headers) -> str | None:

@@ -39,7 +39,8 @@ class DataPage(BaseModel):
 
     A binary cell is ``{"bytes": length, "base64": text}``, the text null beyond 1 KiB; times and decimals are
     texts, lists are lists, maps lists of pairs and structs objects of the same kinds of cells. A cell that would
-    take more than about 256 KiB is ``{"too_large_bytes": size}``: the other formats hold it.
+    take more than about 256 KiB is ``{"too_large_bytes": size}``. The other formats, ``json-all`` too, hold every
+    cell whole.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,11 +62,11 @@ def whole_page(rows: Rows) -> DataPage:
 
 
 def json_text(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
-    """Yield all rows as one page without an end, made piece by piece while somebody takes them."""
+    """Yield all rows as one page without an end, every cell whole, made piece by piece while somebody takes them."""
     yield b'{"columns":' + to_json(_described(schema)) + b',"rows":['
     comma = b""
     for piece in (piece for batch in batches for piece in _pieces(batch)):
-        yield comma + to_json(_rows(piece))[1:-1]
+        yield comma + to_json([list(row) for row in zip(*_whole(piece), strict=True)])[1:-1]
         comma = b","
     yield b'],"next":null}'
 
@@ -89,6 +90,12 @@ def _columns(batch: pa.RecordBatch) -> Iterator[list[Any]]:
     for column in batch.columns:
         is_whole = most is None or json_bytes(column) <= most
         yield cells(column) if is_whole else [{"too_large_bytes": column.nbytes}]
+
+
+def _whole(batch: pa.RecordBatch) -> Iterator[list[Any]]:
+    """Yield the cells of each column, also those for which a page has no room."""
+    for column in batch.columns:
+        yield cells(column, whole=True)
 
 
 def _page_bytes(batch: pa.RecordBatch) -> int:
@@ -147,11 +154,11 @@ def end_of(taken: list[pa.RecordBatch], after: Place | None) -> Place:
 # -- cells -------------------------------------------------------------------------------------
 
 
-def cells(column: pa.Array) -> list[Any]:
-    """Return the cells of a column as JSON values."""
+def cells(column: pa.Array, *, whole: bool = False) -> list[Any]:
+    """Return the cells of a column as JSON values, with ``whole`` also the bytes of long binary ones."""
     kind = column.type
     if t.is_dictionary(kind):
-        return cells(column.dictionary_decode())
+        return cells(column.dictionary_decode(), whole=whole)
     if t.is_duration(kind):
         column, kind = column.cast(pa.int64()), pa.int64()
     if t.is_int64(kind) or t.is_uint64(kind) or t.is_decimal(kind) or t.is_temporal(kind):
@@ -160,19 +167,19 @@ def cells(column: pa.Array) -> list[Any]:
         wide = column.cast(pa.float64())
         return list(pc.if_else(pc.is_finite(wide), wide, None).to_pylist())
     if is_binary(kind):
-        return [None if value is None else _binary(value) for value in column.to_pylist()]
+        return [None if value is None else _binary(value, whole=whole) for value in column.to_pylist()]
     if t.is_map(kind):
-        return _maps(column)
+        return _maps(column, whole=whole)
     if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
-        return _lists(column)
+        return _lists(column, whole=whole)
     if t.is_struct(kind):
-        return _structs(column)
+        return _structs(column, whole=whole)
     return list(column.to_pylist())
 
 
-def _lists(column: pa.Array) -> list[Any]:
+def _lists(column: pa.Array, *, whole: bool) -> list[Any]:
     """Return lists of cells, made of all items at once."""
-    inner = cells(column.flatten())
+    inner = cells(column.flatten(), whole=whole)
     lengths = pc.list_value_length(column).to_pylist()
     ends = np.cumsum([length or 0 for length in lengths]).tolist()
     return [
@@ -181,9 +188,10 @@ def _lists(column: pa.Array) -> list[Any]:
     ]
 
 
-def _maps(column: pa.MapArray) -> list[Any]:
+def _maps(column: pa.MapArray, *, whole: bool) -> list[Any]:
     """Return maps as lists of pairs."""
-    pairs = [list(pair) for pair in zip(*(cells(entries) for entries in entries_of(column)), strict=True)]
+    parts = (cells(entries, whole=whole) for entries in entries_of(column))
+    pairs = [list(pair) for pair in zip(*parts, strict=True)]
     bounds = (np.asarray(column.offsets) - column.offsets[0].as_py()).tolist() if len(column) else []
     valid = column.is_valid().to_pylist()
     return [
@@ -192,14 +200,14 @@ def _maps(column: pa.MapArray) -> list[Any]:
     ]
 
 
-def _structs(column: pa.Array) -> list[Any]:
+def _structs(column: pa.Array, *, whole: bool) -> list[Any]:
     names = [column.type.field(place).name for place in range(column.type.num_fields)]
-    parts = [cells(part) for part in column.flatten()]
+    parts = [cells(part, whole=whole) for part in column.flatten()]
     rows: list[tuple[Any, ...]] = list(zip(*parts, strict=True)) if parts else [()] * len(column)
     valid = column.is_valid().to_pylist()
     return [dict(zip(names, row, strict=True)) if ok else None for ok, row in zip(valid, rows, strict=True)]
 
 
-def _binary(value: bytes) -> dict[str, Any]:
-    shown = base64.b64encode(value).decode() if len(value) <= SHOWN_BYTES else None
+def _binary(value: bytes, *, whole: bool) -> dict[str, Any]:
+    shown = base64.b64encode(value).decode() if whole or len(value) <= SHOWN_BYTES else None
     return {"bytes": len(value), "base64": shown}

@@ -15,6 +15,7 @@ from gapless.serve.http.event_stream import refused_event
 from gapless.serve.http.parties import Sent
 from gapless.serve.http.refusal import refusal_of, status_of
 from gapless.serve.http.refused import answer, close_code, reason_of
+from gapless.serve.http.room import visit_of
 
 _LAST_S: Final = 1.0
 
@@ -38,6 +39,8 @@ async def _last(scope: Scope, sent: Sent, error: GaplessError) -> None:
         await answer(HTTPConnection(scope), error)(scope, _nothing, sent)
     elif sent.events:
         await sent({"type": "http.response.body", "body": refused_event(error), "more_body": False})
+    elif scope["http_version"] == "1.0":
+        visit_of(scope).reset()
     # Anything else stays incomplete: its connection is closed, and the client sees that the answer is cut.
 
 

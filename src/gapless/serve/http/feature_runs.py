@@ -250,7 +250,7 @@ def _failures(call: HttpCall, database: RunTables, feature: str, run_id: str) ->
             traceback=line.get("traceback"),
         )
         for line in told
-        if line["sequence"] in seen
+        if line["sequence"] in seen and call.sees(line["group"] or None)
     ]
 
 

@@ -127,7 +127,9 @@ class _LoopServer(uvicorn.Server):
         if now_s - self._looked_s > _LOOK_S:
             self._looked_s = now_s
             if self._looking is None or self._looking.done():
-                self._looking = asyncio.create_task(self._site.running.cut_unless(self._site.resume))
+                self._looking = asyncio.create_task(
+                    self._site.running.cut_unless(self._site.resume, self._site.sessions.is_over)
+                )
             if self._room is not None:
                 self._room.end_stalled()
         return await super().on_tick(counter)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from gapless.acquire.apart import apart
 from gapless.acquire.control.client import ControlClient
@@ -21,12 +21,14 @@ from gapless.serve.rights import Right
 
 router = APIRouter(tags=["live"])
 _AUDIT_S = 2.0
+_NAME_CHARACTERS: Final = 180  # of whoever acts
+_WORDS_CHARACTERS: Final = 16_384
 
 By = Annotated[
-    Annotated[str, StringConstraints(min_length=1, max_length=180)] | None,
+    Annotated[str, StringConstraints(min_length=1, max_length=_NAME_CHARACTERS)] | None,
     Field(description="who does it; left out: the label of the key, or `page`"),
 ]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=16_384)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=_WORDS_CHARACTERS)]
 
 
 class Note(BaseModel):
@@ -64,6 +66,18 @@ class Stop(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reason: Words | None = None
     by: By = None
+
+
+def _cut_to(characters: int) -> BeforeValidator:
+    return BeforeValidator(lambda value: value[:characters] or None if isinstance(value, str) else value)
+
+
+class EmergencyStop(BaseModel):
+    """The end of the run at once, and why. No length of words refuses it: long ones are cut, empty ones left out."""
+
+    model_config = ConfigDict(extra="ignore")
+    reason: Annotated[str | None, _cut_to(_WORDS_CHARACTERS)] = None
+    by: Annotated[str | None, _cut_to(_NAME_CHARACTERS)] = None
 
 
 class Done(BaseModel):
@@ -170,7 +184,7 @@ def stop(name: Name, body: Stop, call: Asking, live: Live) -> Done:
 
 
 @router.post("/live/{name}/emergency-stop")
-async def emergency_stop(name: Name, body: Stop, request: Request) -> EmergencyAnswer:
+async def emergency_stop(name: Name, body: EmergencyStop, request: Request) -> EmergencyAnswer:
     """Put every device into its safe state now, tell what became of each, then end the run.
 
     It waits for no other request, for no audit row and, for a run that is being watched, for no disk: its

@@ -117,7 +117,9 @@ class _LiveJournal:
     def _values(self, topic: str, row: pa.RecordBatch) -> dict[str, Any]:
         if topic not in self._fields:
             self._fields[topic] = live_fields(self._journal.topics[topic].schema)
-        words = row.to_pylist()[0]
+        shown = {field.steps[0] for field in self._fields[topic]} | {"timestamp_ns", "task_index"}
+        # Only what is shown: Python's values of some other types need pandas.
+        words = row.select([name for name in row.schema.names if name in shown]).to_pylist()[0]
         stamp_ns = int(words["timestamp_ns"])
         self._last_ns[topic] = stamp_ns
         self._note_episode(topic, words)

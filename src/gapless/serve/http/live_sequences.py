@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from gapless.acquire.control.client import control_path
 from gapless.catalog.bundle_facts import owner_alive
@@ -76,6 +76,16 @@ def _exactly(catalog: Catalog, name: str) -> SequenceRow | None:
     return row if row.name == name else None
 
 
+def is_episode(told: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether metadata says what an observer says: anybody may have a key ``episode``."""
+    return (
+        isinstance(told, dict)
+        and type(told.get("index")) is int
+        and all(told.get(name) is None or isinstance(told[name], str) for name in ("session", "mode"))
+        and (told.get("seed") is None or type(told["seed"]) is int)
+    )
+
+
 def _live(row: SequenceRow) -> LiveSequence | None:
     """Return what records a row's sequence, None when it ended meanwhile."""
     try:
@@ -83,6 +93,6 @@ def _live(row: SequenceRow) -> LiveSequence | None:
     except NotFound:
         return None
     told = row.metadata.get("episode")
-    episode = told if isinstance(told, dict) and "index" in told else None
+    episode = told if is_episode(told) else None
     kind: Kind = "run" if control is not None else "recording" if episode is None else "episode"
     return LiveSequence(row.name, row.group, kind, row.path, control, row.created_ns, episode)

@@ -9,6 +9,8 @@ other out somebody must be faster than that one, all the time.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -72,6 +74,12 @@ class Visit:
     def leave(self) -> None:
         """Note that the connection has ended; once is enough."""
         self._room.leave(self)
+
+    def reset(self) -> None:
+        """Close it so that the peer cannot take what came for all: HTTP/1.0 knows the end of an answer by the close."""
+        connected = self._transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.end()
 
     def end(self) -> None:
         """Close it at once, whatever is still on its way."""

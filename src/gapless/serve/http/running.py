@@ -12,6 +12,7 @@ from gapless.errors import GaplessError, KeyRefused
 
 if TYPE_CHECKING:
     from gapless.serve.http.asking import HttpCall
+    from gapless.serve.http.sessions import Session
     from gapless.serve.rights import Access
 
 
@@ -52,8 +53,12 @@ class RunningCalls:
         """Forget one that is over."""
         self._running.discard(running)
 
-    async def cut_unless(self, resume: Callable[[str | None], Access]) -> None:
+    async def cut_unless(
+        self, resume: Callable[[str | None], Access], is_over: Callable[[Session], bool]
+    ) -> None:
         """End each request whose caller would not be let in now: ``resume`` raises KeyRefused for their key.
+
+        So does one of a browser's session that ``is_over``.
 
         It is asked on a thread: a disk that does not answer holds up nobody's request.
         """
@@ -62,6 +67,8 @@ class RunningCalls:
         refused = await apart(_refusals, resume, {running.call.key_id for running in self._running})
         for running in list(self._running):
             error = refused.get(running.call.key_id)
+            if error is None and running.call.session is not None and is_over(running.call.session):
+                error = KeyRefused("the session of this browser has ended", next_step="sign in again")
             if error is not None:
                 running.cut(error)
 

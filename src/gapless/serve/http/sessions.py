@@ -87,6 +87,12 @@ class Sessions:
             own.move_to_end(name)
             return session
 
+    def is_over(self, session: Session) -> bool:
+        """Tell whether a session has ended: signed out, or as old as it may become."""
+        with self._lock:
+            known = any(kept is session for kept, _ in self._kept.get(session.key_id, {}).values())
+            return not known or self._clock() - session.began_s > LONGEST_S
+
     def end(self, cookie: str) -> bool:
         """End a session; return whether there was one."""
         with self._lock:

@@ -6,7 +6,6 @@ import { duration } from "../core/format.js";
 import { empty } from "../core/message.js";
 import { copyButton } from "./clipboard.js";
 import { exactTime } from "./exact.js";
-import { jsonButton } from "./json_file.js";
 import { savePicture } from "./plot_picture.js";
 import { tick } from "./plot_tools.js";
 
@@ -14,6 +13,7 @@ const FORMATS = [
   ["csv", "CSV", "units in the header"],
   ["parquet", "Parquet", "types and units"],
   ["arrow", "Arrow IPC", "types and units, a stream"],
+  ["json-all", "JSON", "all rows, int64 as text"],
 ];
 
 /** Fills a panel; `whilePlotted(work)` runs `work(plots)` while the plots are on screen and drawn. */
@@ -71,13 +71,12 @@ export class Export {
       return el("a", { class: "button", href, title, download: true, "data-format": format }, words);
     });
     const columns = this.isWhole ? "all columns" : columnsOf(fields).join(", ");
-    const file = `${this.description.name} ${topic}`.replace(/[\x00-\x1f/\\:*?"<>|]+/g, "_");
     return el(
       "section",
       { class: "card stack", "data-topic": topic },
       el("h2", {}, topic),
       el("p", { class: "muted" }, columns),
-      el("div", { class: "toolbar" }, links, jsonButton(`${path}/data`, asked, `${file}.json`)),
+      el("div", { class: "toolbar" }, links),
       this.#line("In a terminal (STORE: the folder that is served)", this.#command(topic, fields)),
       this.#line("From anywhere", this.#curl(path, asked)),
     );
