@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,8 +15,10 @@ from tests.acquire.small_run import event
 from tests.cli.conftest import environment
 
 import gapless
+from gapless.acquire.control.client import ControlClient
 from gapless.acquire.emission import GapReport
 from gapless.client.sequence_writer import SequenceWriter
+from gapless.errors import ControlFailed
 
 from .conftest import Begin, Site
 from .live_recorder import DEADLINE_S, Heard, SmallRecording, hearing, until
@@ -223,6 +226,45 @@ def test_who_comes_back_hears_what_was_missed(site: Site, recording: SmallRecord
             assert heard.until("event")[0]["kind"] == "two"
         with hearing(site, "/live/oven-1/stream", **{"Last-Event-ID": "7-0badf00d"}) as heard:
             assert [heard.until("event")[0]["kind"] for _ in range(3)] == ["alarm", "one", "two"]
+
+
+def test_a_run_that_hangs_up_and_goes_on_is_asked_again(
+    site: Site, recording: SmallRecording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does with a reader that was held up: whoever watches goes on hearing what it is at now."""
+    status, failures = ControlClient.status, [True, True]
+
+    def failing(run: ControlClient) -> dict[str, Any]:
+        if failures:
+            failures.pop()
+            raise ControlFailed("the run hung up")
+        return status(run)
+
+    with hearing(site, "/live/oven-1/stream") as heard:
+        heard.until("status")
+        monkeypatch.setattr(ControlClient, "status", failing)
+        until(lambda: not failures, "it is not asked again")
+        for _ in range(3):
+            heard.until("status")
+        assert site.api("/live/oven-1").status_code == 200
+        recording.end()
+        assert heard.until("end")[0]["outcome"] == "completed"
+
+
+def test_an_old_status_is_not_told_as_that_of_now(
+    site: Site, recording: SmallRecording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks while the run does not answer is told so."""
+    monkeypatch.setattr("gapless.serve.http.live_feed._FRESH_S", 0.0)
+    monkeypatch.setattr("gapless.serve.http.live._FIRST_STATUS_S", 0.2)
+
+    def failing(_run: ControlClient) -> dict[str, Any]:
+        raise ControlFailed("the run hung up")
+
+    with hearing(site, "/live/oven-1/stream") as heard:
+        heard.until("status")
+        monkeypatch.setattr(ControlClient, "status", failing)
+        until(lambda: site.api("/live/oven-1").status_code == 502, "an old status is told")
 
 
 def test_events_and_gaps_of_a_recording_come_from_its_journal(site: Site) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 GONE: Final = "open, owner gone"
 _LOOK_S = 0.1
 _SETTLE_S = 1.0
+_AGAIN_S = 0.5
+_FRESH_S = 3.0  # as long is a status told as that of now
 
 
 class LiveFeed:
@@ -41,6 +43,7 @@ class LiveFeed:
         self._mirrors: list[LiveMirror] = []
         self._values: dict[str, Any] = {"stream": "samples", "samples": {}, "frames": {}}
         self._status: dict[str, Any] | None = None
+        self._status_s = 0.0
         self._told: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
         self._known: set[str] = set()  # ids of the events that the first status brought
         self._end: dict[str, Any] | None = None
@@ -72,9 +75,10 @@ class LiveFeed:
             self._mirrors.append(mirror)
             if self._values["samples"]:
                 mirror.put(self._values)
-            for newest in (self._status, self._end):
-                if newest is not None:
-                    mirror.put(newest)
+            if self._status is not None and time.monotonic() - self._status_s < _FRESH_S:
+                mirror.put(self._status)
+            if self._end is not None:
+                mirror.put(self._end)
             for told in self._told:
                 mirror.put(told)
 
@@ -98,12 +102,22 @@ class LiveFeed:
         self._spread({"stream": "end", "sequence": self.live.name, **ended})
 
     def _messages(self) -> Iterator[dict[str, Any]]:
-        if self.live.control is not None:
+        """Yield what the run tells, or its journal where the run never answers.
+
+        A run that hung up and goes on is asked again: it leaves a reader that was held up for some seconds.
+        """
+        heard = False
+        while self.live.control is not None:
             try:
-                yield from run_messages(self.live, self._left.is_set)
-                return
-            except ControlFailed as error:  # its numbers are still in the journal
+                for message in run_messages(self.live, self._left.is_set):
+                    heard = True
+                    yield message
+            except ControlFailed as error:
                 self.failure = error
+            if not heard:  # its numbers are in the journal
+                break
+            if not self.live.is_recorded or self._left.wait(_AGAIN_S):
+                return
         yield from journal_messages(self.live, self._left.is_set)
 
     def _ending(self) -> dict[str, Any]:
@@ -150,7 +164,7 @@ class LiveFeed:
             for mirror in self._mirrors:
                 for message in (values, *fresh):
                     mirror.put(message)
-        self._status = status
+        self._status, self._status_s = status, time.monotonic()
         return status
 
     def _tell(self, message: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import { clock } from "./sample_words.js";
 
 const TICK_MS = 500;
 const KINDS = { run: "run of a rig", episode: "episode", recording: "recording" };
+const SILENT_MS = 5000; // a run tells its status each second
 const GOOD = new Set(["completed"]);
 const FAIR = new Set(["aborted"]);
 
@@ -19,6 +20,8 @@ export function headline(node, told, name) {
   const step = el("p", { class: "step" });
   const trouble = el("p", { class: "hint", "data-level": "bad", role: "status" });
   let began = null;
+  let heard = null;
+  let lost = "";
   let isRun = false;
   replace(
     node,
@@ -29,7 +32,9 @@ export function headline(node, told, name) {
     trouble,
   );
   const ticking = setInterval(() => {
-    if (began !== null) elapsed.textContent = clock((performance.now() - began) / 1000);
+    const isSilent = heard !== null && performance.now() - heard > SILENT_MS;
+    trouble.textContent = lost || (isSilent ? "Nothing new is told; what is shown may be old." : "");
+    if (began !== null && !isSilent) elapsed.textContent = clock((performance.now() - began) / 1000);
   }, TICK_MS);
 
   return {
@@ -40,10 +45,12 @@ export function headline(node, told, name) {
     },
     status({ state: word, outcome, elapsed_s: seconds, procedure, episode }) {
       state.textContent = outcome ? `${word}, ${outcome}` : word;
-      began = performance.now() - seconds * 1000;
+      heard = performance.now();
+      began = heard - seconds * 1000;
       step.textContent = procedure?.text ?? (episode ? episodeWords(episode) : "");
     },
     link(words) {
+      lost = words;
       trouble.textContent = words;
     },
     end(ended) {

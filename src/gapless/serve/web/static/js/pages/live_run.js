@@ -78,10 +78,21 @@ function status({ status: now, missed }) {
   told.missed(missed);
   rest?.(now.topics);
   if (run === null) return;
+  if (now.devices === undefined) return durable(now);
   run.devices(now.devices);
   run.queues(now.hops);
   run.deadline(now);
   if (hello.may !== "read") run.prompts.show(now.procedure?.prompts ?? []);
+}
+
+/** Show what the journal of a run tells whose socket does not answer. */
+function durable(now) {
+  head.link("The run does not answer; what is shown is what is durable.");
+  if (rest !== null) return;
+  show("run", false);
+  show("recording", true);
+  rest = topicTable(byId("topics"));
+  rest(now.topics);
 }
 
 function values(message) {
