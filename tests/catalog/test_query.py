@@ -246,3 +246,36 @@ def test_label_is_another_word_for_annotation(tmp_path: Path) -> None:
             == client.query('sequence.label match "sp*"').names
             == ["a"]
         )
+
+
+def test_a_column_is_not_pruned_by_a_member_of_a_struct_that_reads_alike(tmp_path: Path) -> None:
+    """Beside a struct ``a`` with a member ``b``, the column ``a.b`` has statistics of its own."""
+    with gapless.connect(tmp_path) as client:
+        for name, member in (("same", "b"), ("other", "c")):
+            schema = pa.schema([("a.b", pa.float64()), ("a", pa.struct([(member, pa.float64())]))])
+            with client.sequence_create(name) as sequence:
+                topic = sequence.topic_create("t", schema=schema)
+                for row in range(10):
+                    topic.push_row(row, float(row), {member: -1.0})
+        answer = client.query(Field("t", "a.b").gt(5))
+        assert [(item.name, item.topics[0].spans) for item in answer] == [
+            ("same", [(6, 9)]),
+            ("other", [(6, 9)]),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("pose.x", "struct<x: double>"), ("pose", "struct<x: double>"), ("when", "timestamp[ns]")],
+)
+def test_a_column_that_no_query_compares_is_named(tmp_path: Path, path: str, kind: str) -> None:
+    """An empty answer says that it comes of the column's type; whether there is a value can be asked."""
+    schema = pa.schema([("pose", pa.struct([("x", pa.float64())])), ("when", pa.timestamp("ns"))])
+    with gapless.connect(tmp_path) as client:
+        with client.sequence_create("s") as sequence:
+            sequence.topic_create("t", schema=schema).push_row(1, {"x": 9.0}, 9)
+        answer = client.query(Field("t", path).gt(5))
+        assert answer.names == []
+        (warning,) = answer.warnings
+        assert kind in warning
+        assert client.query(Field("t", path.partition(".")[0]).exists()).names == ["s"]

@@ -195,3 +195,26 @@ def _record_until_killed(store: str) -> None:
 
 if __name__ == "__main__":
     _record_until_killed(sys.argv[1])
+
+
+@pytest.mark.parametrize("first", ["https://one/x.bin", "file", "growing"])
+@pytest.mark.parametrize("second", ["https://two/X.bin", "file", "growing"])
+def test_no_artifact_takes_the_name_of_another(tmp_path: Path, first: str, second: str) -> None:
+    """Whether a name stands for a copy, an address or a file that grows, and in whatever case it is written."""
+    source = tmp_path / "x.bin"
+    source.write_bytes(b"abc")
+
+    def add(seq: SequenceWriter, what: str) -> None:
+        if what == "growing":
+            seq.growing_artifact("x.bin").write_bytes(b"def")
+        else:
+            seq.add_artifact(source if what == "file" else what)
+
+    with connect(tmp_path / "store") as client:
+        with client.sequence_create("s") as seq:
+            add(seq, first)
+            with pytest.raises(NameTaken):
+                add(seq, second)
+            seq.log("v", 1.0)
+        assert list(client.sequence_handler("s").artifacts) == ["x.bin"]
+        assert client.verify("s", deep=True) == []

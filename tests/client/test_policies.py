@@ -211,3 +211,25 @@ def test_a_block_is_refused_whole_under_every_way_to_push_it(tmp_path: Path) -> 
                 topic.push_batch(pa.record_batch({"n": pa.array([1]), "x": pa.array(["a"])}))
             topic.push_columns(np.array([1]), {"n": np.array([1]), "x": np.array([0.0])})
         assert rows(client) == [0, 1]
+
+
+@pytest.mark.parametrize("policy", [TopicErrorPolicy.Ignore, TopicErrorPolicy.Quarantine])
+def test_a_refused_message_with_a_number_of_its_own_is_counted_once(
+    tmp_path: Path, policy: TopicErrorPolicy
+) -> None:
+    """It is dropped, and its number is no hole; numbers that never came are."""
+    with gapless.connect(tmp_path) as client:
+        with client.sequence_create("s") as seq:
+            topic = seq.topic_create("t", schema=SCHEMA, producer_seq=True, on_error=policy)
+            for k in [*range(10), *range(14, 20)]:
+                topic.push_row(k, k, k, "bad" if k in (3, 4, 5, 9, 17) else k / 2)
+                if k in (4, 15, 19):
+                    seq.flush()
+            live = topic.ledger
+        handler = client.sequence_handler("s")
+        gaps = handler.topic("_gaps").to_arrow().to_pylist()
+        holes = [(g["first_seq"], g["count"]) for g in gaps if g["cause"] == "producer_seq"]
+        assert (live.produced, live.written, live.dropped) == (16, 11, 5)
+        assert handler.ledger == {"produced": 20, "written": 11, "dropped": 5, "gapped": 4}
+        assert holes == [(9, 4)]
+        assert client.verify("s", deep=True) == []

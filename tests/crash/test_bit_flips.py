@@ -63,13 +63,13 @@ def test_no_flipped_bit_of_a_journal_gives_other_rows(ram_path: Path, closed: bo
         recording.abandon()
     truth = expected(ROWS)
     dice = random.Random(2)
-    files = sorted(p for p in recording.bundle.journal.iterdir() if p.is_file() and p.stat().st_size)
+    files = sorted(p for p in recording.bundle.journal.rglob("*") if p.is_file() and p.stat().st_size)
     chosen = dice.choices(files, weights=[min(4000, p.stat().st_size) for p in files], k=FLIPS // 2)
     outcomes = {"recovered": 0, "refused": 0}
     for number, path in enumerate(chosen):
         copy = ram_path / f"copy{number}"
         shutil.copytree(ram_path / "small", copy)
-        where = flip(copy / "journal" / path.name, dice)
+        where = flip(copy / path.relative_to(ram_path / "small"), dice)
         live_prefix_or_error(copy, truth, f"{path.name} {where}")
         try:
             recover(copy)

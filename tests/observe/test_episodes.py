@@ -37,6 +37,9 @@ from gapless.observe.approval import Decision
 from gapless.observe.episode import Episode
 from gapless.observe.observer import Observer
 from gapless.observe.state import DataState
+from gapless.serve.native.reading import NativeReading
+from gapless.serve.native.writing import NativeWriting
+from gapless.serve.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -344,6 +347,26 @@ def test_artifacts_and_statistics_are_sealed_with_each_episode(client: gapless.C
         assert set(figures["topics"]) == {"wheel"}
         assert figures["cameras"]["eye"]["pictures"] == len(range(0, rows, 16))
         assert handler.topic("wheel").end_ns == (49 + 20 * (rows == 20) - (rows == 20)) * DT_NS
+
+
+def test_an_episode_on_a_server_is_whole(tmp_path: Path) -> None:
+    """Rows, pictures, the recorders' files and the statistics are sealed there as in a folder."""
+    world = World()
+    with (
+        Server(tmp_path / "served", "127.0.0.1", 0, doors=[NativeWriting, NativeReading]) as server,
+        gapless.connect(server.url) as client,
+    ):
+        with started(client, [toy(world)], data_hz=100) as observer:
+            observer.begin_episode()
+            run(observer, world, 20)
+            name = observer.end_episode(success=True)
+        assert client.sequence_handler(name).outcome == "completed"
+    with gapless.connect(tmp_path / "served") as local:
+        sealed = local.sequence_handler(name)
+        assert set(sealed.artifacts) == {"toy.txt", "statistics.json"}
+        assert sealed.artifact_path("toy.txt").read_bytes() == b"a toy\n"
+        figures = json.loads(sealed.artifact_path("statistics.json").read_bytes())
+        assert figures["topics"]["wheel"]["rows"] == sealed.topic("wheel").rows == 20
 
 
 def test_an_episode_without_a_step_is_an_episode(client: gapless.Client) -> None:

@@ -240,6 +240,43 @@ def test_a_cancelled_request_stays_cancelled(manual_hub: Hub, tmp_path: Path) ->
         assert approval.poll() is Decision.REFUSED
 
 
+def test_closing_tells_the_hub_of_a_request_that_was_cancelled(manual_hub: Hub, tmp_path: Path) -> None:
+    """Also when it is closed at once, while the thread waits for an answer: nobody approves what has ended."""
+    with (
+        HubProxy.of(manual_hub.url) as proxy,
+        client_of(proxy.url, tmp_path, manual_hub.ledger.add_token("arm-1"), drain_s=60.0) as client,
+    ):
+        approval = HttpApprover(client).request(SESSION)
+        until(lambda: approval._task.id is not None)
+        proxy.faults = ["late"]  # the next look at the task
+        until(proxy.held.is_set)
+        approval.cancel()
+        assert not client.drain(0.0)
+        proxy.release()
+    assert [task["status"] for task in manual_hub.ledger.tasks()] == ["stopped"]
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_request_that_the_hub_cannot_be_told_of_now_is_told_later(
+    manual_hub: Hub, tmp_path: Path, *, cancelled: bool
+) -> None:
+    """Its end waits in the outbox when the client is closed before the hub answers, and the next client sends it."""
+    token = manual_hub.ledger.add_token("arm-1")
+    with HubProxy.of(manual_hub.url) as proxy:
+        with client_of(proxy.url, tmp_path, token) as client:
+            approval = HttpApprover(client).request(SESSION)
+            until(lambda: approval._task.id is not None)
+            proxy.faults = ["slow"]
+            until(proxy.held.is_set)
+            if cancelled:
+                approval.cancel()
+        assert approval.poll() is Decision.REFUSED
+        assert [task["status"] for task in manual_hub.ledger.tasks()] == ["pending"]
+        with client_of(proxy.url, tmp_path, token) as client:
+            assert client.drain(60)
+    assert [task["status"] for task in manual_hub.ledger.tasks()] == ["stopped"]
+
+
 def test_cancelled_while_the_hub_approves(hub: Hub, tmp_path: Path) -> None:
     """Approved by the hub but never taken here: the task is stopped. Taken: cancelling changes nothing."""
     with client_of(hub.url, tmp_path, hub.ledger.add_token("arm-1")) as client:
@@ -311,12 +348,12 @@ def test_a_thread_that_dies_refuses_what_waits(
     with client_of(proxy.url, tmp_path) as client:
         first = HttpApprover(client).request(SESSION)
         until(proxy.held.is_set)
-        client._jobs.put("no task")  # type: ignore[arg-type]  # the defect
+        client._jobs.put("no job")  # type: ignore[arg-type]  # the defect
         second = HttpApprover(client).request(SESSION)
         proxy.release()
         assert (decided(first), decided(second)) == (Decision.REFUSED, Decision.REFUSED)
         assert "closed before" in str(second.error)
-        assert isinstance(client.failure, AttributeError)
+        assert isinstance(client.failure, ValueError)
         assert len(caplog.records) == 1
         with pytest.raises(StateError):
             HttpApprover(client).request(SESSION)

@@ -275,6 +275,22 @@ def test_a_program_that_never_ends_its_session_keeps_its_rows(tmp_path: Path, *,
     assert rows["frames"] == rows["wheel"] == 50
 
 
+def test_an_observer_that_is_forgotten_keeps_its_rows(tmp_path: Path) -> None:
+    """It need not be a name of the module: a function that returned has let go of it."""
+    program = """
+        from tests.observe.toy import World, run, started, toy
+        def main():
+            world = World()
+            observer = started(client, [toy(world, cameras=False)], data_hz=100)
+            observer.begin_episode()
+            run(observer, world, 50)
+        main()
+    """
+    returned, outcome, rows = outcome_of_program(tmp_path / "store", program)
+    assert (returned, outcome) == (0, "aborted")
+    assert rows["frames"] == rows["wheel"] == 50
+
+
 LOOP = """
     import gymnasium
     from gapless.observe import RecordEpisodes

@@ -150,6 +150,25 @@ def test_an_episode_ends_at_its_cap(client: gapless.Client) -> None:
     ] * 2
 
 
+def test_a_late_step_takes_its_ticks_off_the_cap(client: gapless.Client) -> None:
+    """The cap is time: the episode ends at it, judged, however many rows are missing, and the next one comes."""
+
+    def hang(step: int) -> None:
+        if step == 2:
+            time.sleep(0.2)  # 20 ticks
+
+    simulation = Turning(states=1000, at_step=hang)
+    simulation.success = True
+    watching = observer(client, simulation, mode="realtime", max_episode_s=0.4)
+    results = run_session(watching, simulation, session="s", episodes=2, seed=0)
+    assert [result.success for result in results] == [True, True]
+    for result in results:
+        (ended,) = rows(client, result.sequence, "episode")
+        assert (ended["success"], ended["reason"], ended["frames"]) == (True, "duration_cap", result.rows)
+        assert 3 <= result.rows < 40
+        assert client.sequence_handler(result.sequence).outcome == "completed"
+
+
 def test_a_step_of_a_third_of_a_row_is_exact(client: gapless.Client) -> None:
     """1/90 s is no whole number of nanoseconds; every third of 301 states is a row all the same."""
     simulation = Turning(states=301)
@@ -290,6 +309,26 @@ def test_a_stop_seals_the_open_episode_as_aborted(client: gapless.Client) -> Non
     outcomes = [client.sequence_handler(name).outcome for name in sorted(client.list_sequences())]
     assert outcomes == ["completed", "aborted"]
     assert len(rows(client, "s/episode-000001")) == 3
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, AttributeError])
+def test_a_judgement_that_raises_fails_its_episode(client: gapless.Client, error: type[Exception]) -> None:
+    """Whatever it raises: an AttributeError too is a defect of the simulation, and not that nothing is judged."""
+
+    class Judging(Turning):
+        @property
+        def success(self) -> bool:
+            raise error("there is no judge")
+
+        @success.setter
+        def success(self, _: object) -> None:
+            pass
+
+    simulation = Judging()
+    with pytest.raises(EpisodeFailed, match=r"success of the simulation failed.*there is no judge") as failed:
+        run_session(observer(client, simulation), simulation, session="s", episodes=1, seed=0)
+    assert isinstance(failed.value.__cause__, error)
+    assert client.sequence_handler("s/episode-000000").outcome == "failed"
 
 
 @pytest.mark.parametrize("call", ["step", "reset"])

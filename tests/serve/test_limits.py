@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+from gapless.client.local_recording import LocalRecording
 from gapless.client.remote import protocol
-from gapless.errors import LimitReached, RecordTooLarge, UsageError, ValueRefused
+from gapless.errors import LimitReached, RecordTooLarge, StorageFailed, UsageError, ValueRefused
 from gapless.serve.limits import Limits
+from gapless.serve.mosaico.door import Mosaico
+from gapless.serve.native.writing import NativeWriting
+from gapless.serve.server import Server
 
 from .conftest import Serve
+from .mosaico.caller import Caller
+from .native.raw_writer import RawWriter
 from .trial_door import DEADLINE_S, caller, descriptor
 
 
@@ -64,6 +72,55 @@ def test_connections_above_the_bound_are_refused(serve: Serve) -> None:
     assert second.action("trial.echo")
     assert server.traffic.wait_idle(DEADLINE_S)
     assert server.traffic.connections == 0
+
+
+def test_sequences_above_the_bound_are_refused_by_whichever_door(root: Path) -> None:
+    """The doors count together, and an end at either makes room at both."""
+    server = Server(root, port=0, doors=[Mosaico, NativeWriting], limits=Limits(max_writers=2))
+    server.start()
+    sdk = Caller(server)
+    with RawWriter(server.url, "a") as first, RawWriter(server.url, "b") as second:
+        first.open()
+        session = sdk.open("s")
+        with pytest.raises(LimitReached, match="as many sequences"):
+            second.open()
+        with pytest.raises(flight.FlightUnavailableError, match="as many sequences"):
+            sdk.open("t")
+        sdk.ask("session_finalize", session_uuid=session)
+        second.open()
+        first.end({})
+        assert sdk.open("t")
+        with pytest.raises(LimitReached):
+            first.action(protocol.OPEN, name="c", uid="0" * 32)
+    sdk.close()
+    assert server.stop(0.2)
+
+
+def test_one_that_is_being_begun_has_its_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk makes the first, a second is refused; what the disk refuses has no place any more."""
+    begin, begun, go_on = LocalRecording.begin, threading.Event(), threading.Event()
+
+    def slow(client: Any, name: str, *words: Any) -> LocalRecording:
+        if name == "slow":
+            begun.set()
+            assert go_on.wait(DEADLINE_S)
+            raise StorageFailed("the disk refused")
+        return begin(client, name, *words)
+
+    monkeypatch.setattr(LocalRecording, "begin", slow)
+    server = Server(root, port=0, doors=[NativeWriting], limits=Limits(max_writers=1))
+    server.start()
+    with RawWriter(server.url, "slow") as first, RawWriter(server.url, "b") as second:
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(first.open)
+            assert begun.wait(DEADLINE_S)
+            with pytest.raises(LimitReached):
+                second.open()
+            go_on.set()
+            with pytest.raises(StorageFailed):
+                opening.result(DEADLINE_S)
+        assert second.open()["state"] == "open"
+    assert server.stop(0.2)
 
 
 def test_requests_above_the_bound_are_refused(serve: Serve) -> None:

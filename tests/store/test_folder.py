@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import gapless
+from gapless.errors import SequenceOwned
 from gapless.model.names import name_of, to_component
+from gapless.store import journal
 from gapless.store.folder import FolderStore
+from gapless.store.layout import Bundle
 
 FOREIGN = (".stfolder", "b%FF", "a b", "a%2fb", "lost+found", "%41", "-x", "con")
 
@@ -63,3 +67,42 @@ def test_a_store_made_by_many_at_once_is_one_store(tmp_path: Path) -> None:
             "sequences",
             "trash",
         ]
+
+
+def test_a_sequence_is_not_discarded_under_a_layer_that_is_being_recorded(tmp_path: Path) -> None:
+    """Nothing has moved, and what the layer goes on recording is there in the end."""
+    with gapless.connect(tmp_path) as client, gapless.connect(tmp_path) as other:
+        with client.sequence_create("base") as sequence:
+            sequence.log("t", 1.0)
+        with client.sequence_update("base", "late") as layer:
+            layer.log("u", 2.0)
+            with pytest.raises(SequenceOwned, match="00001-late"):
+                other.discard("base")
+            assert other.list_discarded() == []
+            layer.log("u", 3.0)
+        assert client.sequence_handler("base").topic("u").rows == 2
+        other.discard("base")
+        assert client.list_sequences() == []
+
+
+def test_no_owner_comes_back_while_a_sequence_is_on_its_way_to_the_trash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tries in the middle is refused: what it recorded from then on would be in the trash."""
+    store = FolderStore(tmp_path)
+    bundle = store.reserve("open")
+    header = journal.make_header("open", platform=store.platform)
+    store.platform.close(journal.create(bundle, header, store.platform))
+    move, refused = FolderStore.discard, []
+
+    def met(self: FolderStore, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
+        with pytest.raises(SequenceOwned):
+            self.platform.lock(bundle.lock)
+        refused.append(bundle)
+        return move(self, bundle, tombstone)
+
+    monkeypatch.setattr(FolderStore, "discard", met)
+    store.discard_unsealed(bundle, {"name": "open"})
+    assert refused == [bundle]
+    assert store.names() == []
+    assert not store.owner_alive(Bundle(store.trash / "open-1")), "the locks are given up"

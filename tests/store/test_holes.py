@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +39,28 @@ def test_holes_do_not_depend_on_how_the_numbers_were_cut(runs: list[list[int]]) 
         in_runs.add(np.array(run), np.arange(start, start + len(run)))
         start += len(run)
     assert sorted(map(repr, in_runs.holes)) == sorted(map(repr, at_once.holes))
+
+
+@pytest.mark.parametrize(
+    ("given_up", "late", "missing"),
+    [
+        (0, [], 3),
+        (2, [], 1),
+        (3, [], 0),
+        (9, [], 0),
+        (2, [4], 0),
+        (1, [4], 1),
+        (3, [3, 4, 5], 0),
+    ],
+)
+def test_numbers_of_messages_that_came_and_have_no_row_are_not_missing(
+    given_up: int, late: list[int], missing: int
+) -> None:
+    """Numbers 3 to 5 have no row where so many messages were given up; some of the numbers come late."""
+    holes = SeqHoles()
+    holes.add(np.array([0, 1, 2, 6]), np.arange(4), {3: given_up})
+    for number in late:
+        holes = SeqHoles.from_json(holes.to_json())
+        holes.add(np.array([number]), np.array([9]))
+    assert holes.missing == missing
+    assert all(0 <= hole.missing <= hole.last - hole.first + 1 for hole in holes.holes)

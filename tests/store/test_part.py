@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gapless.store.bucket_file import is_whole, open_buckets
 from gapless.store.declaration import TopicDeclaration, check_schema
 from gapless.store.layout import Bundle
 from gapless.store.part import PartWriter
@@ -38,8 +39,7 @@ def row_group(number: int) -> pa.Table:
 
 def kept(bundle: Bundle) -> list[pa.RecordBatch]:
     """Return the batches that the journal keeps of the first part's pyramid."""
-    with pa.OSFile(str(bundle.journal_pyramid("t", 0)), "rb") as source:
-        reader = pa.ipc.open_file(source)
+    with open_buckets(bundle.journal_pyramid("t", 0)) as reader:
         return [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
 
@@ -100,3 +100,20 @@ def test_what_an_owner_before_writes_on_does_not_reach_the_part(tmp_path: Path) 
     part.finish()
     assert kept(bundle) == made_again(bundle)
     assert pq.read_table(bundle.topic("t") / "part-00000.parquet").num_rows == ROWS
+
+
+def test_no_flipped_bit_of_the_kept_pyramid_goes_unseen(tmp_path: Path) -> None:
+    """Values, their bookkeeping and the checksum itself: the file does not count as whole any more."""
+    bundle = bundle_at(tmp_path / "s")
+    part = PartWriter(bundle, DECLARED, 0, PLATFORM)
+    part.add(row_group(0), 8 * ROWS)
+    part.finish()
+    file = bundle.journal_pyramid("t", 0)
+    written = file.read_bytes()
+    assert is_whole(file)
+    for at in range(0, len(written), 7):
+        file.write_bytes(written[:at] + bytes([written[at] ^ 4]) + written[at + 1 :])
+        assert not is_whole(file), f"byte {at}"
+    for end in (0, 5, len(written) - 1):
+        file.write_bytes(written[:end])
+        assert not is_whole(file), f"cut at {end}"

@@ -6,16 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gapless import connect
-from gapless.store.pyramid import LEVELS
+from gapless.store import part as part_module
+from gapless.store.pyramid import LEVELS, group_buckets
 from gapless.store.pyramid_write import MOST_BUCKETS, group_size, row_groups
 
 ROWS = 2_500_000  # three parts
@@ -91,3 +94,45 @@ def test_the_same_rows_give_the_same_bytes(sealed: Path, tmp_path: Path) -> None
     other = record(tmp_path, 77_777)
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (sealed, other)}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("level", range(len(LEVELS)))
+def test_curves_that_differ_from_the_rows_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    """The bytes are those that were sealed, so that only the rows tell: a deep verification compares them."""
+
+    def raised(
+        table: pa.Table, schema: pa.Schema, part: int, row_start: int, *more: Any
+    ) -> list[pa.RecordBatch]:
+        made = group_buckets(table, schema, part, row_start, *more)
+        if row_start == 65_536:
+            top = made[level].schema.get_field_index("x:max")
+            higher = pc.add(made[level].column(top), 1)
+            made[level] = made[level].set_column(top, made[level].schema.field(top), higher)
+        return made
+
+    monkeypatch.setattr(part_module, "group_buckets", raised)
+    with connect(tmp_path) as client:
+        with client.sequence_create("s") as sequence:
+            topic = sequence.topic_create("t", schema=SCHEMA)
+            count = np.arange(200_000, dtype=np.int64)
+            topic.push_columns(count, {"x": count})
+        assert client.verify("s") == []
+        [finding] = client.verify("s", deep=True)
+    assert (finding.code, finding.file) == ("V018", "pyramids/t.parquet")
+    assert "from row 65536 on" in finding.message
+
+
+def test_curves_with_nulls_and_without_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
+    """NaN, infinities, nulls and late rows over several row groups: nothing is found."""
+    dice = np.random.default_rng(1)
+    values = dice.normal(size=150_000)
+    values[::7], values[1000:2000], values[5000], values[5001] = np.nan, np.nan, np.inf, -np.inf
+    with connect(tmp_path) as client:
+        with client.sequence_create("s") as sequence:
+            topic = sequence.topic_create("t", schema=pa.schema([("x", pa.float64()), ("n", pa.int8())]))
+            times = dice.permutation(150_000)
+            nulls = pa.array(dice.integers(-9, 9, 150_000), pa.int8(), mask=dice.random(150_000) < 0.5)
+            topic.push_columns(times, {"x": values, "n": nulls})
+        assert client.verify("s", deep=True) == []

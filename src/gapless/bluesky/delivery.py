@@ -7,15 +7,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.bluesky.backup_files import TornLine, backup_files, read_backup
+from gapless.bluesky.backup_files import PlacedDocument, TornLine, backup_files, read_backup
 from gapless.bluesky.delivery_report import DeliveredRun, Delivery
 from gapless.bluesky.late_documents import find_run, known_uids, recorded_documents, recorded_headers
+from gapless.bluesky.normalizer_words import maker_of
 from gapless.bluesky.router import RunRouter
 from gapless.bluesky.run_destination import CountedRun, Destination, KnownRun, NewRun, Target
 from gapless.bluesky.run_feed import Normalizer
 from gapless.bluesky.run_name import check_pattern, run_name
+from gapless.bluesky.run_writer import original_uid
 from gapless.bluesky.spool import DELIVERED, Spool
-from gapless.errors import NameRefused
+from gapless.errors import DocumentRefused, NameRefused, SequenceOwned
 from gapless.model.names import name_of
 from gapless.store.platform import PLATFORM
 
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 Doc = Mapping[str, Any]
 
 _PARKED: Final = 1_000_000  # documents that wait for what may stand further down
-_LEFT_BEHIND: Final = frozenset(("B102", "B103", "B104"))  # after these the file is not done
+_LEFT_BEHIND: Final = frozenset(("B102", "B103", "B104", "B107"))  # after these the file is not done
+_OF_ITS_OWN: Final = (
+    "was recorded with patches or a normalizer of its own; deliver it from Python with make_normalizer="
+)
 
 
 def deliver(
@@ -45,14 +50,16 @@ def deliver(
 
     ``source``: a file of JSON lines, a folder of them, or a store, whose spool it is. A run that the store does
     not have becomes a sequence, named by the pattern ``name``; of one that it has, what is missing becomes one
-    layer. ``send`` is then called with each run's sequence, to hand it on to a server; what it raises ends the
-    delivery. A file of which every document was delivered moves to the folder ``delivered`` beside it, unless
-    ``move`` is off. Delivering again changes nothing. A dry run takes the runs of ``awaited``, by uid, for runs that
-    the store has. Raises NotFound, ImportRefused and what the client raises.
+    layer. One that was recorded with patches or a normalizer of its own is left as it is, unless
+    ``make_normalizer`` makes such a one for each run. ``send`` is then called with each run's sequence, to hand it
+    on to a server; what it raises ends the delivery. A file of which every document was delivered moves to the
+    folder ``delivered`` beside it, unless ``move`` is off. Delivering again changes nothing. A dry run takes the
+    runs of ``awaited``, by uid, for runs that the store has. Raises NotFound, ImportRefused and what the client
+    raises.
     """
     sizes = _sizes(backup_files(Path(source)))
     report = Delivery(dry_run=dry_run)
-    target = Target(client, check_pattern(name), make_normalizer or _live_normalizer)
+    target = Target(client, check_pattern(name), make_normalizer)
     passage = _Passage(target, report, awaited)
     for path in sizes:
         passage.take_file(path)
@@ -81,18 +88,12 @@ def deliver_documents(
     So a run that the store has is left as it is.
     """
     report = Delivery()
-    target = Target(client, check_pattern(name), make_normalizer or _live_normalizer, completes=False)
+    target = Target(client, check_pattern(name), make_normalizer, completes=False)
     passage = _Passage(target, report)
     for document in documents:
         passage.take(document)
     passage.end()
     return report
-
-
-def _live_normalizer() -> Normalizer:
-    from gapless.bluesky.normalizer import RunNormalizer
-
-    return RunNormalizer()
 
 
 class _Passage:
@@ -110,10 +111,12 @@ class _Passage:
         self._open: dict[str, Destination] = {}
         self._counted: dict[str, CountedRun] = {}  # that have ended; more may come behind their stops
         self._late_documents: dict[str, list[tuple[str, Doc]]] = {}
-        self.held: set[str] = set()  # files with documents of a run that is being recorded
+        self._file: Path | None = None  # whose documents come
+        self.held: set[str] = set()  # files with documents of a run that is left as it is
 
     def take_file(self, path: Path) -> None:
         """Take the documents of a file; one that was moved away meanwhile has been delivered."""
+        self._file = path
         try:
             for place, found in enumerate(read_backup(path)):
                 if place == 0:
@@ -188,7 +191,7 @@ class _Passage:
 
     def _take_for(self, destination: Destination, name: str, doc: Doc) -> None:
         destination.take(name, doc)
-        if destination.run.result == "open":
+        if isinstance(destination, CountedRun) and destination.held:
             self.held.add(str(getattr(doc, "file", "")))
 
     def _end(self, uid: str) -> None:
@@ -221,16 +224,32 @@ class _Passage:
         handler = client.sequence_handler(run.sequence)
         run.stop = "store" if _has_stop(handler) else "missing"
         if handler.state == "open" and handler.owner_alive:
-            run.result = "open"
-            self._report.find("B104", start, f"{run.sequence} is being recorded by a live process")
-            return CountedRun(run, lambda _doc: False)
+            return self._being_recorded(run, start)
         if not self._target.completes:
             return CountedRun(run, lambda _doc: True)
+        make_normalizer = self._maker_for(handler)
+        if make_normalizer is None:
+            return self._held(run, "refused", "B107", start, f"{run.sequence} {_OF_ITS_OWN}")
         if self._report.dry_run:
             return _counted(run, known_uids(handler))
-        if handler.state != "sealed" or handler.unsealed_layers:
-            client.seal(run.sequence)
-        return KnownRun(run, self._target, self._report)
+        try:
+            if handler.state != "sealed" or handler.unsealed_layers:
+                client.seal(run.sequence)
+        except SequenceOwned:  # somebody writes a layer
+            return self._being_recorded(run, start)
+        return KnownRun(run, client, make_normalizer, self._report)
+
+    def _maker_for(self, handler: SequenceHandler) -> Callable[[], Normalizer | None] | None:
+        return self._target.make_normalizer or maker_of(handler.metadata)
+
+    def _being_recorded(self, run: DeliveredRun, start: Doc) -> CountedRun:
+        return self._held(run, "open", "B104", start, f"{run.sequence} is being recorded by a live process")
+
+    def _held(self, run: DeliveredRun, result: str, code: str, place: Doc, message: str) -> CountedRun:
+        """Leave a run as it is, and its documents where they are."""
+        run.result = result
+        self._report.find(code, place if isinstance(place, PlacedDocument) else self._file, message)
+        return CountedRun(run, lambda _doc: False, held=True)
 
     def _late(self, uid: str, name: str, doc: Doc) -> None:
         self._late_documents.setdefault(uid, []).append((name, doc))
@@ -238,11 +257,17 @@ class _Passage:
     def _add_late(self, uid: str, documents: list[tuple[str, Doc]]) -> None:
         """Add what came behind a run's stop; the run was recorded or completed a moment ago."""
         run = next(run for run in self._report.runs if run.uid == uid)
-        if run.result == "open" or self._report.dry_run:
+        if uid in self._counted:
             for name, doc in documents:
                 self._take_for(self._counted[uid], name, doc)
             return
-        destination = KnownRun(run, self._target, self._report)
+        if run.result == "refused":
+            for name, doc in documents:
+                self._report.refuse(name, doc, DocumentRefused("the start of its run was refused", found=uid))
+            return
+        make_normalizer = self._maker_for(self._target.client.sequence_handler(run.sequence))
+        assert make_normalizer is not None  # else the run is among those that are counted
+        destination = KnownRun(run, self._target.client, make_normalizer, self._report)
         self._open[uid] = destination
         for name, doc in documents:
             destination.take(name, doc)
@@ -260,7 +285,12 @@ def _awaited(documents: RunDocuments) -> CountedRun:
 
 
 def _counted(run: DeliveredRun, known: set[str]) -> CountedRun:
-    return CountedRun(run, lambda doc: doc.get("uid", doc.get("datum_id")) in known)
+    return CountedRun(run, lambda doc: original_uid(doc) in known or _has_all(doc, known))
+
+
+def _has_all(page: Doc, known: set[str]) -> bool:
+    uids = page.get("uid")
+    return isinstance(uids, list) and known.issuperset(map(str, uids))
 
 
 def _has_stop(handler: SequenceHandler) -> bool:

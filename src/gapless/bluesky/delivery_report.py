@@ -19,6 +19,7 @@ FINDINGS: Final[dict[str, str]] = {
     "B104": "The run is still being recorded; deliver again when it has ended.",
     "B105": "No stop document of the run is there: its sequence is marked as interrupted.",
     "B106": "The server did not take a run; it stays in the store or the spool, to be delivered again.",
+    "B107": "The run was recorded with patches or a normalizer of its own; deliver from Python with make_normalizer=.",
 }
 
 
@@ -35,8 +36,8 @@ class DeliveryFinding:
 @dataclass(slots=True)
 class DeliveredRun:
     """What became of one run: ``recorded``, ``added`` as a layer, ``complete`` (nothing was new), ``open``,
-    ``sent`` from the store to a server, ``there`` on the server before, or ``discarded`` there, as its recorder
-    had ended it or somebody did since.
+    ``refused``, ``sent`` from the store to a server, ``there`` on the server before, or ``discarded`` there, as
+    its recorder had ended it or somebody did since.
 
     ``stop`` tells where its stop document is: ``delivered`` now, in the ``store`` before, or ``missing``.
     ``only_here``: what of a sent run the server does not hold as it came.

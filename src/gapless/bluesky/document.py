@@ -115,7 +115,7 @@ def _copied_mapping(values: Mapping[Any, Any], depth: int, sizes: list[int]) -> 
     if _SMALL.issuperset(map(type, copy.values())):
         return copy
     for key, value in copy.items():
-        kind = value.__class__
+        kind = type(value)
         if kind is dict:
             copy[key] = _copied_mapping(value, depth - 1, sizes)
         elif kind is str:
@@ -128,6 +128,15 @@ def _copied_mapping(values: Mapping[Any, Any], depth: int, sizes: list[int]) -> 
 def _copied(value: Any, depth: int, sizes: list[int]) -> Any:
     if depth == 0:
         raise _too_deep()
+    try:
+        return _copied_large(value, depth, sizes)
+    except BaseException as error:
+        if not is_of_the_value(error):
+            raise
+        return object_text(value)
+
+
+def _copied_large(value: Any, depth: int, sizes: list[int]) -> Any:
     if isinstance(value, _SEQUENCES):
         return _copied_list(value, depth, sizes)
     if isinstance(value, Mapping):
@@ -158,7 +167,7 @@ def _copied_list(values: Any, depth: int, sizes: list[int]) -> list[Any]:
     sizes.append(_ITEM_BYTES * len(items))
     if _SMALL.issuperset(map(type, items)):
         return items
-    return [item if item.__class__ in _SMALL else _copied(item, depth - 1, sizes) for item in items]
+    return [item if type(item) in _SMALL else _copied(item, depth - 1, sizes) for item in items]
 
 
 def _copied_array(values: np.ndarray[Any, Any], depth: int, sizes: list[int]) -> np.ndarray[Any, Any]:
@@ -179,6 +188,16 @@ def _copied_object(value: Any, depth: int, sizes: list[int]) -> Any:
     except TypeError:
         return object_text(value)
     return _copied_array(np.asarray(view), depth, sizes)
+
+
+def is_of_the_value(error: BaseException) -> bool:
+    """Tell whether what a value raised while it was looked at is of itself, so that its text stands for it.
+
+    Code of an object's class may raise anything, and so may a buffer that numpy cannot read. No value's own are
+    what ends the program, want of memory, and a document that is nested too deep.
+    """
+    foreign = (DocumentRefused, MemoryError, RecursionError)
+    return isinstance(error, Exception) and not isinstance(error, foreign)
 
 
 def object_text(value: Any) -> ObjectText:

@@ -88,7 +88,7 @@ class EventColumns:
             return pa.nulls(len(batch), kind.type)
         if kind.plain.issuperset(map(type, values)):
             try:
-                return pa.array(values, kind.type)
+                return kind.column(values)
             except (pa.ArrowException, OverflowError, UnicodeError):  # one of them is out of range
                 return self._one_by_one(column, values, place, violations)
         return self._one_by_one(column, values, place, violations)

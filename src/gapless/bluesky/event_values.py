@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.bluesky.lossless import decode
-from gapless.bluesky.value_kind import kind_of
+from gapless.bluesky.value_kind import axis_length, declared_shape, kind_of
 
 Violations = Mapping[str, Sequence[tuple[str, str, str | None]]]  # event uid -> (key, kind, raw value)
 
@@ -79,14 +79,14 @@ class EventValues:
 def values_of(cells: pa.Array, data_key: Mapping[str, Any]) -> list[Any]:
     """Return the values of a column as they were before they became cells."""
     if pa.types.is_list(cells.type):
-        return [_nested(cell, data_key.get("shape") or ()) for cell in cells]
+        return [_nested(cell, declared_shape(data_key)) for cell in cells]
     values: list[Any] = cells.to_pylist()
     if pa.types.is_string(cells.type) and str not in kind_of(data_key).plain:
         return [None if value is None else decode(value) for value in values]
     return values
 
 
-def _nested(cell: pa.Scalar, shape: Sequence[int | None]) -> list[Any] | None:
+def _nested(cell: pa.Scalar, shape: Sequence[Any]) -> list[Any] | None:
     if not cell.is_valid:
         return None
     flat = cell.values
@@ -99,15 +99,15 @@ def _nested(cell: pa.Scalar, shape: Sequence[int | None]) -> list[Any] | None:
     return nested
 
 
-def _sizes(length: int, shape: Sequence[int | None]) -> tuple[int, ...]:
+def _sizes(length: int, shape: Sequence[Any]) -> tuple[int, ...]:
     """Return the shape of so many elements; flat where more than one size is not known."""
-    open_axes = [n for n, size in enumerate(shape) if not size]
-    if len(open_axes) > 1:
+    sizes = [axis_length(size) for size in shape]
+    if sizes.count(None) > 1:
         return (length,)
-    known = math.prod(size for size in shape if size)
-    if not open_axes:
-        return tuple(int(size or 0) for size in shape) if known == length else (length,)
-    return tuple(int(size) if size else length // known for size in shape)
+    known = math.prod(size for size in sizes if size)
+    if None not in sizes and known != length:
+        return (length,)
+    return tuple(length // known if size is None else size for size in sizes)
 
 
 def _restore(event: dict[str, Any], key: str, kind: str, value: str | None) -> None:

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from gapless.bluesky.run_feed import FATAL, RunFeed
+from gapless.bluesky.run_failure import said_by
+from gapless.bluesky.run_feed import RunFeed
 from gapless.bluesky.spool import Spool
 from gapless.errors import DeadlinePassed, GaplessError
 
@@ -96,10 +97,12 @@ class GuardedRun:
 
     def end_group(self) -> None:
         """Write what was gathered, and forget what has become durable."""
-        if self._failure is not None or self.is_durable:
-            return
-        self._guard(self._feed.flush)
-        if self._failure is None and self._feed.run is not None:
+        if self._failure is None and not self.is_durable:
+            self._guard(self._end_group)
+
+    def _end_group(self) -> None:
+        self._feed.flush()
+        if self._feed.run is not None:
             if self._group:
                 self._not_durable.append((self._offered_rows(), self._group))
                 self._group = []
@@ -153,11 +156,11 @@ class GuardedRun:
         """Keep one document that could not be recorded."""
         self._tell(error, self.uid)
         self.quarantined += 1
-        self._spooled([(name, doc)], _text(error))
+        self._spooled([(name, doc)], said_by(error))
 
     def _give_up(self, error: BaseException) -> None:
         """Let all that is not durable, and all that comes, go to the spool."""
-        self._failure = _text(error)
+        self._failure = said_by(error)
         self._tell(error, self.uid)
         waiting = [document for _, group in self._not_durable for document in group] + self._group
         self._not_durable.clear()
@@ -168,7 +171,7 @@ class GuardedRun:
         if run is not None:
             try:
                 run.fail(error)
-            except FATAL as problem:
+            except BaseException as problem:  # noqa: BLE001 - the run has failed: nothing is left to keep
                 self._tell(problem, self.uid)
 
     def spool_headers(self, reason: str) -> None:
@@ -221,7 +224,3 @@ class GuardedRun:
                 for value in doc.get("data", {}).values():
                     if isinstance(value, str):
                         self._datums.pop(value, None)
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
 
 from gapless.bluesky.lossless import decode
 from gapless.bluesky.stream_schema import DOCUMENTS
@@ -31,13 +35,16 @@ class KeptDocument:
     part: int
 
 
-def kept_documents(parts: Sequence[BundleReader]) -> list[KeptDocument]:
-    """Return the kept documents of a run in order of arrival, each once; nothing for another sequence."""
+def kept_documents(parts: Sequence[BundleReader], names: Collection[str] | None = None) -> list[KeptDocument]:
+    """Return the kept documents of a run in order of arrival, each once; nothing for another sequence.
+
+    ``names``: those of these names only.
+    """
     found: dict[tuple[str, str, bool], KeptDocument] = {}
     for number, part in enumerate(parts):
         if DOCUMENTS not in part.topics:
             continue
-        for row in _in_order(part):
+        for row in _in_order(part, names):
             kept = KeptDocument(
                 row["timestamp_ns"],
                 row["name"],
@@ -47,12 +54,15 @@ def kept_documents(parts: Sequence[BundleReader]) -> list[KeptDocument]:
                 _decoded(row["original"], part.name),
                 number,
             )
-            found.setdefault((kept.name, kept.uid, kept.document is None), kept)
+            identity = kept.uid or row["original"] or ""  # a bulk has no uid
+            found.setdefault((kept.name, identity, kept.document is None), kept)
     return list(found.values())
 
 
-def _in_order(part: BundleReader) -> Iterator[dict[str, Any]]:
-    rows = [row for batch in part.topic(DOCUMENTS).scan(with_seq=True) for row in batch.to_pylist()]
+def _in_order(part: BundleReader, names: Collection[str] | None) -> Iterator[dict[str, Any]]:
+    wanted = None if names is None else reduce(operator.or_, (pc.field("name") == name for name in names))
+    batches = part.topic(DOCUMENTS).scan(with_seq=True, filter=wanted)
+    rows = [row for batch in batches for row in batch.to_pylist()]
     yield from sorted(rows, key=lambda row: row["_seq"])
 
 

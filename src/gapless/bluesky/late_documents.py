@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
-from gapless.bluesky.legacy_event import Reference
-from gapless.bluesky.lossless import decode
+from gapless.bluesky.recorded_run import RecordedRun, known_uids, recorded_documents, recorded_headers
 from gapless.bluesky.run_feed import Normalizer, Refuse, RunFeed
 from gapless.bluesky.run_writer import RunWriter
-from gapless.bluesky.stream_schema import DOCUMENTS, VIOLATIONS
 from gapless.errors import NotFound
 from gapless.model.expression import Sequence as SequenceQuery
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
-    from gapless.client.sequence_handler import SequenceHandler
 
 Doc = Mapping[str, Any]
 
-# What the base recorded is told to the normalizer in this order, whatever the order of the rows.
-_PRIMERS: Final = (
-    "start",
-    "descriptor",
-    "stream_resource",
-    "resource",
-    "datum",
-    "datum_page",
-    "bulk_datum",
-)
+__all__ = ["Added", "Addition", "find_run", "known_uids", "recorded_documents", "recorded_headers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,76 +48,6 @@ def _uid_of(client: Client, name: str) -> str | None:
     return start.get("uid") if isinstance(start, dict) else None
 
 
-def known_uids(handler: SequenceHandler) -> set[str]:
-    """Return the uid of every document that a sequence and its layers hold, external references included."""
-    known: set[str] = set()
-    for name in handler.topics:
-        topic = handler.topic(name)
-        if name == VIOLATIONS or "uid" not in topic.schema.names:
-            continue
-        for batch in topic.scan(columns=["uid"]):
-            known.update(uid for uid in batch.column("uid").to_pylist() if uid)
-    return known
-
-
-def recorded_documents(
-    handler: SequenceHandler, names: Iterable[str], *, as_they_came: bool = False
-) -> Iterator[tuple[str, Doc]]:
-    """Yield what a sequence and its layers hold under these names in ``bluesky/documents``, kind after kind.
-
-    A legacy document comes as it came, others as they were recorded, or ``as_they_came`` as well.
-    """
-    if DOCUMENTS not in handler.topics:
-        return
-    first, second = ("original", "document") if as_they_came else ("document", "original")
-    for name in names:
-        for batch in handler.topic(DOCUMENTS).scan(
-            columns=["document", "original"], filter=pc.field("name") == name
-        ):
-            for row in batch.to_pylist():
-                text = row[first] or row[second]
-                if text is not None:
-                    yield name, decode(text)
-
-
-def recorded_headers(handler: SequenceHandler) -> list[tuple[str, Doc]]:
-    """Return start, descriptors and resources of a recorded run as they came."""
-    names = ("start", "descriptor", "resource", "stream_resource")
-    return list(recorded_documents(handler, names, as_they_came=True))
-
-
-def unresolved_references(handler: SequenceHandler, descriptors: Iterable[Doc]) -> Iterator[Reference]:
-    """Yield the references to datums that never came before the run ended."""
-    if VIOLATIONS not in handler.topics:
-        return
-    by_stream: dict[str, list[str]] = {}
-    for descriptor in descriptors:
-        by_stream.setdefault(str(descriptor.get("name", "primary")), []).append(descriptor["uid"])
-    ordinals: dict[str, dict[str, int]] = {}
-    columns = ["stream", "uid", "seq_num", "key", "value"]
-    for batch in handler.topic(VIOLATIONS).scan(columns=columns, filter=pc.field("kind") == "unresolved"):
-        for row in batch.to_pylist():
-            stream, uid, seq_num, key, value = (row[column] for column in columns)
-            if stream not in ordinals:
-                ordinals[stream] = _ordinals(handler, stream)
-            ordinal = ordinals[stream].get(uid)
-            if ordinal is not None and ordinal < len(by_stream.get(stream, ())):
-                yield Reference(decode(value), key, by_stream[stream][ordinal], stream, seq_num, uid)
-
-
-def _ordinals(handler: SequenceHandler, stream: str) -> dict[str, int]:
-    """Return the ordinal of each event's descriptor, by the event's uid."""
-    ordinals: dict[str, int] = {}
-    for name in handler.topics:
-        topic = handler.topic(name)
-        words = topic.metadata.get("bluesky")
-        if isinstance(words, dict) and words.get("stream") == stream:
-            for batch in topic.scan(columns=["uid", "descriptor"]):
-                columns = (batch.column(key).to_pylist() for key in ("uid", "descriptor"))
-                ordinals.update(zip(*columns, strict=True))
-    return ordinals
-
-
 class Addition:
     """Takes documents of a recorded run, one by one, and writes the new ones into a layer.
 
@@ -154,23 +70,32 @@ class Addition:
         self._sequence = sequence
         taken = {*handler.layers, *handler.unsealed_layers}
         self._layer = next(name for n in itertools.count(1) if (name := f"late-{n}") not in taken)
-        self._primers = list(recorded_documents(handler, _PRIMERS))
-        self.feed = RunFeed(make_normalizer, self._open, refuse=refuse, known=known_uids(handler))
-        for name, doc in self._primers:
+        self._recorded = recorded = RecordedRun.of(handler)
+        self.feed = RunFeed(
+            make_normalizer,
+            self._open,
+            refuse=refuse,
+            known=recorded.known,
+            originals=recorded.originals,
+            has_stop=recorded.has_stop,
+        )
+        for name, doc in recorded.primers:
             self.feed(name, doc)
-        self.feed.resume(unresolved_references(handler, self._descriptors()))
+        self.feed.recall(recorded.resources, recorded.frames)
+        self.feed.resume(recorded.unresolved)
         self._primed = self.feed.repeated
 
-    def _descriptors(self) -> list[Doc]:
-        return [doc for name, doc in self._primers if name == "descriptor"]
-
-    def _open(self, start: Doc | None, _original: Callable[[], Doc | None] | None) -> RunWriter:
+    def _open(self, start: Doc | None, original: Callable[[], Doc | None] | None) -> RunWriter:
         run = RunWriter.of_layer(
-            self._client, self._sequence, self._descriptors(), layer=self._layer, replayed=self._replayed
+            self._client,
+            self._sequence,
+            self._recorded.descriptors,
+            layer=self._layer,
+            original=original,
+            replayed=self._replayed,
         )
-        for name, doc in self._primers:
-            if name == "stream_resource":
-                run.know_resource(doc)
+        for doc in self._recorded.resources:
+            run.know_resource(doc)
         if start is not None:
             run.keep_start(start)
         return run

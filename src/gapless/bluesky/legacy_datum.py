@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +34,18 @@ Emission = tuple[str, Document]
 
 
 class _Span(NamedTuple):
+    start: int
+    stop: int
+
+
+class RecordedFrames(NamedTuple):
+    """A stream_datum that is recorded; ``uid`` is the datum_id of what it was made of, if it was made of one."""
+
+    uid: str
+    descriptor: str
+    stream: str
+    data_key: str
+    seq_num: int
     start: int
     stop: int
 
@@ -88,11 +101,45 @@ class DatumJoin:
         self._lasting: dict[str, Document] = {}  # arguments by their text: datums share them
         self._counters: dict[tuple[str, str], _FrameCounter] = {}
         self._emitted: dict[tuple[str, str, str], dict[str, str]] = {}  # uid by arguments
+        self._recorded: dict[
+            str, dict[str, str]
+        ] = {}  # recorded uids by the first of them, then by parameters
+        self._recorded_uids: set[str] = set()
+        self._recorded_events: Collection[str] = frozenset()
+        self._first_place: dict[
+            str, tuple[str, str]
+        ] = {}  # of recorded datums: descriptor and key it was shown in
 
     @property
     def waiting(self) -> list[Reference]:
         """The references that cannot be resolved yet, in the order they came."""
         return [reference for references in self._waiting.values() for reference in references]
+
+    def recall(
+        self, resources: Iterable[Document], frames: Iterable[RecordedFrames], events: Collection[str]
+    ) -> None:
+        """Take the stream_resources and frames that datums which have come were made into before.
+
+        Uids and indices go on from there. ``events`` has the uids of the recorded events: of those, the first one
+        that refers to such a datum is the one that its frames were recorded for, and gives them once more.
+        """
+        for doc in resources:
+            first = first_uid(doc)
+            if first is not None:
+                uids = self._recorded.setdefault(first, {})
+                uids.setdefault(_lasting(doc.get("parameters") or {})[0], doc["uid"])
+                self._recorded_uids.add(doc["uid"])
+        self._recorded_events = events
+        for frame in frames:
+            datum = self._datums.get(frame.uid)
+            if datum is None or datum["resource"] not in self._resources:
+                continue
+            del self._datums[frame.uid]
+            place = Reference(frame.uid, frame.data_key, frame.descriptor, frame.stream, frame.seq_num, "")
+            arguments = dict(datum.get("datum_kwargs", {}))
+            self._take_span(datum, place, arguments)  # counts on; the indices are those that were recorded
+            self._remember(datum, place, arguments, _Span(frame.start, frame.stop))
+            self._first_place[frame.uid] = (frame.descriptor, frame.data_key)
 
     def with_spec(self, datum: Document) -> Document:
         """Return the datum with the spec of its resource among its arguments, as ``_resource_spec``."""
@@ -143,23 +190,32 @@ class DatumJoin:
         """Yield what a datum becomes for the first event that refers to it."""
         arguments = dict(datum.get("datum_kwargs", {}))
         span = self._take_span(datum, reference, arguments)
+        shown = self._remember(datum, reference, arguments, span)
+        self._remarks.count(DATUM_CONVERTED)
+        yield from self._first(reference, shown, arguments)
+
+    def _first(self, reference: Reference, shown: _Shown, arguments: Document) -> Iterator[Emission]:
+        seq_nums = _Span(shown.span.start + 1, shown.span.stop + 1)
+        return self._emissions(reference.datum_id, shown, reference, arguments, seq_nums)
+
+    def _remember(self, datum: Document, reference: Reference, arguments: Document, span: _Span) -> _Shown:
         text, lasting = _lasting(arguments)
         shown = _Shown(datum["resource"], self._lasting.setdefault(text, lasting), span, {_place(reference)})
         self._shown[reference.datum_id] = shown
         if len(self._shown) > _SHOWN:
             self._shown.popitem(last=False)
-        self._remarks.count(DATUM_CONVERTED)
-        yield from self._emissions(
-            reference.datum_id, shown, reference, arguments, _Span(span.start + 1, span.stop + 1)
-        )
+        return shown
 
     def _show(self, reference: Reference) -> list[Emission]:
         """Return what a datum becomes that another event has shown: the same indices."""
         shown = self._shown[reference.datum_id]
         self._shown.move_to_end(reference.datum_id)
-        if _place(reference) in shown.places:
-            return []  # the same event came twice
+        is_first, came_before = self._is_first(reference), _place(reference) in shown.places
         shown.places.add(_place(reference))
+        if is_first:  # what is recorded comes once more as it was
+            return list(self._first(reference, shown, shown.lasting))
+        if came_before:
+            return []
         self._remarks.count(DATUM_SHOWN_AGAIN)
         seq_num = reference.seq_num
         return list(
@@ -171,6 +227,16 @@ class DatumJoin:
                 _Span(seq_num, seq_num + shown.span.stop - shown.span.start),
             )
         )
+
+    def _is_first(self, reference: Reference) -> bool:
+        """Say whether a datum's frames were recorded for this event: of the recorded ones, the first that comes."""
+        place = self._first_place.get(reference.datum_id)
+        is_first = (
+            place == (reference.descriptor, reference.data_key) and reference.event in self._recorded_events
+        )
+        if is_first:
+            del self._first_place[reference.datum_id]
+        return is_first
 
     def _emissions(
         self, uid: str, shown: _Shown, reference: Reference, arguments: Document, seq_nums: _Span
@@ -223,24 +289,40 @@ class DatumJoin:
         text, _ = _lasting(arguments)
         if text in emitted:
             return emitted[text], []
-        uid = f"{resource}-{reference.descriptor}-{reference.data_key}"
-        if emitted:
-            uid += f"-{len(emitted) + 1}"
-        emitted[text] = uid
         known = self._resources[resource]
-        doc = {
-            **known,
-            "uid": uid,
-            "data_key": reference.data_key,
-            "parameters": {**known["parameters"], **arguments},
-        }
+        parameters = {**known["parameters"], **arguments}
+        first = f"{resource}-{reference.descriptor}-{reference.data_key}"
+        emitted[text] = uid = self._free_uid(first, parameters, len(emitted))
+        doc = {**known, "uid": uid, "data_key": reference.data_key, "parameters": parameters}
         return uid, [("stream_resource", doc)]
+
+    def _free_uid(self, first: str, parameters: Document, emitted: int) -> str:
+        """Return the uid that stands for these parameters: a recorded one, else the next."""
+        recorded = self._recorded.get(first)
+        if recorded is None:
+            return f"{first}-{emitted + 1}" if emitted else first
+        text, _ = _lasting(parameters)
+        if text not in recorded:
+            uids = (f"{first}-{number}" for number in count(len(recorded) + 1))
+            recorded[text] = next(uid for uid in uids if uid not in self._recorded_uids)
+            self._recorded_uids.add(recorded[text])
+        return recorded[text]
 
 
 def _lasting(arguments: Document) -> tuple[str, Document]:
     """Return the arguments that hold for more than one datum, and their text."""
     lasting = {key: arguments[key] for key in sorted(arguments) if key not in _INDEX_KEYS}
     return encode(lasting), lasting
+
+
+def first_uid(stream_resource: Document) -> str | None:
+    """Return the uid of the first stream_resource that was made of the same resource for the same data key.
+
+    None for one that was made of no resource, as far as its uid tells.
+    """
+    end = re.escape(f"-{stream_resource.get('data_key')}")
+    found = re.fullmatch(rf"(.+{end})(-\d+)?", str(stream_resource["uid"]))
+    return found[1] if found else None
 
 
 def _place(reference: Reference) -> int:

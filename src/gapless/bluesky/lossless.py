@@ -16,6 +16,8 @@ under the key ``__gapless__``::
     {"__gapless__": "dict", "items": [[key, value], …]}                   keys that are no text, or the marker itself
     {"__gapless__": "object", "type": "<class>", "text": "<repr>"}        anything else, as far as text tells it
 
+An object of one of these kinds whose value cannot be read stays the object.
+
 The line is ``{"name": name, "doc": doc}``, as the writers of JSON lines around Bluesky leave it.
 """
 
@@ -29,8 +31,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
-from gapless.bluesky.document import Document, ObjectText, object_text
+from gapless.bluesky.document import Document, ObjectText, is_of_the_value, object_text
 from gapless.bluesky.json_safe import digits
 from gapless.errors import DocumentRefused
 
@@ -72,7 +75,10 @@ def loads(line: bytes | str) -> tuple[str, Document]:
 
 
 def encode(value: Any) -> str:
-    """Return any value of a document as JSON text in ASCII; :func:`decode` gives the value back."""
+    """Return any value of a document as JSON text in ASCII; :func:`decode` gives the value back.
+
+    Of a value that cannot be told otherwise it is the text, so it raises for what is nested too deep alone.
+    """
     return json.dumps(_encoded(value), allow_nan=False, separators=(",", ":"))
 
 
@@ -82,13 +88,22 @@ def decode(text: str) -> Any:
 
 
 def _encoded(value: Any) -> Any:
-    kind = value.__class__
+    kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
     if kind is float:
         return value if math.isfinite(value) else {_MARK: "float", "value": repr(value)}
     if kind is int:
         return value if _INT64_MIN <= value <= _INT64_MAX else {_MARK: "int", "value": digits(value)}
+    try:
+        return _encoded_large(value)
+    except BaseException as error:
+        if not is_of_the_value(error):
+            raise
+        return _encoded_object(value)
+
+
+def _encoded_large(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _encoded_mapping(value)
     if isinstance(value, list):
@@ -103,7 +118,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _encoded_mapping(values: Mapping[Any, Any]) -> Any:
-    if _MARK in values or any(key.__class__ is not str for key in values):
+    if _MARK in values or any(type(key) is not str for key in values):
         return {_MARK: "dict", "items": [[_encoded(key), _encoded(item)] for key, item in values.items()]}
     return {key: _encoded(item) for key, item in values.items()}
 
@@ -113,15 +128,34 @@ def _encoded_array(values: np.ndarray[Any, Any]) -> Any:
         mask = np.ma.getmaskarray(values)
         return {_MARK: "masked", "data": _encoded_array(values.data), "mask": _encoded_array(mask)}
     words: dict[str, Any] = {_MARK: "ndarray", "shape": list(values.shape)}
-    if values.dtype.hasobject:
+    content = _content(values)
+    if content is None:
         return words | {"dtype": "object", "items": [_encoded(item) for item in values.reshape(-1).tolist()]}
-    return words | {"dtype": _dtype_words(values.dtype), "data": _base64(values.tobytes())}
+    return words | content
 
 
 def _encoded_scalar(value: np.generic) -> Any:
-    if value.dtype.hasobject:
-        return _encoded_object(value)
-    return {_MARK: "scalar", "dtype": _dtype_words(value.dtype), "data": _base64(value.tobytes())}
+    content = _content(value)
+    return _encoded_object(value) if content is None else {_MARK: "scalar"} | content
+
+
+def _content(values: np.ndarray[Any, Any] | np.generic) -> dict[str, Any] | None:
+    """Return type and bytes, None for what they do not tell.
+
+    Fields that lie in another order than they are named, as some columns of a table do, change places.
+    """
+    if not _is_described(values.dtype):
+        values = repack_fields(values, recurse=True)
+    if values.dtype.hasobject or not _is_described(values.dtype):
+        return None
+    return {"dtype": np.lib.format.dtype_to_descr(values.dtype), "data": _base64(values.tobytes())}
+
+
+def _is_described(dtype: np.dtype[Any]) -> bool:
+    try:
+        return dtype.names is None or dtype.descr is not None
+    except ValueError:
+        return False
 
 
 def _encoded_other(value: Any) -> Any:
@@ -131,13 +165,22 @@ def _encoded_other(value: Any) -> Any:
         return {_MARK: "set", "items": [_encoded(item) for item in value]}
     if isinstance(value, complex):
         return {_MARK: "complex", "real": _encoded(value.real), "imag": _encoded(value.imag)}
-    if isinstance(value, dt.datetime):
-        return {_MARK: "datetime", "value": value.isoformat()}
     if isinstance(value, dt.date):
-        return {_MARK: "date", "value": value.isoformat()}
+        return _encoded_date(value)
     if isinstance(value, dt.timedelta):
         return {_MARK: "timedelta", "microseconds": value // dt.timedelta(microseconds=1)}
     return _encoded_plain(value)
+
+
+def _encoded_date(value: dt.date) -> Any:
+    """Encode a date or a moment; what is neither although its class says so, such as NaT, is an object."""
+    kind = dt.datetime if isinstance(value, dt.datetime) else dt.date
+    text = value.isoformat()
+    try:
+        kind.fromisoformat(text)
+    except ValueError:
+        return _encoded_object(value)
+    return {_MARK: kind.__name__, "value": text}
 
 
 def _encoded_plain(value: Any) -> Any:
@@ -152,17 +195,13 @@ def _encoded_plain(value: Any) -> Any:
 
 
 def _encoded_object(value: Any) -> Any:
-    said = value if isinstance(value, ObjectText) else object_text(value)
+    said = value if type(value) is ObjectText else object_text(value)
     return {_MARK: "object", "type": said.type_name, "text": said.text}
 
 
 def _int_text(value: int) -> str:
     """Return a number as text; Python refuses to write one of thousands of digits in decimal."""
     return str(value) if value.bit_length() < _DECIMAL_BITS else hex(value)
-
-
-def _dtype_words(dtype: np.dtype[Any]) -> Any:
-    return np.lib.format.dtype_to_descr(dtype)
 
 
 def _base64(data: bytes) -> str:
@@ -173,7 +212,10 @@ def _base64(data: bytes) -> str:
 
 
 def _decoded(words: dict[str, Any]) -> Any:
-    """Return what an object of JSON stands for; its values were decoded before."""
+    """Return what an object of JSON stands for; its values were decoded before.
+
+    One value that cannot be read, such as a date that is none, keeps nobody from the document around it.
+    """
     kind = words.get(_MARK)
     if kind is None:
         return words
@@ -182,8 +224,8 @@ def _decoded(words: dict[str, Any]) -> Any:
         return words
     try:
         return decoder(words)
-    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"no value of kind {kind!r}: {error!r}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return words
 
 
 def _decoded_array(words: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -213,7 +255,8 @@ def _tupled(words: list[Any]) -> list[Any]:
     fields = []
     for field in words:
         name, kind, *shape = field
-        fields.append((name, _tupled(kind) if isinstance(kind, list) else kind, *map(tuple, shape)))
+        known = tuple(name) if isinstance(name, list) else name  # a title and the name
+        fields.append((known, _tupled(kind) if isinstance(kind, list) else kind, *map(tuple, shape)))
     return fields
 
 

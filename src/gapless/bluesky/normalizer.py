@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, NamedTuple
 
 from gapless.bluesky.document import DOCUMENT_NAMES, Document, copy_document
 from gapless.bluesky.document_check import check_document
-from gapless.bluesky.legacy_datum import DatumJoin, Emission, unresolved_findings
+from gapless.bluesky.legacy_datum import DatumJoin, Emission, RecordedFrames, unresolved_findings
 from gapless.bluesky.legacy_descriptor import DESCRIPTOR_RULES
 from gapless.bluesky.legacy_event import EventPlan, Reference
 from gapless.bluesky.legacy_resource import resource_rules
@@ -70,6 +70,7 @@ class RunNormalizer:
         self._patches = dict(patches or {})
         for name in self._patches:
             _check_name(name, "there is no such document to patch")
+        self._spec_to_mimetype = dict(spec_to_mimetype or {})
         self._remarks = Remarks()
         self._methods: dict[str, Callable[[Document], object]] = {
             name: getattr(self, name) for name in DOCUMENT_NAMES
@@ -110,6 +111,10 @@ class RunNormalizer:
         """The references of events to datums that have not come, or whose resource has not."""
         return self._join.waiting
 
+    def options(self) -> dict[str, Any]:
+        """Return what it was made with, as JSON: the names of its patches, and its specs."""
+        return {"patches": sorted(self._patches), "spec_to_mimetype": self._spec_to_mimetype}
+
     def changed_from(self) -> Document | None:
         """Return the document as it came, while one of the same kind is emitted that differs from it.
 
@@ -124,6 +129,12 @@ class RunNormalizer:
         """Take references that events of the run left behind which were normalised long before."""
         for reference in references:
             self._emit_all(self._join.reference(reference))
+
+    def recall(
+        self, resources: Iterable[Document], frames: Iterable[RecordedFrames], events: Collection[str]
+    ) -> None:
+        """Take what was made of datums that have come; ``events`` has the uids of those that are recorded."""
+        self._join.recall(resources, frames, events)
 
     # -- subscribers ---------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from gapless.bluesky.known_runs import KnownRuns
 from gapless.bluesky.late_runs import IDLE_S, LateRuns
 from gapless.bluesky.parked_file import ParkedFile
 from gapless.bluesky.router import RunRouter
-from gapless.bluesky.run_failure import failure_of
+from gapless.bluesky.run_failure import failure_of, said_by
 from gapless.bluesky.run_feed import Normalizer, RunFeed, Tap
 from gapless.bluesky.run_name import run_name
 from gapless.bluesky.run_writer import RunWriter
@@ -239,10 +239,10 @@ class Recording:
             else:
                 self.router(*item)
         except BaseException as error:  # noqa: BLE001 - of one item
-            run = None if isinstance(item, Request) else self._run_of(*item)
-            self.tell(error, run)
-            if run is not None and not isinstance(item, Request):
-                self._spooled(run, *item, str(error))
+            if isinstance(item, Request):
+                self.tell(error)
+            else:
+                self._not_taken([item], error)
         finally:
             if isinstance(item, Request):
                 item.done.set()
@@ -250,11 +250,21 @@ class Recording:
     def _take_events(self, events: list[tuple[str, Doc]]) -> None:
         """Give events of one descriptor to their run, all at once where it is open."""
         run = self._runs.get(self.router.run_of(*events[0]) or "")
-        if run is not None:
-            run.events(events)
-        else:
+        if run is None:
             for event in events:
                 self._take_item(event)
+            return
+        try:
+            run.events(events)
+        except BaseException as error:  # noqa: BLE001 - of one run: those behind it get their turn
+            self._not_taken(events, error)
+
+    def _not_taken(self, documents: list[tuple[str, Doc]], error: BaseException) -> None:
+        """Keep documents of one run that could not be given to it."""
+        uid = self._run_of(*documents[0])
+        self.tell(error, uid)
+        for name, doc in documents:
+            self._spooled(uid, name, doc, said_by(error))
 
     def _end_group(self) -> None:
         for run in self._runs.values():
@@ -332,11 +342,13 @@ class Recording:
         def open_run(normalised: Doc | None, original: Callable[[], Doc | None] | None) -> RunWriter:
             if normalised is None:
                 raise DocumentRefused("a run begins with its start document", found=str(start["uid"]))
-            metadata = sink.metadata(normalised) if sink is not None else None
+            metadata = sink.metadata(normalised) if sink is not None else {}
+            metadata = {**feed.normalizer_words, **metadata}
             return RunWriter(self._client, normalised, name=pattern, metadata=metadata, original=original)
 
         tap = None if sink is None else partial(self._open_tap, sink)
-        return RunFeed(self._options.make_normalizer, open_run, refuse=refuse, tap=tap)
+        feed = RunFeed(self._options.make_normalizer, open_run, refuse=refuse, tap=tap)
+        return feed
 
     def _open_tap(self, sink: Sink, start: Doc, run: RunWriter) -> Tap:
         """Return the sink's callback so that its errors are told and never reach the recording."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gapless.bluesky.delivery_report import DeliveredRun, Delivery
 from gapless.bluesky.late_documents import Addition
+from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.run_feed import Normalizer, RunFeed
 from gapless.bluesky.run_writer import RunWriter
 from gapless.errors import DocumentRefused
@@ -25,7 +26,7 @@ class Target:
 
     client: Client
     name: str
-    make_normalizer: Callable[[], Normalizer | None]
+    make_normalizer: Callable[[], Normalizer | None] | None  # None: as the run was recorded
     completes: bool = True  # of a run that the store has, what is new is added
 
 
@@ -52,12 +53,19 @@ class NewRun:
         self._client = target.client
         self._pattern = pattern
         self._report = report
-        self._feed = RunFeed(target.make_normalizer, self._opened, refuse=report.refuse)
+        self._feed = RunFeed(target.make_normalizer or RunNormalizer, self._opened, refuse=report.refuse)
 
     def _opened(self, start: Doc | None, original: Callable[[], Doc | None] | None) -> RunWriter:
         if start is None:
             raise DocumentRefused("a run begins with its start document", found=self.run.uid)
-        return RunWriter(self._client, start, name=self._pattern, original=original, replayed=True)
+        return RunWriter(
+            self._client,
+            start,
+            name=self._pattern,
+            metadata=self._feed.normalizer_words,
+            original=original,
+            replayed=True,
+        )
 
     def take(self, name: str, doc: Doc) -> None:
         """Take one document of the run."""
@@ -86,11 +94,15 @@ class NewRun:
 class KnownRun:
     """A run that the store has: what is new becomes a layer."""
 
-    def __init__(self, run: DeliveredRun, target: Target, report: Delivery) -> None:
+    def __init__(
+        self,
+        run: DeliveredRun,
+        client: Client,
+        make_normalizer: Callable[[], Normalizer | None],
+        report: Delivery,
+    ) -> None:
         self.run = run
-        self._addition = Addition(
-            target.client, run.sequence, target.make_normalizer, report.refuse, replayed=True
-        )
+        self._addition = Addition(client, run.sequence, make_normalizer, report.refuse, replayed=True)
 
     def take(self, name: str, doc: Doc) -> None:
         """Take one document of the run."""
@@ -113,10 +125,14 @@ class KnownRun:
 
 
 class CountedRun:
-    """A run of which documents are counted only; ``is_known`` tells which of them the store has."""
+    """A run of which documents are counted only; ``is_known`` tells which of them the store has.
 
-    def __init__(self, run: DeliveredRun, is_known: Callable[[Doc], bool]) -> None:
+    What is ``held`` was not delivered, and its files stay where they are.
+    """
+
+    def __init__(self, run: DeliveredRun, is_known: Callable[[Doc], bool], *, held: bool = False) -> None:
         self.run = run
+        self.held = held
         self._is_known = is_known
 
     def take(self, name: str, doc: Doc) -> None:

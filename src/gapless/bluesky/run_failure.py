@@ -15,7 +15,7 @@ def failure_of(
     """
     if not isinstance(error, GaplessError):
         message = "a run could not be recorded or handed on in full"
-        failure: GaplessError = kind(message, sequence=run, found=f"{type(error).__name__}: {error}")
+        failure: GaplessError = kind(message, sequence=run, found=said_by(error))
     elif run is None or run in str(error):
         return error
     else:
@@ -30,3 +30,14 @@ def failure_of(
         )
     failure.__cause__ = error
     return failure
+
+
+def said_by(error: BaseException) -> str:
+    """Return an error's class and text; the class alone where its own code fails to say more."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException as broken:  # code of the error's class may raise anything
+        if not isinstance(broken, Exception):
+            raise
+        return name

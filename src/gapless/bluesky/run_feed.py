@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gapless.bluesky.normalizer_words import metadata_of
+from gapless.bluesky.run_writer import original_uid
 from gapless.errors import (
+    DocumentRefused,
     GaplessError,
     RecordingFailed,
     ServingFailed,
@@ -16,6 +19,7 @@ from gapless.errors import (
 )
 
 if TYPE_CHECKING:
+    from gapless.bluesky.legacy_datum import RecordedFrames
     from gapless.bluesky.legacy_event import Reference
     from gapless.bluesky.run_writer import RunWriter
 
@@ -62,7 +66,8 @@ class RunFeed:
     Consecutive events of one descriptor are written together. A document that cannot be written goes to
     ``refuse(name, document as it came, error)`` and the others go on; an error after which nothing can be
     written (:data:`FATAL`) is raised. Documents whose uid is in ``known`` are passed over and counted in
-    ``repeated``. ``tap`` gets each normalised document after it was taken.
+    ``repeated``, legacy documents in ``originals`` are not kept again, and of a run that ``has_stop`` another stop
+    is refused. ``tap`` gets each normalised document after it was taken.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class RunFeed:
         *,
         refuse: Refuse,
         known: Collection[str] = frozenset(),
+        originals: Collection[str] = frozenset(),
+        has_stop: bool = False,
         tap: Callable[[Doc, RunWriter], Tap] | None = None,
     ) -> None:
         self.run: RunWriter | None = None
@@ -80,6 +87,8 @@ class RunFeed:
         self._open_run = open_run
         self._refuse = refuse
         self._known = known
+        self._originals = originals
+        self._has_stop = has_stop
         self._open_tap = tap
         self._tap: Tap | None = None
         self._make_normalizer = make_normalizer
@@ -135,6 +144,17 @@ class RunFeed:
         if resume is not None:
             self._resumed.update(references)
             resume(sorted(self._resumed, key=lambda reference: reference.seq_num))
+
+    def recall(self, resources: Iterable[Doc], frames: Iterable[RecordedFrames]) -> None:
+        """Take what was made of datums that have come, so that what comes now goes on from there."""
+        recall = getattr(self._normalizer, "recall", None)
+        if recall is not None:
+            recall(resources, frames, self._known)
+
+    @property
+    def normalizer_words(self) -> dict[str, Any]:
+        """What the run's metadata says of its normalizer, once the first document came; nothing of the usual one."""
+        return metadata_of(self._normalizer)
 
     def _gather_for(self, kind: str, descriptor: Any) -> None:
         """Write what was gathered unless it is of this kind and descriptor."""
@@ -195,8 +215,12 @@ class RunFeed:
         if name == "start":
             self._opened(doc)
         elif name == "stop":
+            if self._has_stop:
+                raise DocumentRefused(
+                    "another stop document of the run has come before", found=str(doc["uid"])
+                )
             self._opened().stop(doc)
-            self.stopped = True
+            self.stopped = self._has_stop = True
         else:
             self._opened()(name, doc)
 
@@ -238,8 +262,8 @@ class RunFeed:
         return sum(stream.rows + stream.external_rows for stream in self.run.report.streams.values())
 
     def _keep_original(self, name: str, doc: Doc) -> None:
-        identity = _identity(doc)
-        if not self._known or (identity is not None and identity not in self._known):
+        identity = original_uid(doc)
+        if identity not in self._originals if identity else not self._known:
             self._opened().keep_original(name, doc)
 
 

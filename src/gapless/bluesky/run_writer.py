@@ -81,6 +81,7 @@ class RunWriter:
         descriptors: Sequence[Mapping[str, Any]],
         *,
         layer: str = "late",
+        original: Callable[[], Mapping[str, Any] | None] | None = None,
         replayed: bool = False,
     ) -> RunWriter:
         """Return the writer of a layer of a sealed run, for documents that came late.
@@ -89,7 +90,9 @@ class RunWriter:
         """
         self = cls.__new__(cls)
         self._begin(
-            client.sequence_update(sequence, layer, on_error=OnErrorPolicy.Report), None, replayed=replayed
+            client.sequence_update(sequence, layer, on_error=OnErrorPolicy.Report),
+            original,
+            replayed=replayed,
         )
         try:
             for descriptor in descriptors:
@@ -277,8 +280,7 @@ class RunWriter:
 
     def keep_original(self, name: str, doc: Mapping[str, Any]) -> None:
         """Record a legacy document as it came; what it became is recorded apart."""
-        uid = doc.get("uid") or doc.get("datum_id") or ""
-        self._documents.push_row(self._now_ns(), name, str(uid), None, None, encode(doc))
+        self._documents.push_row(self._now_ns(), name, original_uid(doc), None, None, encode(doc))
 
     def _keep(self, name: str, doc: Mapping[str, Any], stream: str | None) -> None:
         original = self._original() if self._original is not None else None
@@ -360,6 +362,11 @@ class RunWriter:
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when every document recorded so far is durable."""
         self.sequence.flush(timeout_s)
+
+
+def original_uid(doc: Mapping[str, Any]) -> str:
+    """Return what a legacy document is kept under: its uid or datum_id, those of a page as text; a bulk has none."""
+    return str(doc.get("uid") or doc.get("datum_id") or "")
 
 
 def _counts(stop: Mapping[str, Any] | None) -> dict[str, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gapless.bluesky.document import object_text
 from gapless.bluesky.lossless import dumps
 from gapless.errors import BackupFailed, NameRefused, SequenceOwned
 from gapless.model.names import to_component
@@ -73,20 +74,27 @@ class Spool:
         self.keep_all(uid, [(name, doc)], reason=reason)
 
     def keep_all(self, uid: str, documents: Iterable[tuple[str, Mapping[str, Any]]], *, reason: str) -> None:
-        """Append documents of the run ``uid`` in their order, with the reason why they are here."""
-        path = self.path(uid)
-        lines, at_once = [], False
-        for name, doc in documents:
-            lines.append(dumps(name, doc, reason=reason))
-            at_once |= name in _AT_ONCE
+        """Append documents of the run ``uid`` in their order, with the reason why they are here.
+
+        Of a document that cannot be written as it is the text is kept.
+        """
+        path, lines, at_once = self.folder, [], False
         try:
+            for name, doc in documents:
+                lines.append(_line(name, doc, reason))
+                at_once |= name in _AT_ONCE
+            path = self.path(uid)
             with self._lock, self.locked():
                 opened = self._open(path)
                 self._append(path, opened, b"".join(lines))
                 self.kept += len(lines)
                 if at_once or self._is_due():
                     self._sync_all()
-        except OSError as error:
+        except BackupFailed:
+            raise
+        except BaseException as error:  # whatever it is, the documents are nowhere
+            if not isinstance(error, Exception):
+                raise
             raise BackupFailed(
                 "the spool refused a document", sequence=uid, found=f"{path}: {error}"
             ) from error
@@ -191,6 +199,14 @@ class Spool:
                 except OSError:
                     self._release(path)
                     raise
+
+
+def _line(name: str, doc: Mapping[str, Any], reason: str) -> bytes:
+    try:
+        return dumps(name, doc, reason=reason)
+    except (ValueError, TypeError, RuntimeError) as error:  # nested too deep, for one
+        words = f"{reason}; it could not be written as it is: {type(error).__name__}: {error}"
+        return dumps(name, {"repr": object_text(doc).text}, reason=words)
 
 
 def _inode(path: Path) -> int | None:

@@ -10,7 +10,7 @@ from gapless.bluesky.late_documents import known_uids, recorded_documents, recor
 from gapless.bluesky.stored_run import StoredRun, is_run
 from gapless.client.remote import protocol
 from gapless.client.remote.deliver import check_address
-from gapless.client.remote.spool import has_arrived, name_there, requested
+from gapless.client.remote.spool import has_arrived, name_there, noted_uid, requested
 from gapless.client.sequence_handler import SequenceHandler
 from gapless.errors import DeliveryFailed, NameTaken, NotFound
 from gapless.store.recover import read_header
@@ -77,14 +77,15 @@ class WaitingBundle:
             there = client.sequence_handler(self.sequence)
         except NotFound as error:  # what exists has the name in other case
             raise self._taken() from error
-        if there.reader.uid != self.act:
+        uid = noted_uid(self.bundle) or self.act
+        if there.reader.uid != uid:
             raise self._taken()
-        if there.state != "open" and not has_arrived(self.bundle):
+        if there.state not in ("open", "sealed") and not has_arrived(self.bundle, uid):
             raise DeliveryFailed(
                 "the sequence was ended on the server before the spooled rows came",
                 sequence=self.sequence,
                 found=there.state,
-                expected="open",
+                expected="open, or sealed",
             )
 
     def _taken(self) -> NameTaken:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from gapless.store.reader import TopicReader
 
 _SEQ = "_seq"
+_TIME = "timestamp_ns"
 _WINDOW_ROWS = 65_536
 SUPERSEDED = "superseded"
 
@@ -53,7 +55,7 @@ class StreamRows:
                     yield kept
 
     def by_seq_num(self, columns: Sequence[str], *, superseded: bool) -> pa.Table:
-        """Return the rows by seq_num, those of one seq_num as they came: the last of each, or all, marked.
+        """Return the rows by seq_num, those of one as :func:`order_of` says: the last of each, or all, marked.
 
         ``columns`` come first, in their order; with ``superseded`` the column of that name is the last.
         """
@@ -71,7 +73,7 @@ class StreamRows:
             [pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in tables]
         )
         numbers = table.column("seq_num").to_numpy()
-        order = np.lexsort((table.column(_SEQ).to_numpy(), np.concatenate(parts), numbers))
+        order = order_of(table, np.concatenate(parts))
         ordered = numbers[order]
         replaced = np.append(ordered[1:] == ordered[:-1], False)[: len(ordered)]
         if not superseded:
@@ -120,6 +122,25 @@ class StreamRows:
                 uids = batch.column("uid")
                 found.append(uids.filter(pc.is_in(uids, value_set=own.cast(pa.string()))))
         return pa.concat_arrays(found).unique() if found else pa.array([], pa.string())
+
+
+def order_of(table: pa.Table, parts: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Return the order of rows by seq_num; the last one of a seq_num is the event that holds.
+
+    Those of one part are in order of arrival. What several parts have is in order of time, since an event that was
+    taken earlier may be delivered later. ``parts``: the number of each row's part.
+    """
+    numbers: NDArray[np.int64] = table.column("seq_num").to_numpy()
+    came: NDArray[np.int64] = table.column(_SEQ).to_numpy()
+    order = np.lexsort((came, parts, numbers))
+    if not len(order) or bool((parts == parts[0]).all()):
+        return order
+    numbers_so, parts_so = numbers[order], parts[order]
+    is_last = np.append((numbers_so[1:] != numbers_so[:-1]) | (parts_so[1:] != parts_so[:-1]), True)
+    times: NDArray[np.int64] = table.column(_TIME).to_numpy()
+    time_of_last = np.empty_like(times)
+    time_of_last[order] = times[order][is_last][np.cumsum(is_last) - is_last]
+    return np.lexsort((came, parts, time_of_last, numbers))
 
 
 def _windows(reader: TopicReader, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gapless.bluesky.json_safe import json_safe
-from gapless.bluesky.value_kind import ValueKind, kind_of
+from gapless.bluesky.value_kind import ValueKind, declared_shape, kind_of
 from gapless.model.metadata import canonical_json
 
 EXTERNAL = "/_external"  # the suffix of the topic that lists a stream's external frames
@@ -128,6 +128,6 @@ def _facts(data_key: Mapping[str, Any], kind: ValueKind) -> dict[str, str]:
         facts["unit"] = str(data_key["units"])
     if data_key.get("source"):
         facts["description"] = str(data_key["source"])
-    if kind.is_array and data_key.get("shape"):
-        facts["shape"] = canonical_json(json_safe(list(data_key["shape"]))).decode()
+    if kind.is_array and (shape := declared_shape(data_key)):
+        facts["shape"] = canonical_json(json_safe(shape)).decode()
     return facts

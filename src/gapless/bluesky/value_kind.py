@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ class ValueKind:
     """What a data key's values are.
 
     ``plain``: Python types of which a whole column goes to Arrow at once. ``accept(value)`` returns the
-    cell of one value, or a :class:`Refusal`. ``words`` names what is expected.
+    cell of one value, or a :class:`Refusal`. ``words`` names what is expected. ``exact``: the declared type
+    where the column's is wider.
     """
 
     type: pa.DataType
@@ -39,6 +40,13 @@ class ValueKind:
     accept: Callable[[Any], Cell | Refusal]
     words: str
     is_array: bool = False
+    exact: pa.DataType | None = None
+
+    def column(self, values: Sequence[Any]) -> pa.Array:
+        """Return values of ``plain`` types as a column; raises what Arrow does when one is out of range."""
+        if self.exact is None:
+            return pa.array(values, self.type)
+        return pa.array(values, self.exact).cast(self.type)
 
 
 def kind_of(data_key: Mapping[str, Any]) -> ValueKind:
@@ -48,13 +56,35 @@ def kind_of(data_key: Mapping[str, Any]) -> ValueKind:
         return _json("structured values as JSON")  # a list of named parts
     element = _element(exact)
     if dtype == "array" or (dtype is None and data_key.get("shape")):
-        return _array(element, data_key.get("shape"))
-    wide = element is not None and element.kind == "u" and element.itemsize == 8
-    scalar = _UNSIGNED if wide else _SCALARS.get(element.kind) if element is not None else None
+        return _array(element, declared_shape(data_key))
+    scalar = _scalar(element) if element is not None else None
     by_dtype = _BY_DTYPE.get(str(dtype))
     if scalar is not None and by_dtype is not None and dtype != "string":
         return scalar
     return by_dtype or scalar or _json("any value as JSON")
+
+
+def _scalar(element: np.dtype[Any]) -> ValueKind | None:
+    """Return the kind of a single value of a numpy type; None for a type that tells none."""
+    if element.kind not in "iu":
+        return _SCALARS.get(element.kind)
+    if element.itemsize < 8:
+        return _narrow(element.newbyteorder("="))
+    return _INTEGER if element.kind == "i" else _UNSIGNED
+
+
+def _narrow(element: np.dtype[Any]) -> ValueKind:
+    """Return the kind of an integer of less than 64 bits; its column has 64, whatever the descriptor says."""
+    limits = np.iinfo(element)
+    lowest, highest = int(limits.min), int(limits.max)
+
+    def accept(value: Any) -> Cell | Refusal:
+        cell = _integer(value)
+        outside = isinstance(cell, int) and not lowest <= cell <= highest
+        return _RANGE if outside else cell
+
+    words = f"an integer from {lowest} to {highest}"
+    return ValueKind(_INTEGER.type, _INTEGER.plain, accept, words, exact=pa.from_numpy_dtype(element))
 
 
 def _element(exact: str | None) -> np.dtype[Any] | None:
@@ -63,7 +93,7 @@ def _element(exact: str | None) -> np.dtype[Any] | None:
         return None
     try:
         return np.dtype(exact)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # it parses some texts as Python
         return None
 
 
@@ -123,7 +153,7 @@ _UNSIGNED = ValueKind(
 )
 _BOOLEAN = ValueKind(pa.bool_(), frozenset([bool, np.bool_, _NONE]), _boolean, "true or false")
 _STRING = ValueKind(pa.string(), frozenset([str, _NONE]), _string, "text")
-_SCALARS = {"f": _NUMBER, "i": _INTEGER, "u": _INTEGER, "b": _BOOLEAN, "U": _STRING, "S": _STRING}
+_SCALARS = {"f": _NUMBER, "b": _BOOLEAN, "U": _STRING, "S": _STRING}
 _BY_DTYPE = {"number": _NUMBER, "integer": _INTEGER, "boolean": _BOOLEAN, "string": _STRING}
 
 
@@ -133,20 +163,29 @@ def _json(words: str) -> ValueKind:
     )
 
 
-def _array(element: np.dtype[Any] | None, shape: Any) -> ValueKind:
+def _array(element: np.dtype[Any] | None, sizes: tuple[Any, ...]) -> ValueKind:
     """Return the kind of an array: a flat list of its elements, row by row, in the descriptor's type."""
     known = element if element is not None else np.dtype("<f8")
-    if known.kind not in "iufbUS":
+    native = known.newbyteorder("=")  # Arrow has no other order of bytes
+    inner = _arrow_type(native)
+    if inner is None:
         return _json("an array as JSON")
-    sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
     if sum(not size for size in sizes) > 1:
         return _json("an array whose shape only its values tell, as JSON")
-    text = known.kind in "US"
-    inner = pa.string() if text else pa.from_numpy_dtype(known.newbyteorder("="))
-    words = f"an array of {'text' if text else known.str} with shape {list(sizes)}"
+    words = f"an array of {'text' if known.kind in 'US' else known.str} with shape {list(sizes)}"
     return ValueKind(
-        pa.list_(inner), frozenset([_NONE]), lambda value: cell_of(value, known, sizes), words, is_array=True
+        pa.list_(inner), frozenset([_NONE]), lambda value: cell_of(value, native, sizes), words, is_array=True
     )
+
+
+def _arrow_type(element: np.dtype[Any]) -> pa.DataType | None:
+    """Return the type of an array's elements in a list of Arrow's; None where it has no such type."""
+    if element.kind in "US":
+        return pa.string()
+    try:
+        return pa.from_numpy_dtype(element) if element.kind in "iufb" else None
+    except pa.ArrowNotImplementedError:  # of more than 64 bits
+        return None
 
 
 def cell_of(value: Any, element: np.dtype[Any], sizes: tuple[Any, ...]) -> Cell | Refusal:
@@ -162,11 +201,27 @@ def cell_of(value: Any, element: np.dtype[Any], sizes: tuple[Any, ...]) -> Cell 
 def _gives_back(found: tuple[int, ...], sizes: tuple[Any, ...]) -> bool:
     """Tell whether the shape is the declared one, so that the number of elements gives it back.
 
-    None and 0 stand for any length, of one axis; without a declared shape an array has one axis.
+    One axis may be of any length; without a declared shape an array has one axis.
     """
     if not sizes:
         return len(found) == 1
-    open_axes = [n for n, size in enumerate(sizes) if size in (None, 0)]
-    return len(found) == len(sizes) and all(
-        n in open_axes or int(size) == found[n] for n, size in enumerate(sizes)
+    lengths = [axis_length(size) for size in sizes]
+    return (
+        len(found) == len(lengths)
+        and lengths.count(None) <= 1
+        and all(length in (None, size) for length, size in zip(lengths, found, strict=True))
     )
+
+
+def declared_shape(data_key: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the sizes that a data key declares, none where its shape is no list."""
+    shape = data_key.get("shape")
+    return tuple(shape) if isinstance(shape, list | tuple) else ()
+
+
+def axis_length(size: Any) -> int | None:
+    """Return the length that a descriptor's shape tells of an axis; None for any: None, 0, or no number."""
+    try:
+        return int(size) or None
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from gapless.bluesky.document import weighed_copy
+from gapless.bluesky.document import object_text, weighed_copy
 from gapless.bluesky.hand_over import HandOver, closed
 from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.recording import Recording, RunOptions, Sink
+from gapless.bluesky.run_failure import said_by
 from gapless.bluesky.run_feed import Normalizer
 from gapless.bluesky.run_name import check_pattern
 from gapless.bluesky.spool import FOLDER, Spool
@@ -134,8 +135,10 @@ class Writer:
             self._refuse_call()
         try:
             taken, size_bytes = weighed_copy(doc)
-        except DocumentRefused as error:
-            self._recording.keep(name, {"repr": repr(doc)}, error)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            self._recording.keep(name, {"repr": object_text(doc).text}, _as_refused(error))
         else:
             if name not in _ROWS:
                 self._recording.announce(taken)
@@ -339,6 +342,15 @@ def _opened(client_or_url: Client | str | os.PathLike[str]) -> tuple[Client, Sin
 
     client = connect(local_store(), flush_ms=_FLUSH_MS)
     return client, open_sink(url, client)
+
+
+def _as_refused(error: Exception) -> DocumentRefused:
+    """Return why a document could not be copied; classes of what is in it may raise anything."""
+    if isinstance(error, DocumentRefused):
+        return error
+    refused = DocumentRefused("the document could not be copied", found=said_by(error))
+    refused.__cause__ = error
+    return refused
 
 
 def _load_columns() -> None:

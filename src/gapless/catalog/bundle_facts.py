@@ -17,6 +17,7 @@ from gapless.store.journal import read_checked
 from gapless.store.platform import PLATFORM
 
 FORMAT = 1
+_ANNOTATIONS_AT = 2  # in the stamps of sealed and unsealed bundles
 _LEDGER = ("produced", "written", "dropped", "gapped")
 
 
@@ -110,6 +111,12 @@ def bundle_stamp(bundle: Path) -> str | None:
     return ";".join(
         [state, *(_file_stamp(f"{folder}/{file}") for file in ("journal/open.json", ANNOTATIONS))]
     )
+
+
+def without_annotations(stamp: str) -> str:
+    """Return what a stamp says of all other files."""
+    words = stamp.split(";")
+    return ";".join([*words[:_ANNOTATIONS_AT], *words[_ANNOTATIONS_AT + 1 :]])
 
 
 def read_bundle(bundle: Path) -> BundleFacts | None:

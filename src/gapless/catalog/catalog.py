@@ -22,6 +22,8 @@ from gapless.catalog.reconcile import Changes, agreed, forget, reconcile, standi
 from gapless.catalog.schema import FEATURE_TABLES
 from gapless.catalog.sqlite import Database, Row
 from gapless.errors import NotFound, StateError, UsageError
+from gapless.store.layout import Bundle
+from gapless.store.platform import PLATFORM
 from gapless.store.tombstone import read_tombstones
 
 if TYPE_CHECKING:
@@ -343,10 +345,13 @@ def _by_kind(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
 
 def _layer_states(bundle: Path, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield folder and state, in words, of the layers that are not sealed at this moment."""
+    from gapless.store.adopt import is_awaited
+
     for folder in folders:
         path = bundle / "layers" / folder
         state = bundle_state(path)
         if state == "open" and not owner_alive(path):
-            yield folder, "open, owner gone"
+            awaited = is_awaited(Bundle(path), PLATFORM)
+            yield folder, "open, client away" if awaited else "open, owner gone"
         elif state in ("open", "pending"):
             yield folder, state

@@ -10,7 +10,7 @@ from pathlib import Path
 from gapless.catalog.content_scan import SealedTopic, scan_topic
 from gapless.catalog.runs import RunBuilder, Runs
 from gapless.catalog.sqlite import Row
-from gapless.errors import NotFound
+from gapless.errors import IntegrityError, NotFound
 from gapless.model.evaluate import property_holds
 from gapless.model.glob import glob_match
 from gapless.model.names import RESERVED_TOPICS
@@ -57,7 +57,18 @@ class SealedSequence:
             meant.append(topic_id)
 
     def settle(self, alternatives: Sequence[Alternative], places: Iterable[int]) -> Settled:
-        """Return which of the alternatives match; rows are read only where statistics leave it open."""
+        """Return which of the alternatives match; rows are read only where statistics leave it open.
+
+        None of them for a sequence that was discarded since the catalog last looked.
+        """
+        try:
+            return self._settle(alternatives, places)
+        except (IntegrityError, NotFound):
+            if (self._bundle / "manifest.json").exists():
+                raise
+            return Settled()
+
+    def _settle(self, alternatives: Sequence[Alternative], places: Iterable[int]) -> Settled:
         settled = Settled()
         possible = []
         for place in places:

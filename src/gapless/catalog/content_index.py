@@ -19,6 +19,10 @@ from gapless.model.normal_form import Condition, RowGroup
 
 PartStats = Mapping[str, Mapping[str, Any]]
 _NO_STATS = "{}"
+_UNREAD = (
+    "SELECT p.id, s.component, p.folder, p.entry, t.name FROM part p JOIN topic t ON t.id=p.topic_id"
+    " JOIN sequence s ON s.id=t.sequence_id WHERE p.stats IS NULL"
+)
 
 
 def add_topic(
@@ -60,31 +64,38 @@ def complete_statistics(database: Database, sequences: Path) -> int:
     A footer that cannot be read leaves its topic a candidate of every query: the query then says which
     file is damaged instead of leaving it out.
     """
-    if not database.rows("SELECT 1 FROM part WHERE stats IS NULL LIMIT 1"):
-        return 0
-    unread = database.rows(
-        "SELECT p.id, p.topic_id, s.component, p.folder, p.entry, t.name FROM part p"
-        " JOIN topic t ON t.id=p.topic_id JOIN sequence s ON s.id=t.sequence_id WHERE p.stats IS NULL"
-    )
-    read = [
-        (_read_footer(sequences / component / folder, json.loads(entry), topic), part_id)
-        for part_id, _, component, folder, entry, topic in unread
-    ]
-    with database.transaction():
-        database.many("UPDATE part SET stats=? WHERE id=?", read)
-        topics = json.dumps(sorted({row[1] for row in unread}))
-        database.rows("DELETE FROM topic_range WHERE topic_id IN (SELECT value FROM json_each(?))", (topics,))
-        grouped: dict[int, tuple[dict[str, str], list[tuple[int, PartStats]]]] = {}
-        for topic_id, fields, entry, stats in database.rows(
-            "SELECT t.id, t.fields, p.entry, p.stats FROM topic t JOIN part p ON p.topic_id=t.id"
-            " WHERE t.id IN (SELECT value FROM json_each(?)) ORDER BY t.id, p.position",
-            (topics,),
-        ):
-            known = grouped.setdefault(topic_id, (json.loads(fields), []))
-            known[1].append((int(json.loads(entry)["rows"]), json.loads(stats)))
-        for topic_id, (fields, parts) in grouped.items():
-            _add_ranges(database, topic_id, fields, parts)
-    return len(read)
+    read = 0
+    while unread := database.rows(_UNREAD):  # again: others add parts while footers are read
+        read += len(unread)
+        footers = [
+            (_read_footer(sequences / component / folder, json.loads(entry), topic), part_id, entry)
+            for part_id, component, folder, entry, topic in unread
+        ]
+        with database.transaction():
+            _keep(database, footers)
+    return read
+
+
+def _keep(database: Database, footers: Sequence[tuple[str, int, str]]) -> None:
+    """Keep (statistics, part, entry) and what follows for their topics, of the parts that are still the same.
+
+    Others may have replaced a topic with its parts since their footers were read.
+    """
+    database.many("UPDATE part SET stats=? WHERE id=? AND entry=? AND stats IS NULL", footers)
+    parts = json.dumps([part_id for _, part_id, _ in footers])
+    grouped: dict[int, tuple[dict[str, str], list[tuple[int, PartStats]]]] = {}
+    for topic_id, fields, entry, stats in database.rows(
+        "SELECT t.id, t.fields, p.entry, p.stats FROM topic t JOIN part p ON p.topic_id=t.id"
+        " WHERE t.id IN (SELECT topic_id FROM part WHERE id IN (SELECT value FROM json_each(?)))"
+        " AND NOT EXISTS (SELECT 1 FROM part u WHERE u.topic_id=t.id AND u.stats IS NULL)"
+        " ORDER BY t.id, p.position",
+        (parts,),
+    ):
+        known = grouped.setdefault(topic_id, (json.loads(fields), []))
+        known[1].append((int(json.loads(entry)["rows"]), json.loads(stats)))
+    for topic_id, (fields, of_parts) in grouped.items():
+        database.rows("DELETE FROM topic_range WHERE topic_id=?", (topic_id,))
+        _add_ranges(database, topic_id, fields, of_parts)
 
 
 def part_ranges(

@@ -109,7 +109,7 @@ class SealedTopic:
         columns = _columns(self.fields, groups)
         try:
             with pq.ParquetFile(file.path, metadata=layout, page_checksum_verification=True) as parquet:
-                places = {layout.schema.column(i).path: i for i in range(layout.num_columns)}
+                places = _leaf_places(layout.schema.to_arrow_schema())
                 for number in range(layout.num_row_groups):
                     group = layout.row_group(number)
                     if not _row_group_may_match(group, places, self.fields, groups):
@@ -154,6 +154,24 @@ def _add_rows(
     times = arrays[_TIME].to_numpy()
     for group, builder in zip(groups, builders, strict=True):
         builder.mask(rows_hold(arrays, len(times), group.conditions), times)
+
+
+def _leaf_places(schema: pa.Schema) -> dict[str, int]:
+    """Return which leaf of a Parquet file each column is that is no struct, list or map.
+
+    Leaves cannot be told by their paths: that of a struct ``a``'s member ``b`` reads like a column ``a.b``.
+    """
+    places: dict[str, int] = {}
+    place = 0
+    for column in schema:
+        if not column.type.num_fields:
+            places[column.name] = place
+        place += _leaves(column.type)
+    return places
+
+
+def _leaves(kind: pa.DataType) -> int:
+    return sum(_leaves(kind.field(i).type) for i in range(kind.num_fields)) or 1
 
 
 def _clusters(parts: list[SealedPart]) -> list[list[SealedPart]]:

@@ -185,7 +185,7 @@ class _Reading:
         """Return the sequences of a stretch that a query finds."""
         text = f"{'-' if stretch.order.descending else ''}{stretch.order.key}"
         answer = self._asked([*self._wanted, stretch.condition]).answer(text, limit, cursor)
-        known = {entry.row.name: entry for entry in self._rows_of([item.id for item in answer])}
+        known = {entry.row.name: entry for entry in self._rows_of([item.component for item in answer])}
         entries = [replace(known[item.name], found=item) for item in answer if item.name in known]
         return Page(entries, answer.next_cursor, None, list(answer.warnings))
 
@@ -194,11 +194,12 @@ class _Reading:
         catalog = self._catalog
         return Query(catalog.database, catalog.sequences_path, self._query, self._builder, among)
 
-    def _rows_of(self, ids: Sequence[int]) -> Iterator[Entry]:
+    def _rows_of(self, components: Sequence[str]) -> Iterator[Entry]:
+        named = _one_of("s.component", components)
         rows = self._catalog.database.rows(
             f"SELECT s.id, s.name, s.component, s.state, 0, {_LABELS}, {COLUMNS} FROM sequence s"
-            " WHERE s.id IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(ids)),),
+            f" WHERE {named.sql}",
+            named.parameters,
         )
         return map(self._entry, rows)
 

@@ -14,6 +14,7 @@ from gapless.catalog.content_index import complete_statistics
 from gapless.catalog.derived_index import index_derived
 from gapless.catalog.metadata_index import Clause
 from gapless.catalog.plan import Order, candidates, found_by_itself, topic_rows
+from gapless.catalog.ranges import kind_of_type
 from gapless.catalog.sqlite import Database, Row
 from gapless.catalog.unknown_topic import unknown_topics
 from gapless.errors import QueryRefused
@@ -107,11 +108,11 @@ class Query:
         places = range(len(self._alternatives))
         if any(self._needs_reader(p) or self._alternatives[p].exclusions for p in places):
             return None
-        return len(self.ids())
+        return len(self.components())
 
-    def ids(self) -> list[int]:
-        """Return the ids of all sequences that match."""
-        return [candidate.id for candidate in self._matches(Order.of("name"), None, None)]
+    def components(self) -> list[str]:
+        """Return the folders' names of all sequences that match."""
+        return [str(candidate.row[2]) for candidate in self._matches(Order.of("name"), None, None)]
 
     def _matches(self, order: Order, after: tuple[object, str] | None, limit: int | None) -> list[_Candidate]:
         if any(self._needs_reader(place) for place in range(len(self._alternatives))):
@@ -136,9 +137,9 @@ class Query:
 
     def _exclusion(self, item: Expression, *, wanted: bool) -> Clause:
         inner = Query(self._database, self._sequences, item, self._builder, self._among)
-        ids = json.dumps(inner.ids())
+        components = json.dumps(inner.components())
         word = "IN" if wanted else "NOT IN"
-        return Clause(f"s.id {word} (SELECT value FROM json_each(?))", (ids,))
+        return Clause(f"s.component {word} (SELECT value FROM json_each(?))", (components,))
 
     def _confirmed(self, ordered: list[_Candidate], limit: int | None) -> list[_Candidate]:
         found: list[_Candidate] = []
@@ -203,21 +204,31 @@ class Query:
         return item
 
     def _load_topics(self, items: Sequence[AnswerItem]) -> None:
-        """Give the items that match without a condition on rows their other topics, all in one go."""
-        names: dict[int, dict[str, str | None]] = {item.id: {} for item in items}
+        """Give the items that match without a condition on rows their other topics, all in one go.
+
+        The catalog may have been made anew since the answer, with other ids; the folders' names stay.
+        """
+        wanted = [item.component for item in items if item._plain]
+        sql = "SELECT id, component FROM sequence WHERE component IN (SELECT value FROM json_each(?))"
+        components: dict[int, str] = dict(self._database.rows(sql, (json.dumps(wanted),))) if wanted else {}
+        names: dict[str, dict[str, str | None]] = {item.component: {} for item in items}
         for place, alternative in enumerate(self._alternatives):
-            ids = [item.id for item in items if place in item._plain]
+            plain = {item.component for item in items if place in item._plain}
+            ids = [i for i, component in components.items() if component in plain]
             if ids:
                 for sequence_id, _, name, tag, *_ in topic_rows(self._database, ids, None, alternative.topic):
-                    names[sequence_id].setdefault(name, tag)
+                    names[components[sequence_id]].setdefault(name, tag)
         for item in items:
             if item._plain and item.state != "sealed":
                 from gapless.catalog.confirm import unsealed_topics
 
-                names[item.id] = unsealed_topics(self._sequences / item.component)
+                names[item.component] = unsealed_topics(self._sequences / item.component)
             known = {topic.name for topic in item._found}
-            others = [AnswerTopic(item.name, n, tag) for n, tag in names[item.id].items() if n not in known]
-            item._topics = (*item._found, *others)
+            others = names[item.component].items()
+            item._topics = (
+                *item._found,
+                *(AnswerTopic(item.name, n, tag) for n, tag in others if n not in known),
+            )
 
     def _warnings(self) -> list[str]:
         """Return why nothing may have been found: globs without a wildcard, and what nobody has.
@@ -274,17 +285,26 @@ class Query:
         return any(tag in unsealed_topics(self._sequences / row[0]).values() for row in unsealed)
 
     def _unknown_field(self, predicate: Predicate) -> list[str]:
-        """Return that no sealed topic of the target has the field; nothing when there is no such topic."""
+        """Return that no sealed topic of the target has the field, or only one whose values are never compared.
+
+        Nothing when there is no such topic.
+        """
         kind, _, name = predicate.target.partition(":")
         meant = "ontology_tag=?" if kind == "ontology" else "glob_match(?, name)"
         if kind != "ontology" and not name.startswith("_"):
             meant += " AND NOT reserved"
         rows = self._database.rows(f"SELECT DISTINCT fields FROM topic WHERE {meant}", (name,))
-        known = list(dict.fromkeys(field for (text,) in rows for field in json.loads(text)))
-        if not known or any(_is_field(predicate.path, field) for field in known):
+        known = list(dict.fromkeys(pair for (text,) in rows for pair in json.loads(text).items()))
+        means = [(column, kind) for column, kind in known if _is_field(predicate.path, column)]
+        if not known or any(_is_compared(predicate, column, kind) for column, kind in means):
             return []
+        if means:
+            column, kind = means[0]
+            return [f"a query compares columns of numbers, true/false and text; {column!r} is a {kind}"]
         what = f"topic of type {name!r}" if kind == "ontology" else f"topic {name!r}"
-        return [f"no sealed {what} has a field {predicate.path!r}; there is {closest(predicate.path, known)}"]
+        return [
+            f"no sealed {what} has a field {predicate.path!r}; there is {closest(predicate.path, dict(known))}"
+        ]
 
     def _unknown_path(self, predicate: Predicate) -> list[str]:
         path = predicate.path.removeprefix(METADATA)
@@ -302,6 +322,13 @@ class Query:
 def _is_field(path: str, field: str) -> bool:
     """Tell whether a path means a column, or a column that lies below the path or holds it as a struct."""
     return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
+
+
+def _is_compared(predicate: Predicate, column: str, kind: str) -> bool:
+    """Tell whether values of a column that a predicate means are looked at; a struct's members are not."""
+    if column != predicate.path:
+        return column.startswith(f"{predicate.path}.")
+    return predicate.op == "exists" or kind_of_type(kind) != "o"
 
 
 def write_cursor(row: Row, order: Order, expression: Expression) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gapless.catalog.bundle_facts import BundleFacts, bundle_stamp, read_bundle
+from gapless.catalog.bundle_facts import BundleFacts, bundle_stamp, read_bundle, without_annotations
 from gapless.catalog.content_index import add_topic
 from gapless.catalog.derived_index import index_again
 from gapless.catalog.look import directory_stamp
@@ -84,63 +84,106 @@ def agreed(root: Path, seen: Mapping[str, str], unsealed: Mapping[str, str]) -> 
 
 
 def upsert(database: Database, facts: BundleFacts, stats: Stats | None = None) -> None:
-    """Put what a bundle's files say into every table, in one transaction."""
+    """Put what a bundle's files say into every table, in one transaction.
+
+    A recording keeps its id, and its topics theirs when nothing but annotations changed, so that a query that
+    is being answered, or an answer whose topics nobody has looked at yet, still finds them.
+    """
     with database.transaction():
-        forget(database, facts.component)
-        for (other,) in database.rows("SELECT component FROM sequence WHERE name=?", (facts.name,)):
+        for (other,) in database.rows(
+            "SELECT component FROM sequence WHERE name=? AND component<>?", (facts.name, facts.component)
+        ):
             forget(database, other)  # two spellings of one folder name: only one can be found by it
-        users = [topic for topic in facts.topics.values() if not topic.reserved]
-        [(sequence_id,)] = database.rows(
-            "INSERT INTO sequence (name, component, state, outcome, grp, created_ns, sealed_ns, start_ns,"
-            " end_ns, rows, bytes, topics, layers, unsealed, content_digest, metadata, ledger, problem, stamp)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
-            (
-                facts.name, facts.component, facts.state, facts.outcome, facts.group, facts.created_ns,
-                facts.sealed_ns,
-                min((t.start_ns for t in users if t.start_ns is not None), default=None),
-                max((t.end_ns for t in users if t.end_ns is not None), default=None),
-                sum(t.rows for t in users), facts.size_bytes, len(users), facts.layers,
-                json.dumps(facts.unsealed), facts.content_digest,
-                json.dumps(facts.metadata, ensure_ascii=False), json.dumps(facts.ledger), facts.problem,
-                facts.stamp,
-            ),
-        )  # fmt: skip
-        add_metadata(database, "sequence", sequence_id, facts.metadata)
-        for position, topic in enumerate(facts.topics.values()):
-            known = None if stats is None else stats.get(topic.name)
-            topic_id = add_topic(database, sequence_id, position, topic, known)
-            add_metadata(database, "topic", topic_id, topic.metadata)
-        index_again(database, facts.name)
-        database.many(
-            "INSERT OR REPLACE INTO annotation (sequence_id, id, start_ns, end_ns, name, kind, author,"
-            " confidence, created_ns) VALUES (?,?,?,?,?,?,?,?,?)",
-            [
-                (
-                    sequence_id,
-                    a.id,
-                    a.start_ns,
-                    a.end_ns,
-                    a.name,
-                    a.kind,
-                    a.author,
-                    a.confidence,
-                    a.created_ns,
-                )
-                for a in facts.annotations
-            ],
+        known = database.rows(
+            "SELECT created_ns, stamp, problem FROM sequence WHERE component=?", (facts.component,)
         )
+        if known and known[0][0] != facts.created_ns:  # another recording under the same name
+            forget(database, facts.component)
+        same = stats is None and bool(known) and _same_topics(facts, *known[0])
+        sequence_id = _put_sequence(database, facts)
+        if not same:
+            _put_topics(database, sequence_id, facts, stats)
+        _put_annotations(database, sequence_id, facts)
+
+
+def _same_topics(facts: BundleFacts, created_ns: int, stamp: str, problem: str | None) -> bool:
+    """Tell whether a row of the catalog was made of the same files, annotations aside."""
+    whole = problem is None and facts.problem is None and created_ns == facts.created_ns
+    return whole and without_annotations(stamp) == without_annotations(facts.stamp)
+
+
+def _put_sequence(database: Database, facts: BundleFacts) -> int:
+    """Add or renew the row of a sequence and return its id."""
+    users = [topic for topic in facts.topics.values() if not topic.reserved]
+    values = {
+        "name": facts.name,
+        "component": facts.component,
+        "state": facts.state,
+        "outcome": facts.outcome,
+        "grp": facts.group,
+        "created_ns": facts.created_ns,
+        "sealed_ns": facts.sealed_ns,
+        "start_ns": min((t.start_ns for t in users if t.start_ns is not None), default=None),
+        "end_ns": max((t.end_ns for t in users if t.end_ns is not None), default=None),
+        "rows": sum(t.rows for t in users),
+        "bytes": facts.size_bytes,
+        "topics": len(users),
+        "layers": facts.layers,
+        "unsealed": json.dumps(facts.unsealed),
+        "content_digest": facts.content_digest,
+        "metadata": json.dumps(facts.metadata, ensure_ascii=False),
+        "ledger": json.dumps(facts.ledger),
+        "problem": facts.problem,
+        "stamp": facts.stamp,
+    }
+    columns, marks = ", ".join(values), ",".join("?" * len(values))
+    renewed = ", ".join(f"{column}=excluded.{column}" for column in values)
+    [(sequence_id,)] = database.rows(
+        f"INSERT INTO sequence ({columns}) VALUES ({marks})"
+        f" ON CONFLICT (component) DO UPDATE SET {renewed} RETURNING id",
+        tuple(values.values()),
+    )
+    return int(sequence_id)
+
+
+def _put_topics(database: Database, sequence_id: int, facts: BundleFacts, stats: Stats | None) -> None:
+    """Replace metadata and topics of a sequence."""
+    _remove_topics(database, sequence_id)
+    add_metadata(database, "sequence", sequence_id, facts.metadata)
+    for position, topic in enumerate(facts.topics.values()):
+        known = None if stats is None else stats.get(topic.name)
+        topic_id = add_topic(database, sequence_id, position, topic, known)
+        add_metadata(database, "topic", topic_id, topic.metadata)
+    index_again(database, facts.name)
+
+
+def _put_annotations(database: Database, sequence_id: int, facts: BundleFacts) -> None:
+    """Replace the annotations of a sequence."""
+    database.rows("DELETE FROM annotation WHERE sequence_id=?", (sequence_id,))
+    database.many(
+        "INSERT OR REPLACE INTO annotation (sequence_id, id, start_ns, end_ns, name, kind, author,"
+        " confidence, created_ns) VALUES (?,?,?,?,?,?,?,?,?)",
+        [
+            (sequence_id, a.id, a.start_ns, a.end_ns, a.name, a.kind, a.author, a.confidence, a.created_ns)
+            for a in facts.annotations
+        ],
+    )
 
 
 def forget(database: Database, component: str) -> None:
     """Drop all that is known of one bundle."""
     with database.transaction():
-        found = database.rows("SELECT id FROM sequence WHERE component=?", (component,))
-        if not found:
-            return
-        owner = (found[0][0],)
-        remove_metadata(database, "topic", "SELECT id FROM topic WHERE sequence_id=?", owner)
-        remove_metadata(database, "sequence", "?", owner)
-        database.rows("DELETE FROM sequence WHERE id=?", owner)
+        for (sequence_id,) in database.rows("SELECT id FROM sequence WHERE component=?", (component,)):
+            _remove_topics(database, sequence_id)
+            database.rows("DELETE FROM sequence WHERE id=?", (sequence_id,))
+
+
+def _remove_topics(database: Database, sequence_id: int) -> None:
+    """Drop metadata and topics of a sequence, with all that belongs to them."""
+    owner = (sequence_id,)
+    remove_metadata(database, "topic", "SELECT id FROM topic WHERE sequence_id=?", owner)
+    remove_metadata(database, "sequence", "?", owner)
+    database.rows("DELETE FROM topic WHERE sequence_id=?", owner)
 
 
 def _read_all(database: Database, sequences: Path, components: Sequence[str]) -> int:

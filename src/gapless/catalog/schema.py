@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 3  # PRAGMA user_version; an older file is emptied and filled again from the bundles
+VERSION = 4  # PRAGMA user_version; an older file is emptied and filled again from the bundles
 
 SCHEMA = """
 -- One row per bundle. `stamp` tells whether the files changed since they were read.
@@ -63,7 +63,7 @@ CREATE INDEX topic_by_entry ON topic (feature, run_id, entry_group, entry) WHERE
 
 -- One row per Parquet part. `stats` is NULL until the footer has been read.
 CREATE TABLE part (
-    id       INTEGER PRIMARY KEY,
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: a footer is read outside of transactions
     topic_id INTEGER NOT NULL REFERENCES topic (id) ON DELETE CASCADE,
     position INTEGER NOT NULL,                -- base first, then layers: decides between equal times
     folder   TEXT NOT NULL,                   -- from the bundle: "", the layer's folder, or a feature run's

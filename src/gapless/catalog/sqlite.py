@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gapless.catalog.schema import SCHEMA, VERSION
-from gapless.errors import CatalogBusy, QueryRefused
+from gapless.errors import CatalogBusy, QueryRefused, StorageFailed
 from gapless.model.evaluate import value_holds
 from gapless.model.glob import glob_match
 
@@ -105,12 +105,18 @@ class Database:
             self._depth = 1
             try:
                 yield
-            except BaseException:
+                self._execute("COMMIT", ())
+            except BaseException as error:
                 self._depth = 0
                 self._rollback()
+                if isinstance(error, sqlite3.OperationalError) and _is_unwritable(error):
+                    raise StorageFailed(
+                        "the disk refused the catalog; no sequence is harmed",
+                        found=f"{self.path}: {error}",
+                        next_step="make room on the disk; `gapless reindex` makes the catalog again",
+                    ) from error
                 raise
             self._depth = 0
-            self._execute("COMMIT", ())
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Empty every table but those to keep, in one transaction."""
@@ -206,13 +212,17 @@ class Database:
         if "locked" in text or "busy" in text:
             raise CatalogBusy("another process keeps the catalog locked", found=str(self.path)) from error
         self.close()
-        if any(sign in text for sign in _UNWRITABLE):
+        if _is_unwritable(error):
             self.in_memory = True
         elif "malformed" in text or "not a database" in text or "no such table" in text or "corrupt" in text:
             _delete(self.path)
         else:
             raise error
         self._connection = self._open()
+
+
+def _is_unwritable(error: sqlite3.DatabaseError) -> bool:
+    return any(sign in str(error).lower() for sign in _UNWRITABLE)
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:

@@ -79,15 +79,22 @@ def _unsealed_layers(bundle: Path) -> list[dict[str, Any]]:
     """Return the layers that were begun and not sealed; their rows are not counted."""
     from gapless.catalog.bundle_facts import bundle_state, owner_alive
     from gapless.model.names import name_of
+    from gapless.store.bundle_state import Folder
 
     found = []
     for path in Bundle(bundle).layer_paths():
         state = bundle_state(path)
         if state in ("open", "pending"):
             component = path.name.partition("-")[2]
-            known = {"name": name_of(component) or component, "state": state}
             found.append(
-                {**known, "owner_alive": owner_alive(path), "content_digest": None, "path": str(path)}
+                {
+                    "name": name_of(component) or component,
+                    "state": state,
+                    "owner_alive": owner_alive(path),
+                    "awaited_until_ns": Folder(path, None, None).awaited_until_ns,
+                    "content_digest": None,
+                    "path": str(path),
+                }
             )
     return found
 
@@ -256,6 +263,7 @@ def unsealed(
         "content_digest": None,
         "bytes": size_bytes,
         "owner_alive": reader.owner_alive,
+        "awaited_until_ns": reader.base.awaited_until_ns,
         "path": path,
     }
 

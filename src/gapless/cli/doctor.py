@@ -204,9 +204,12 @@ def _examine_store(root: Path, facts: dict[str, Any], findings: list[DoctorFindi
             DoctorFinding("D010", "error", f"the store has format {known}, this release knows {FORMAT}")
         )
         return
+    from gapless.store.bundle_state import Folder
+
     rows = options.open_catalog(root).sequences()
     facts["sequences"] = len(rows)
-    orphans = [row.name for row in rows if row.state == "open" and not row.owner_alive]
+    ownerless = [row for row in rows if row.state == "open" and not row.owner_alive]
+    orphans = [row.name for row in ownerless if Folder(row.path, None, None).awaited_until_ns is None]
     findings.extend(
         DoctorFinding("D009", "warning", f"{name} is open and its recorder is gone: gapless recover {name}")
         for name in orphans

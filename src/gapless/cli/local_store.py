@@ -72,6 +72,12 @@ class LocalStore:
         """Return what `gapless show` tells of a sequence."""
         return description.describe(row.path)
 
+    def awaited_until_ns(self, row: SequenceRow) -> int | None:
+        """Return until when the client of an open sequence may come back to it, None if nobody waits for one."""
+        from gapless.store.bundle_state import Folder
+
+        return Folder(row.path, None, None).awaited_until_ns
+
     def feature_topics(self, known: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the topics that feature runs made from a described sequence."""
         return description.feature_topics(known)

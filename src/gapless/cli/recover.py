@@ -1,7 +1,9 @@
 """Seal what a dead recorder left behind: every whole row comes back, the outcome is `interrupted`.
 
 Without REF, recovers every sequence whose recorder is gone, layers included. A sequence that a live process
-writes is never touched. One that cannot be recovered does not stop the others; the exit code is the worst.
+writes is never touched, and one whose client on another machine may come back is named and left as it is, an
+hour long or, where the client has a spool, a week: with REF it is sealed, and what the client still has of it
+is not taken any more. One that cannot be recovered does not stop the others; the exit code is the worst.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from gapless.errors import GaplessError, SequenceOwned
 
 if TYPE_CHECKING:
     from gapless.catalog.catalog import SequenceRow
+
+_GONE = "open, owner gone"  # of a layer
+_AWAY = "open, client away"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, store: options.OpenedStore) -> int:
     rows = chosen(args, store)
     if args.ref is None:
-        rows = [row for row in rows if _ownerless(row)]
-        if not rows:
+        found = [row for row in rows if _ownerless(row)]
+        rows = [row for row in found if not _left_for_its_client(store, row)]
+        if not found:
             output.say("nothing to recover: no sequence is open without its recorder")
             return 0
     elif rows[0].state == "sealed" and not rows[0].unsealed_layers:
@@ -49,13 +55,37 @@ def _run(args: argparse.Namespace, store: options.OpenedStore) -> int:
         for row in rows:
             output.say(f"would recover {row.name} ({row.status})")
         return 0
-    return max([_recover(store, row) for row in rows])
+    return max([_recover(store, row) for row in rows], default=0)
 
 
 def _ownerless(row: SequenceRow) -> bool:
     if row.state == "open" and not row.owner_alive:
         return True
-    return any(state == "open, owner gone" for _, state in row.unsealed_layers)
+    return any(state in (_GONE, _AWAY) for _, state in row.unsealed_layers)
+
+
+def _left_for_its_client(store: options.OpenedStore, row: SequenceRow) -> bool:
+    """Tell, also the user, whether a client elsewhere may come back to a sequence or to a layer of it."""
+    if row.state != "open":
+        until = "" if any(state == _AWAY for _, state in row.unsealed_layers) else None
+    else:
+        awaited_ns = _awaited_until_ns(store, row)
+        until = None if awaited_ns is None else f" until {output.local_time(awaited_ns)}"
+    if until is None:
+        return False
+    output.say(
+        f"{row.name}: left open, its client is away and may come back{until}; "
+        f"`gapless recover {row.name}` seals it without that"
+    )
+    return True
+
+
+def _awaited_until_ns(store: options.OpenedStore, row: SequenceRow) -> int | None:
+    try:
+        return store.awaited_until_ns(row)
+    except GaplessError as error:  # nobody can go on with it; the recovery tells the rest
+        output.note(f"note: {row.name}: {error}")
+        return None
 
 
 def _recover(store: options.OpenedStore, row: SequenceRow) -> int:

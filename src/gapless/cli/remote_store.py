@@ -72,6 +72,10 @@ class RemoteStore:
         layers = [(None, folder.manifest) for folder in reader.folders[1:] if folder.manifest is not None]
         return description.sealed(reader.manifest, layers, _waiting(row), notes, path=None)
 
+    def awaited_until_ns(self, row: SequenceRow) -> int | None:
+        """Return until when the client of an open sequence may come back to it, None if nobody waits for one."""
+        return self.handler(row).reader.base.awaited_until_ns
+
     def feature_topics(self, known: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the topics that feature runs made from a described sequence."""
         handler = self._client.sequence_handler(known["name"])
@@ -128,6 +132,7 @@ def _waiting(row: SequenceRow) -> list[dict[str, Any]]:
                 "name": name_of(component) or component,
                 "state": state.partition(",")[0],
                 "owner_alive": state == "open",
+                "awaited_until_ns": None,
                 "content_digest": None,
                 "path": None,
             }

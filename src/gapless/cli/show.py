@@ -125,8 +125,7 @@ def _sequence_lines(known: dict[str, Any]) -> list[str]:
 def state_text(known: dict[str, Any]) -> str:
     """Return state and outcome as one phrase, with the next step for what has no owner."""
     if known["state"] == "open":
-        name = known["name"]
-        return "open, being recorded" if known["owner_alive"] else f"open, owner gone: gapless recover {name}"
+        return _open_text(known["name"], known)
     if known["state"] == "pending":
         name = known["name"]
         return f"pending: gapless seal {name}, or gapless discard {name}"
@@ -137,7 +136,16 @@ def _layer_text(name: str, layer: dict[str, Any]) -> str:
     """Return the state of a layer that is not sealed, with the next step."""
     if layer["state"] == "pending":
         return f"pending: gapless seal {name}"
-    return "open, being recorded" if layer["owner_alive"] else f"open, owner gone: gapless recover {name}"
+    return _open_text(name, layer)
+
+
+def _open_text(name: str, known: dict[str, Any]) -> str:
+    if known["owner_alive"]:
+        return "open, being recorded"
+    awaited_ns = known.get("awaited_until_ns")
+    if awaited_ns is not None:
+        return f"open, its client is away and may come back until {output.local_time(awaited_ns)}"
+    return f"open, owner gone: gapless recover {name}"
 
 
 def ending_lines(known: dict[str, Any]) -> list[str]:

@@ -19,8 +19,7 @@ class Artifacts:
     """The artifacts of one sequence that is being recorded. The caller holds the sequence's lock."""
 
     def __init__(self, known: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> None:
-        self._growing = {fold(name) for name, entry in known.items() if entry.get("growing")}
-        """Folded names of files that may not exist yet."""
+        self._taken = {fold(name) for name in known}  # folded: files that do not exist yet, and addresses
 
     def add(
         self, writer: BundleWriter, path_or_uri: str | os.PathLike[str], name: str | None, media_type: str
@@ -29,6 +28,7 @@ class Artifacts:
         text = os.fspath(path_or_uri)
         if "://" in text and not text.startswith("file://"):
             name = name or text.rsplit("/", 1)[-1] or text
+            self._refuse_taken(writer, name)
             entry: dict[str, Any] = {"media_type": media_type, "uri": text, "bytes": None, "sha256": None}
         else:
             source = Path(text.removeprefix("file://"))
@@ -42,6 +42,7 @@ class Artifacts:
             path = target.relative_to(writer.bundle.path).as_posix()
             entry = {"media_type": media_type, "path": path, "bytes": size, "sha256": digest}
         writer.note(Kind.ARTIFACT, {"name": name, **entry})
+        self._taken.add(fold(name))
         return name
 
     def grow(self, writer: BundleWriter, name: str, media_type: str) -> Path:
@@ -49,18 +50,26 @@ class Artifacts:
         target = self._free(writer, name)
         path = target.relative_to(writer.bundle.path).as_posix()
         writer.note(Kind.ARTIFACT, {"name": name, **growing_entry(media_type, path)})
-        self._growing.add(fold(name))
+        self._taken.add(fold(name))
         return target
 
     def _free(self, writer: BundleWriter, name: str) -> Path:
         """Return the path of a new artifact in its folder, or raise NameTaken."""
         bundle = writer.bundle
         target = bundle.artifacts / to_component(name)
+        self._refuse_taken(writer, name)
         if not bundle.artifacts.exists():
             bundle.artifacts.mkdir()
             writer.platform.sync_directory(bundle.path)
-        if target.exists() or fold(name) in self._growing:
-            raise NameTaken(
-                "the sequence has an artifact of that name", sequence=writer.header["name"], found=name
-            )
+        if target.exists():
+            raise taken(writer, name)
         return target
+
+    def _refuse_taken(self, writer: BundleWriter, name: str) -> None:
+        if fold(name) in self._taken:
+            raise taken(writer, name)
+
+
+def taken(writer: BundleWriter, name: str) -> NameTaken:
+    """Return the error for a name that one of the sequence's artifacts has."""
+    return NameTaken("the sequence has an artifact of that name", sequence=writer.header["name"], found=name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from gapless.errors import ValueRefused
+from gapless.store.cells import build_column, cell_for
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration, names_twice
+from gapless.store.fitting import has_narrow_floats, infinities, lost_member
 from gapless.store.layout import ROW_GROUP_ROWS
 from gapless.store.packing import INT64_MIN, MISSING
 from gapless.store.storable import is_suspect, refusal
@@ -157,13 +159,18 @@ class BatchShaper:
                 values = _one_chunk(values, values.type)
             if isinstance(values, np.ndarray) and values.ndim > 1:
                 values = self._rows_of(column, values)
-            array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=False)
+            array = values if isinstance(values, pa.Array) else _inferred(values)
+            if array is None:
+                return _cell_by_cell(column, values)
             if array.type.equals(column.type):
                 return array
             self._check_kind(column, array.type)
             if isinstance(values, pa.Array | np.ndarray):
-                return array.cast(column.type, safe=True)
-            return pa.array(values, column.type)
+                fitted = array.cast(column.type, safe=True)
+            else:
+                fitted = pa.array(values, column.type)
+            self._check_lost(column, array, fitted)
+            return fitted
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ValueRefused):
                 raise
@@ -189,6 +196,17 @@ class BatchShaper:
                 "values have the wrong type", column.name, found=str(found), expected=str(column.type)
             )
 
+    def _check_lost(self, column: pa.Field, given: pa.Array, fitted: pa.Array) -> None:
+        """Refuse what Arrow leaves out or makes infinite without an error."""
+        lost = lost_member(given.type, column.type)
+        if lost is not None:
+            raise self.refuse(f"there is no field {lost!r}", column.name, str(given.type), str(column.type))
+        if not has_narrow_floats(column.type):
+            return
+        infinite = infinities(fitted)
+        if infinite and infinite > infinities(given):
+            raise self.refuse("a number is too large for its column", column.name, expected=str(column.type))
+
     def _rows_of(self, column: pa.Field, values: np.ndarray[Any, Any]) -> pa.Array:
         """Return an n-dimensional array as a list column, one list per first index."""
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
@@ -211,6 +229,22 @@ class BatchShaper:
             values = batch.column(name).drop_null().to_numpy(zero_copy_only=False)
             if np.isnan(values).any():
                 raise self.refuse("NaN is not allowed in this field", name, found="NaN", expected="numbers")
+
+
+def _inferred(values: Any) -> pa.Array | None:
+    """Return values as an array of the type that they have; None for a list whose type Arrow cannot tell."""
+    try:
+        return pa.array(values, from_pandas=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        if isinstance(values, list | tuple):
+            return None
+        raise
+
+
+def _cell_by_cell(column: pa.Field, values: Sequence[Any]) -> pa.Array:
+    """Return values as the rows of a topic are taken one by one: integers of 64 bits without sign, maps of pairs."""
+    cell = cell_for(column)
+    return build_column(column, [None if value is None else cell(value)[0] for value in values])
 
 
 def _one_chunk(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:

@@ -175,7 +175,7 @@ class Client:
         self._writing: list[SequenceWriter] = []
         self._recovered = False
         self._next_look = 0.0
-        self.catalog_error: CatalogBusy | None = None  # the catalog could not be told of a seal at once
+        self.catalog_error: Exception | None = None  # the catalog could not be told of a seal at once
         self.unrecovered: dict[
             str, Exception
         ] = {}  # sequences without owner that could not be recovered, and why
@@ -291,15 +291,16 @@ class Client:
 
         Raises NotFound, and StateError for a sequence that is not sealed.
         """
+        from gapless.client.layer_topics import LayerTopics
         from gapless.client.local_recording import LocalRecording
         from gapless.client.sequence_writer import SequenceWriter
         from gapless.store.journal import read_json
 
         base = self._store.bundle(sequence_name)
         self._recover_once()
+        topics = self.sequence_handler(sequence_name).reader.topics  # before the layer has a folder
         bundle = self._store.reserve_layer(base, layer)
         digest = read_json(base.manifest)["content_digest"]
-        topics = self.sequence_handler(sequence_name).reader.topics
         known = {fold(topic): (topic, reader.schema) for topic, reader in topics.items()}
         header = self._header(
             layer, None, dict(metadata or {}), {"name": sequence_name, "content_digest": digest}
@@ -311,7 +312,7 @@ class Client:
             lambda: LocalRecording.begin(self, layer, bundle, header, self._durability),
             on_error=choice(OnErrorPolicy, on_error, "on_error"),
             deadline_s=self._durability.deadline_s,
-            base_topics=known,
+            base_topics=LayerTopics(base.path, bundle.path, known),
         )
 
     @property
@@ -364,10 +365,13 @@ class Client:
 
     def _sealed(self, bundle: Bundle) -> None:
         """Tell the catalog of a sealed bundle; a layer changes its base's row."""
+        import sqlite3
+
         top = bundle.path.parent.parent if bundle.path.parent.name == "layers" else bundle.path
         try:
             self.catalog.upsert(top)
-        except CatalogBusy as error:  # the sequence is sealed: the catalog learns of it at the next look
+        # whatever befalls the catalog, the sequence is sealed: the catalog learns of it at the next look
+        except (CatalogBusy, StorageFailed, sqlite3.DatabaseError) as error:
             self.catalog_error, self._next_look = error, 0.0
 
     def _discard(self, bundle: Bundle, tombstone: dict[str, Any]) -> None:
@@ -513,7 +517,7 @@ class Client:
     def discard(self, sequence_name: str) -> None:
         """Move a sequence to the trash, where it stays for 24 h, and leave a tombstone for ever.
 
-        Works for every state but open with a live owner (SequenceOwned).
+        Works for every state but open with a live owner, of the sequence or of a layer (SequenceOwned).
         """
         from gapless.client.tombstone import tombstone_of
 

@@ -21,8 +21,12 @@ def describe(error: BaseException) -> str:
         words = str(error)
     except BaseException as broken:  # noqa: BLE001 - the user's class may fail to describe itself
         words = f"its text raises {type(broken).__name__}"
-    text = f"{type(error).__name__}: {words}".removesuffix(": ")
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return storable(f"{type(error).__name__}: {words}".removesuffix(": "))
+
+
+def storable(text: str) -> str:
+    """Return a text with what no UTF-8 stands for (half of a character, a byte of a file's name) spelled out."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def tombstone(

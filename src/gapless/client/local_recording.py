@@ -118,10 +118,17 @@ class LocalRecording(BundleWriter):
         """Seal what was closed and return the manifest; the catalog learns of it."""
         assert self.sealer is not None
         try:
-            sealer = self.sealer.stop(self.durability.deadline_s)
-            sealer.take(sealer.read_segment(self.segments.close()))
+            sealer = self.sealer.finish(self.segments.close(), self.durability.deadline_s)
             manifest = seal(self.bundle, self.header, sealer, self.platform)
         except OSError as error:  # every row is durable in the journal, so no policy applies
+            if self.bundle.manifest.exists():
+                self._keeper._sealed(self.bundle)
+                raise StorageFailed(
+                    "the sequence is sealed, but the disk refused to delete its journal",
+                    sequence=self.header["name"],
+                    found=str(error),
+                    next_step="`gapless recover NAME` deletes it when the disk is well; the sequence can be read",
+                ) from error
             raise StorageFailed(
                 "the disk refused the seal; everything recorded is in the journal",
                 sequence=self.header["name"],

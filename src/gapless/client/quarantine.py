@@ -23,7 +23,9 @@ class Quarantined:
     @classmethod
     def of(cls, timestamp_ns: Any, values: Any, error: GaplessError) -> Quarantined:
         """Return the record of a refused push."""
-        stamp = timestamp_ns if isinstance(timestamp_ns, int) else None
+        # what the column of _quarantine takes
+        fits = type(timestamp_ns) is int and -(2**63) < timestamp_ns < 2**63
+        stamp = timestamp_ns if fits else None
         if stamp is None and timestamp_ns is not None:  # the stamp itself may be what was refused
             values = {"timestamp_ns": timestamp_ns, "values": values}
         try:

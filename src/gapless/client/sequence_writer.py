@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import pyarrow as pa
 
-from gapless.client.ending import describe, learned_metadata, tombstone
+from gapless.client.ending import describe, learned_metadata, storable, tombstone
 from gapless.client.logged import check_unit, logged_schema, logged_values
 from gapless.client.media_writer import EncoderThreads, MediaTopicWriter, media_of, stored_type
 from gapless.client.quarantine import Quarantined
@@ -64,7 +64,7 @@ class SequenceWriter:
         *,
         on_error: OnErrorPolicy,
         deadline_s: float,
-        base_topics: dict[str, tuple[str, pa.Schema]] | None = None,
+        base_topics: Mapping[str, tuple[str, pa.Schema]] | None = None,
         known: Callable[[], Iterable[TopicState]] = tuple,
     ) -> None:
         self._client = client
@@ -74,7 +74,7 @@ class SequenceWriter:
         self._known = known  # the topics that are there then
         self._header = header
         self.deadline_s = deadline_s
-        self._base_topics = base_topics or {}  # folded name -> name and schema of the base's topics
+        self._base_topics = {} if base_topics is None else base_topics  # folded name -> name and schema
         self._running: Recording | None = None
         self._ended = False
         self._topics: dict[str, TopicWriter] = {}
@@ -179,20 +179,21 @@ class SequenceWriter:
 
         Leaving the block afterwards does nothing more.
         """
-        writer = self._check_active()
+        writer, reason = self._check_active(), storable(reason)
         self._encoders.close(self.deadline_s)  # a failed encoder is no matter any more
         rows = {name: topic.ledger.written for name, topic in self._topics.items()}
         words = tombstone(self._header, None, rows, self._ledger()) | {"outcome": None, "reason": reason}
         try:
             self._close(Outcome.ABORTED, reason)
+            writer.discard(words)  # while it is owned: nobody else ends it before
         finally:
             self._ended = True
             self._client._closed(self)
             writer.release()
-        writer.discard(words)
 
     def _close(self, outcome: Outcome, cause: str | None, learned: dict[str, Any] | None = None) -> None:
-        self._writer_or_raise().close({"outcome": str(outcome), "cause": cause} | (learned or {}))
+        words = None if cause is None else storable(cause)
+        self._writer_or_raise().close({"outcome": str(outcome), "cause": words} | (learned or {}))
 
     def _seal(self) -> None:
         self._manifest = self._writer_or_raise().seal()

@@ -275,6 +275,7 @@ class TopicWriter:
         for a count below 1 or a span that ends before it starts.
         """
         self._check_gap(count, cause, start_ns, end_ns)
+        count, start_ns, end_ns = (None if n is None else int(n) for n in (count, start_ns, end_ns))
         writer = self._sequence._check_active()
         words = {
             "timestamp_ns": writer.now_ns() if start_ns is None else start_ns,

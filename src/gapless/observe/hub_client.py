@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,8 @@ from gapless.observe.hub_endpoint import HubEndpoint
 from gapless.observe.hub_task import Approvals, HubTask
 from gapless.observe.outbox import Outbox, ReportKind, json_text
 from gapless.observe.outbox_writer import OutboxWriter
+
+_Job = tuple[Callable[[HubTask], None], HubTask]
 
 _LOG = logging.getLogger("gapless.observe")
 _LOOK_S = 0.05  # how often a drain looks
@@ -62,7 +64,8 @@ class HubRecordingClient:
         self._retry_max_s, self._drain_s = retry_max_s, drain_s
         self._closed = False
         self._ended = threading.Event()
-        self._jobs: queue.SimpleQueue[HubTask | None] = queue.SimpleQueue()  # None only wakes the thread
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # None only wakes the thread
+        self._cancelled: set[HubTask] = set()  # and their end is not in the outbox yet
         self._writer = OutboxWriter(
             outbox_path,
             written=lambda: self._jobs.put(None),
@@ -90,8 +93,8 @@ class HubRecordingClient:
         the client is closed.
         """
         self._endpoint.check_token()
-        task = HubTask(json_text(request), self._jobs.put)
-        self._jobs.put(task)
+        task = HubTask(json_text(request), self._abandon)
+        self._jobs.put((self._approvals.ask, task))
         if self._ended.is_set():  # looked at after the hand-over: the thread refuses what it finds at its end
             raise StateError("the client of the hub is closed", found=self.url, next_step="make a new one")
         return task
@@ -109,12 +112,12 @@ class HubRecordingClient:
         self._add(task_id, ReportKind.STOP, {"summary": dict(summary)})
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until no report for this hub waits; return False when the time is over before.
+        """Wait until no report for this hub waits, and no cancelled request; False when the time is over before.
 
         True says nothing of :attr:`waiting_elsewhere`; where there are any, that is one log line per client.
         """
         deadline = time.monotonic() + timeout_s
-        while self._writer.unwritten or self.outbox.heads(self.url):
+        while self._cancelled or self._writer.unwritten or self.outbox.heads(self.url):
             if time.monotonic() >= deadline or self._ended.is_set():
                 return False
             time.sleep(_LOOK_S)
@@ -153,6 +156,16 @@ class HubRecordingClient:
 
     def _add(self, task_id: str, kind: ReportKind, body: Mapping[str, Any]) -> None:
         self._writer.add(self.url, task_id, kind, body)
+
+    def _abandon(self, task: HubTask) -> None:
+        self._cancelled.add(task)
+        self._jobs.put((self._stop_task, task))
+
+    def _stop_task(self, task: HubTask) -> None:
+        try:
+            self._approvals.stop(task)
+        finally:
+            self._cancelled.discard(task)
 
     def _give_up(self, task_id: str, reason: str) -> None:
         self._add(task_id, ReportKind.STOP, {"summary": {"reason": reason, "episodes": 0}})
@@ -194,15 +207,21 @@ class HubRecordingClient:
             job = self._jobs.get(timeout=wait_s) if wait_s != 0 else self._jobs.get_nowait()
             while True:
                 if job is not None:
-                    self._approvals.take(job)
+                    work, task = job
+                    work(task)
                 job = self._jobs.get_nowait()
         except queue.Empty:
             return
 
     def _refuse_the_rest(self) -> None:
+        """Refuse what nobody will ask for any more; what the hub is to hear of it waits in the outbox."""
         error = HubFailed("the client of the hub was closed before the answer", found=self.url)
-        self._approvals.refuse_all(error)
-        while not self._jobs.empty():
-            task = self._jobs.get()
-            if task is not None:
-                task.refuse(error)
+        try:
+            while not self._jobs.empty():
+                job = self._jobs.get()
+                if job is not None:
+                    job[1].refuse(error)
+                    self._stop_task(job[1])
+            self._approvals.refuse_all(error)
+        except (GaplessError, OSError) as problem:
+            self._fail("the hub is not told of a request that ended", problem)

@@ -81,11 +81,9 @@ class Approvals:
         self._waiting: dict[HubTask, float] = {}  # until when a person may decide
         self._next_poll = 0.0
 
-    def take(self, task: HubTask) -> None:
-        """Ask for a new task, or stop one that was cancelled."""
+    def ask(self, task: HubTask) -> None:
+        """Ask for a new task, unless it was cancelled before."""
         if task.abandoned:
-            self._waiting.pop(task, None)
-            self._stop(task)
             return
         self._waiting[task] = 0.0  # from here on refuse_all knows it
         try:
@@ -100,6 +98,11 @@ class Approvals:
         else:
             self._waiting[task] = time.monotonic() + self._timeout_s
 
+    def stop(self, task: HubTask) -> None:
+        """Wait no longer for a task that was cancelled, and let the hub stop it if it knows it."""
+        self._waiting.pop(task, None)
+        self._tell(task)
+
     def poll(self) -> float | None:
         """Poll the tasks that wait if it is time; return the seconds until the next time, None if none waits."""
         now = time.monotonic()
@@ -110,10 +113,12 @@ class Approvals:
         return max(0.0, self._next_poll - time.monotonic()) if self._waiting else None
 
     def refuse_all(self, error: GaplessError) -> None:
-        """Refuse what is still undecided."""
-        for task in self._waiting:
-            task.refuse(error)
+        """Refuse what is still undecided, and let the hub stop it."""
+        waiting = list(self._waiting)
         self._waiting.clear()
+        for task in waiting:
+            task.refuse(error)
+            self._tell(task)
 
     def _poll_one(self, task: HubTask) -> None:
         assert task.id is not None
@@ -125,13 +130,13 @@ class Approvals:
             del self._waiting[task]
             task.refuse(error)
             if not isinstance(error, _Decided):
-                self._stop(task)
+                self._tell(task)
             return
         if decision is Decision.APPROVED:
             del self._waiting[task]
             task.approve()
 
-    def _stop(self, task: HubTask) -> None:
+    def _tell(self, task: HubTask) -> None:
         if task.id is not None:
             self._give_up(task.id, "" if task.error is None else task.error.message)
 

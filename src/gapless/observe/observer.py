@@ -6,7 +6,6 @@ import atexit
 import concurrent.futures.thread  # noqa: F401 - pandas, imported late by pyarrow, cannot import it at exit
 import logging
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -98,7 +97,7 @@ class Observer:
         self._episode: Episode | None = None
         self._instants = Instants(self.options)
         self._closer = Closer()
-        self._at_exit = partial(_end_at_exit, weakref.ref(self))
+        self._at_exit = partial(_end_at_exit, self)
 
     # -- the session ---------------------------------------------------------------------------
 
@@ -124,7 +123,7 @@ class Observer:
             started.task = 0
         self._session, self.state, self.last_error = started, state, None
         self._unrecorded, self._torn = 0, None
-        atexit.register(self._at_exit)
+        atexit.register(self._at_exit)  # keeps an observer that the program forgets, until its session ends
         try:
             self._approval = self._approver.request(started.request())
         except BaseException as error:  # the approver is the caller's
@@ -443,6 +442,11 @@ class Observer:
         return 0 if self._episode is None else self._episode.rows
 
     @property
+    def ticks(self) -> int:
+        """Rows that the open episode should have so far: those it has, and those that are missing."""
+        return self._instants.ticks
+
+    @property
     def episodes(self) -> int:
         """Episodes of the session that are sealed."""
         return 0 if self._session is None else self._session.ended
@@ -538,10 +542,9 @@ class Observer:
         self._leave(f"{type(error).__name__}: {error}")
 
 
-def _end_at_exit(reference: weakref.ref[Observer]) -> None:
+def _end_at_exit(observer: Observer) -> None:
     """Keep the open episode of a program that ends without ending its session."""
-    observer = reference()
-    if observer is None or observer.state is DataState.IDLE:
+    if observer.state is DataState.IDLE:
         return
     episode = observer.episode
     ended = SystemExit("the program ended without end_session()")

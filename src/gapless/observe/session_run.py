@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gapless.errors import EpisodeFailed, GaplessError, UsageError
 from gapless.observe.options import Mode, Options
@@ -135,7 +136,7 @@ def _episode(
     """Record one episode, from the state after the reset to the state in which it is over."""
     limit = observer.options.max_rows
     realtime = observer.options.mode is Mode.REALTIME
-    with _placed(simulation, "reset"):
+    with _placed(simulation, "reset()"):
         simulation.reset(progress.seed)
     name = observer.begin_episode(seed=progress.seed)
     progress.sequence, progress.rows = name, 0
@@ -149,18 +150,32 @@ def _episode(
         observer.observe(step, None if realtime else time_ns)
         progress.rows = observer.rows
         tell(progress)
-        if limit is not None and progress.rows >= limit:
+        if limit is not None and observer.ticks >= limit:  # before the next hook ends the episode by itself
             break
-        with _placed(simulation, "step"):
+        with _placed(simulation, "step()"):
             going = simulation.step()
         step += 1
-    success = getattr(simulation, "success", None)
+    with _placed(simulation, "success"):
+        success = _success_of(simulation)
     observer.end_episode(success, reason="duration_cap" if going else "ended")
     return EpisodeResult(name, progress.seed, progress.rows, None if success is None else bool(success))
 
 
+def _success_of(simulation: Simulation) -> Any:
+    """Return what a simulation says of the episode that is over; None where it says nothing.
+
+    An AttributeError inside a property is the simulation's own, not the word that there is no such property.
+    """
+    try:
+        return simulation.success  # type: ignore[attr-defined] # it may have one
+    except AttributeError:
+        if inspect.getattr_static(simulation, "success", None) is not None:
+            raise
+        return None
+
+
 @contextmanager
-def _placed(simulation: Simulation, call: str) -> Iterator[None]:
+def _placed(simulation: Simulation, what: str) -> Iterator[None]:
     """Give an error of the simulation its place in the user's file."""
     try:
         yield
@@ -168,7 +183,7 @@ def _placed(simulation: Simulation, call: str) -> Iterator[None]:
         if isinstance(error, GaplessError) or not isinstance(error, Exception):
             raise
         raise EpisodeFailed(
-            f"{place_of(error, file_of(simulation))}: {call}() of the simulation failed",
+            f"{place_of(error, file_of(simulation))}: {what} of the simulation failed",
             found=f"{type(error).__name__}: {error}",
             next_step="mend the simulation and run it again",
         ) from error

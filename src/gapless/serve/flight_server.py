@@ -19,6 +19,7 @@ from gapless.serve.gate import Gate
 from gapless.serve.operations.log_lines import tell
 from gapless.serve.refusal import InvalidArgument, code_of, invalid, refused
 from gapless.serve.served import Served
+from gapless.serve.visible import below
 
 _GATE: Final = "gapless"
 _NATIVE: Final = "gapless."
@@ -178,7 +179,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         code = code_of(error)
         self._served.metrics.add("gapless_requests_failed_total", code=code)
         tell(self._log, logging.INFO, "failed", f"{what}: {error}", code=code)
-        return refused(error, what, self._log)
+        return refused(error, what, self._log, lambda text: below(self._served.root, text))
 
     def _command(self, descriptor: flight.FlightDescriptor) -> tuple[Door, dict[str, Any]]:
         if descriptor.descriptor_type is not flight.DescriptorType.CMD:

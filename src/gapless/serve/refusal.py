@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import pyarrow as pa
@@ -47,8 +48,13 @@ class InvalidArgument(pa.ArrowInvalid):  # type: ignore[misc]
         raise AttributeError("a bad argument travels without its traceback")
 
 
-def refused(error: BaseException, what: str, log: logging.Logger) -> Exception:
-    """Return what a handler of the server raises instead of ``error``; ``what`` names the request in the log."""
+def refused(
+    error: BaseException, what: str, log: logging.Logger, told: Callable[[str], str] = lambda text: text
+) -> Exception:
+    """Return what a handler of the server raises instead of ``error``; ``what`` names the request in the log.
+
+    ``told(text)`` returns how much of a text of ours is the caller's concern.
+    """
     match error:
         case flight.FlightError():
             return _flight(type(error), str(error), error.extra_info[:_DETAIL_BYTES])
@@ -59,7 +65,7 @@ def refused(error: BaseException, what: str, log: logging.Logger) -> Exception:
         case MemoryError():  # Arrow's own is one, too
             return _typed(LimitReached("the server has not enough memory for this", found=str(error)))
         case GaplessError():
-            return _typed(error)
+            return _typed(reworded(error, told))
         case pa.ArrowException():
             return InvalidArgument(_fitting(str(error)))
         case OSError(errno=int()):
@@ -103,18 +109,25 @@ def _detail(error: GaplessError) -> bytes:
 
 
 def _clipped(error: GaplessError, characters: int) -> GaplessError:
-    def cut(value: Any) -> str | None:
-        text = value if value is None or isinstance(value, str) else repr(value)
-        return text if text is None or len(text) <= characters else f"{text[: characters - 1]}…"
+    return reworded(error, lambda text: text if len(text) <= characters else f"{text[: characters - 1]}…")
+
+
+def reworded(error: GaplessError, change: Callable[[str], str]) -> GaplessError:
+    """Return the error with each of its texts changed; numbers stay."""
+
+    def part(value: Any) -> Any:
+        if value is None or isinstance(value, int | float):
+            return value
+        return change(value if isinstance(value, str) else repr(value))
 
     return type(error)(
-        str(cut(error.message)),
-        sequence=cut(error.sequence),
-        topic=cut(error.topic),
-        field=cut(error.field),
-        found=cut(error.found),
-        expected=cut(error.expected),
-        next_step=cut(error.advice),
+        str(part(error.message)),
+        sequence=part(error.sequence),
+        topic=part(error.topic),
+        field=part(error.field),
+        found=part(error.found),
+        expected=part(error.expected),
+        next_step=part(error.advice),
     )
 
 

@@ -11,6 +11,7 @@ from gapless.client.client import Client
 from gapless.serve.audit import Audit
 from gapless.serve.limits import Limits
 from gapless.serve.metrics import Metrics
+from gapless.serve.places import Places
 
 
 @dataclass(slots=True)
@@ -28,6 +29,10 @@ class Served:
     metrics: Metrics = field(default_factory=Metrics)
     draining: threading.Event = field(default_factory=threading.Event)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("gapless.serve"))
+    places: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.limits.max_writers)
 
     @property
     def root(self) -> Path:

@@ -206,17 +206,22 @@ def _durable_bytes(bundle: Bundle, path: Path) -> int:
 
 
 def is_awaited(bundle: Bundle, platform: Platform) -> bool:
-    """Tell whether a program on another machine may still go on with an ownerless journal.
+    """Tell whether a program on another machine may still go on with an ownerless journal."""
+    until_ns = awaited_until_ns(bundle)
+    return until_ns is not None and platform.wall_ns() < until_ns
+
+
+def awaited_until_ns(bundle: Bundle) -> int | None:
+    """Return until when an ownerless journal is kept for a program on another machine; None for any other.
 
     It is given an hour from the last write before anybody recovers the journal without being asked to, and a
     week where the program has a spool.
     """
     header = journal.read_checked(bundle.journal / "open.json") or {}
     if not header.get("remote"):
-        return False
+        return None
     written_ns = max((path.stat().st_mtime_ns for path in segment_paths(bundle)), default=0)
-    patience_ns = SPOOLED_AWAITED_NS if header.get("spooled") is True else AWAITED_NS
-    return platform.wall_ns() - written_ns < patience_ns
+    return written_ns + (SPOOLED_AWAITED_NS if header.get("spooled") is True else AWAITED_NS)
 
 
 def _copy_durably(path: Path, end: int, platform: Platform) -> None:

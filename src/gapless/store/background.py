@@ -17,6 +17,7 @@ from gapless.errors import DeadlinePassed
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import CUTS, Bundle, Cuts
 from gapless.store.platform import Platform
+from gapless.store.recover import keep_damaged, read_journal
 from gapless.store.sealer import Sealer
 
 
@@ -33,6 +34,7 @@ class BackgroundSealer:
         resumed: Sealer | None = None,
     ) -> None:
         self.sealer = resumed or Sealer(bundle, header, platform, cuts)
+        self.error: BaseException | None = None  # what ended the thread before its time
         self._on_failure = on_failure
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -70,8 +72,25 @@ class BackgroundSealer:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
+    def finish(self, last: Path, patience_s: float) -> Sealer:
+        """Return a sealer that has read the whole journal, ``last``, its last segment, included.
+
+        After an error in the thread that is a new one, as in a recovery: segments were left unread, and how far
+        the old one came is known from the disk alone. Raises as :meth:`stop` does, and what reading raises.
+        """
+        sealer = self.stop(patience_s)
+        if self.error is None:
+            sealer.take(sealer.read_segment(last))
+            return sealer
+        for topic in sealer.topics.values():
+            topic.abandon()
+        self.sealer = read_journal(sealer.bundle, sealer.header, sealer.platform, sealer.cuts)
+        for damage in self.sealer.damage:
+            keep_damaged(sealer.bundle, damage, sealer.platform)
+        return self.sealer
+
     def stop(self, patience_s: float) -> Sealer:
-        """Return the sealer when the thread has done all that was queued.
+        """Return the sealer when the thread has done all that was queued, or ended with :attr:`error`.
 
         Raises DeadlinePassed when nothing moved for ``patience_s``: the disk hangs.
         """
@@ -105,6 +124,7 @@ class BackgroundSealer:
                 if self._queue.empty():
                     self.sealer.platform.release_memory()
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: it becomes the sequence's failure
+            self.error = error
             self._on_failure(error)
 
     def _seal(self, path: Path) -> None:

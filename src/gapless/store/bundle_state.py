@@ -44,6 +44,7 @@ class Declared:
                 topic=self.name,
                 found=str(other.schema),
                 expected=str(self.schema),
+                next_step="name the layers to read, one at a time, when the sequence is opened",
             )
 
 
@@ -69,6 +70,16 @@ class Folder:
     def owner_alive(self) -> bool:
         """True while a live process holds the journal."""
         return self.manifest is None and PLATFORM.is_locked(Bundle(self.path).lock)
+
+    @property
+    def awaited_until_ns(self) -> int | None:
+        """Until when a program of another machine may come back to it; None where nobody is waited for."""
+        if self.state != "open" or self.owner_alive:
+            return None
+        from gapless.store.adopt import awaited_until_ns  # what only few readers need
+
+        until_ns = awaited_until_ns(Bundle(self.path))
+        return until_ns if until_ns is not None and PLATFORM.wall_ns() < until_ns else None
 
     @property
     def layer_name(self) -> str:

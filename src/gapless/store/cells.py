@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gapless.store.fitting import has_narrow_floats, infinities, with_doubles
 from gapless.store.packing import _CODES, MISSING
 from gapless.store.storable import is_suspect, refusal
 
+_PAIR = 2  # key and value
 Cell = Callable[[Any], tuple[Any, int]]
 
 
@@ -123,7 +125,7 @@ def _numbers(kind: pa.DataType) -> Cell:
 
 
 def _nested(kind: pa.DataType) -> Cell:
-    suspect = is_suspect(kind)
+    suspect, narrow = is_suspect(kind), has_narrow_floats(kind)
 
     def nested(value: Any) -> tuple[Any, int]:
         _check_keys(kind, value)
@@ -134,6 +136,8 @@ def _nested(kind: pa.DataType) -> Cell:
         reason = refusal(array) if suspect else None
         if reason is not None:
             raise ValueError(reason)
+        if narrow and infinities(array) > infinities(pa.array([value], with_doubles(kind))):
+            raise OverflowError(f"a value is outside {kind}")
         return array[0], int(row_value_bytes(array)[0])
 
     return nested
@@ -151,6 +155,10 @@ def _check_keys(kind: pa.DataType, value: Any) -> None:
     elif _is_list(kind) and isinstance(value, list | tuple):
         for item in value:
             _check_keys(kind.value_type, item)
+    elif isinstance(kind, pa.MapType) and isinstance(value, dict | list | tuple):
+        for pair in value.items() if isinstance(value, dict) else value:
+            if isinstance(pair, list | tuple) and len(pair) == _PAIR:
+                _check_keys(kind.item_type, pair[1])
 
 
 def _list_array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:

@@ -27,7 +27,7 @@ from gapless.errors import (
 from gapless.model.metadata import canonical_json
 from gapless.model.names import check_sequence_name, fold, from_component, name_of, to_component
 from gapless.model.outcome import State
-from gapless.store.layout import FORMAT, Bundle
+from gapless.store.layout import FORMAT, MAKING, Bundle
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.tombstone import TOMBSTONE, Tombstone, read_tombstones
 
@@ -145,7 +145,7 @@ class FolderStore:
     def ownerless(self) -> Iterator[Bundle]:
         """Yield the open bundles whose owner is gone: what recovery is for."""
         for name in self.names():
-            bundle = self.bundle(name)
+            bundle = Bundle(self.sequences / to_component(name))  # one discarded meanwhile has no journal
             for candidate in (bundle, *map(Bundle, bundle.layer_paths())):
                 if (
                     self.state(candidate) is State.OPEN
@@ -223,10 +223,31 @@ class FolderStore:
         }
 
     def discard_unsealed(self, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
-        """Discard a pending or ownerless bundle; SequenceOwned while its owner lives."""
-        if self.owner_alive(bundle):
-            raise SequenceOwned("a live process is writing it", sequence=from_component(bundle.path.name))
-        return self.discard(bundle, tombstone)
+        """Discard a bundle; SequenceOwned while a live process writes it or one of its layers.
+
+        The locks are held until it has moved: an owner that came back after a mere look would go on in the trash.
+        """
+        name = from_component(bundle.path.name)
+        with contextlib.ExitStack() as held:
+            self._hold(bundle, name, held)
+            for layer in map(Bundle, bundle.layer_paths()):
+                self._hold(layer, name, held, found=f"its layer {layer.path.name} is being recorded")
+            if not self.platform.moves_open_files:
+                held.close()  # the move itself is refused there where an owner has come back
+            return self.discard(bundle, tombstone)
+
+    def _hold(
+        self, bundle: Bundle, sequence: str, held: contextlib.ExitStack, found: str | None = None
+    ) -> None:
+        """Take the locks of a bundle's journal, and of one that is being made, as far as there are any."""
+        for folder in (bundle.journal, bundle.path / MAKING):
+            try:
+                lock = self.platform.lock(folder / bundle.lock.name)
+            except FileNotFoundError:  # it is sealed, or another process seals it at this moment
+                continue
+            except SequenceOwned:
+                raise SequenceOwned("a live process is writing it", sequence=sequence, found=found) from None
+            held.callback(self.platform.close, lock)
 
     # -- cleaning up ---------------------------------------------------------------------------
 
@@ -249,7 +270,7 @@ class FolderStore:
         found = []
         for path in sorted(self.sequences.iterdir()) if self.sequences.is_dir() else []:
             held = {child.name for child in path.iterdir()} if path.is_dir() else {""}
-            if held <= {"journal.partial"} and path.stat().st_mtime_ns <= limit:
+            if held <= {MAKING} and path.stat().st_mtime_ns <= limit:
                 found.append(path)
         return found
 

@@ -15,7 +15,7 @@ from crc32c import crc32c
 from gapless._version import __version__
 from gapless.errors import GaplessError, IntegrityError
 from gapless.model.metadata import canonical_json
-from gapless.store.layout import CLOSING_BYTES, FORMAT, Bundle
+from gapless.store.layout import CLOSING_BYTES, FORMAT, MAKING, Bundle
 from gapless.store.platform import Platform
 
 _PENDING_SPACE = "pending.reserved"
@@ -64,7 +64,7 @@ def create(bundle: Bundle, header: dict[str, Any], platform: Platform) -> int:
     It is made under another name and renamed when it is owned and complete, so that no other process
     ever meets a journal without an owner and a header.
     """
-    making = bundle.path / "journal.partial"
+    making = bundle.path / MAKING
     making.mkdir()
     lock_fd = platform.lock(making / "lock")
     try:

@@ -14,6 +14,7 @@ ROW_GROUP_BYTES = 16 << 20  # values; one row group is all that sealing holds in
 PART_ROW_GROUPS = 16
 PART_BYTES = 256 << 20
 CARRIES = "carry-" + "[0-9]" * 8 + ".seg"  # matches the files of carry segments
+MAKING = "journal.partial"  # what a journal is called until it is owned and complete
 EVENTS_INDEX = 1  # the number of the topic _events in every sequence that has it
 CLOSING_BYTES = 64 << 10  # reserved at open so that a full disk cannot refuse the last words
 
@@ -96,9 +97,11 @@ class Bundle:
 
     def layer_paths(self) -> list[Path]:
         """The layer folders in their order."""
-        if not self.layers.is_dir():
+        try:
+            found = list(self.layers.iterdir())
+        except (FileNotFoundError, NotADirectoryError):  # it has none, or was just discarded
             return []
-        return sorted(p for p in self.layers.iterdir() if p.is_dir() and p.name[:5].isdigit())
+        return sorted(p for p in found if p.is_dir() and p.name[:5].isdigit())
 
 
 def topic_component(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gapless.store import parquet
+from gapless.store.bucket_file import BucketWriter
 from gapless.store.declaration import SEQ, TIME, TopicDeclaration
 from gapless.store.layout import Bundle, part_name
 from gapless.store.platform import Platform
@@ -99,17 +99,18 @@ class PartWriter:
         """Close and delete the unfinished file."""
         self._writer.close()
         self._buckets.close()
-        self.platform.remove(self.partial)
+        if self.partial.exists():  # an error at the end of the part may have come behind its rename
+            self.platform.remove(self.partial)
 
     def _close(self) -> None:
         self._writer.add_key_value_metadata({STATS_KEY.decode(): encode(self._stats.to_json())})
         self._writer.close()
 
-    def _new_buckets(self) -> _Buckets:
+    def _new_buckets(self) -> BucketWriter:
         path = self.bundle.journal_pyramid(self.declaration.name, self.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # as the part's: its owner before may write on
-        return _Buckets(path, pyramid_schema(self.declaration.schema))
+        return BucketWriter(path, pyramid_schema(self.declaration.schema))
 
     def _reorder(self) -> None:
         """Write the part again with its rows in order of (time, seq), row groups as large as before."""
@@ -131,28 +132,6 @@ class PartWriter:
         self._close()
         source.close()
         self.platform.replace(sorted_path, self.partial)
-
-
-class _Buckets:
-    """The part's pyramid in the journal, for the seal; it can be made again from the part, so no sync.
-
-    Written with each row group: buckets kept in memory would grow with the part, and each would hold a
-    page of Arrow's allocator, 4 MiB, that the columns beside it have left.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._sink, schema)
-
-    def add(self, buckets: list[pa.RecordBatch]) -> None:
-        """Append the buckets of one row group."""
-        for batch in buckets:
-            self._writer.write_batch(batch)
-
-    def close(self) -> None:
-        """End the file: without its last words nobody takes it for whole."""
-        self._writer.close()
-        self._sink.close()
 
 
 def _gather(source: pq.ParquetFile, wanted: np.ndarray[Any, Any], starts: np.ndarray[Any, Any]) -> pa.Table:

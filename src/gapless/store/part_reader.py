@@ -195,7 +195,8 @@ class Part:
             return table.cast(wanted)
 
     def _nan_columns(self, schema: pa.Schema) -> list[str]:
-        floats = [f.name for f in schema if pa.types.is_floating(f.type)]
+        """Return the columns that may hold NaN; of those inside structs and lists nothing is counted."""
+        floats = [f.name for f in schema if _has_floats(f.type)]
         return [name for name in floats if self.stats.get(name, {}).get("nans", 1)]
 
     @contextmanager
@@ -212,3 +213,12 @@ class Part:
             f"{message}: {self.path}", topic=self.topic, found=found, expected=expected,
             next_step=_DERIVED_ADVICE if self.topic.startswith("features/") else None,
         )  # fmt: skip
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    """Tell whether there are floating-point numbers in a column of a type, at whatever depth."""
+    if pa.types.is_dictionary(kind):
+        return _has_floats(kind.value_type)
+    if kind.num_fields:
+        return any(_has_floats(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(pa.types.is_floating(kind))

@@ -33,7 +33,12 @@ Bytes = bytes | bytearray | memoryview
 
 
 class Platform:
-    """The real operating system. Each method either does what it says or raises OSError."""
+    """The real operating system. Each method either does what it says or raises OSError.
+
+    ``moves_open_files`` tells whether a folder can be renamed while a file in it is open.
+    """
+
+    moves_open_files = sys.platform != "win32"
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -195,16 +200,21 @@ class Platform:
 
     def is_locked(self, path: Path) -> bool:
         """Tell whether a live process owns the lock file."""
-        if not path.exists():
-            return False
         try:
-            fd = os.open(path, os.O_RDWR | _O_CLOEXEC | _O_BINARY)
-        except PermissionError:  # a reader without write permission still wants an answer
-            fd = os.open(path, os.O_RDONLY | _O_CLOEXEC | _O_BINARY)
+            fd = self._open_lock(path)
+        except (FileNotFoundError, NotADirectoryError):  # never made, or the recording has ended
+            return False
         try:
             return not self._try_shared(fd)
         finally:
             os.close(fd)
+
+    @staticmethod
+    def _open_lock(path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | _O_CLOEXEC | _O_BINARY)
+        except PermissionError:  # a reader without write permission still wants an answer
+            return os.open(path, os.O_RDONLY | _O_CLOEXEC | _O_BINARY)
 
     @staticmethod
     def _try_shared(fd: int) -> bool:

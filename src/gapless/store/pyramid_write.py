@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gapless.store import parquet
+from gapless.store.bucket_file import BucketWriter, is_whole, open_buckets
 from gapless.store.declaration import TopicDeclaration
 from gapless.store.layout import Bundle
 from gapless.store.platform import Platform
@@ -94,8 +95,7 @@ def _kept(bundle: Bundle, declaration: TopicDeclaration, number: int, part: dict
 
 def _buckets(kept: list[Path], level: int) -> Iterator[pa.RecordBatch]:
     for path in kept:
-        with pa.OSFile(str(path), "rb") as source:
-            reader = pa.ipc.open_file(source)
+        with open_buckets(path) as reader:
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 if batch.num_rows and batch.column("level")[0].as_py() == level:
@@ -103,10 +103,12 @@ def _buckets(kept: list[Path], level: int) -> Iterator[pa.RecordBatch]:
 
 
 def _usable(path: Path, rows: int, schema: pa.Schema) -> bool:
-    """Tell whether the kept buckets can be read, have all columns and cover all rows of the part."""
+    """Tell whether the kept buckets are as they were written, have all columns and cover all rows of the part."""
     try:
-        with pa.OSFile(str(path), "rb") as source:
-            table = pa.ipc.open_file(source).read_all()
+        if not is_whole(path):
+            return False
+        with open_buckets(path) as reader:
+            table = reader.read_all()
             if not table.schema.equals(schema):  # kept by an earlier release
                 return False
             covered = pc.sum(table.filter(pc.equal(table["level"], LEVELS[0]))["rows"]).as_py() or 0
@@ -117,12 +119,11 @@ def _usable(path: Path, rows: int, schema: pa.Schema) -> bool:
 
 def _rebuild(part: Path, declaration: TopicDeclaration, number: int, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
-    source = pq.ParquetFile(part, page_checksum_verification=True)
-    with pa.OSFile(str(kept), "wb") as sink, pa.ipc.new_file(sink, pyramid_schema(declaration.schema)) as out:
+    out = BucketWriter(kept, pyramid_schema(declaration.schema))
+    with pq.ParquetFile(part, page_checksum_verification=True) as source:
         row_start = 0
         for group in range(source.num_row_groups):
             table = source.read_row_group(group)
-            for batch in group_buckets(table, declaration.schema, number, row_start):
-                out.write_batch(batch)
+            out.add(group_buckets(table, declaration.schema, number, row_start))
             row_start += table.num_rows
-    source.close()
+    out.close()

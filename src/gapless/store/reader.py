@@ -160,7 +160,11 @@ class BundleReader:
 
 
 class TopicReader:
-    """One topic of a sequence: its declaration and its rows."""
+    """One topic of a sequence: its declaration and its rows.
+
+    Layers made side by side may have given one name to rows of different columns: such a topic is listed and
+    counted, and IntegrityError is raised where its rows are read.
+    """
 
     def __init__(self, bundle: BundleReader, name: str) -> None:
         self.bundle = bundle
@@ -171,8 +175,7 @@ class TopicReader:
         if not declared:  # a reserved topic that was never needed
             declared = [Declared(name, RESERVED_SCHEMAS[name], {}, {}, "gapless")]
         first = declared[0]
-        for other in declared[1:]:
-            first.check_same_rows(other)
+        self._declared = declared
         self.schema: pa.Schema = first.schema
         self.ontology: dict[str, Any] = first.ontology
         self.metadata: dict[str, Any] = first.metadata
@@ -181,17 +184,17 @@ class TopicReader:
     @property
     def rows(self) -> int:
         """Number of rows; of an open sequence, those durable now."""
-        return sum(source.rows for source in self._sources([]))
+        return sum(source.rows for source in self._found([]))
 
     @property
     def start_ns(self) -> int | None:
         """The smallest timestamp, None without rows."""
-        return min((s.start_ns for s in self._sources([]) if s.start_ns is not None), default=None)
+        return min((s.start_ns for s in self._found([]) if s.start_ns is not None), default=None)
 
     @property
     def end_ns(self) -> int | None:
         """The greatest timestamp, None without rows."""
-        return max((s.end_ns for s in self._sources([]) if s.end_ns is not None), default=None)
+        return max((s.end_ns for s in self._found([]) if s.end_ns is not None), default=None)
 
     @property
     def ledger(self) -> dict[str, int]:
@@ -249,6 +252,12 @@ class TopicReader:
         return max((f for f in found if f is not None), default=None)
 
     def _sources(self, names: list[str]) -> list[Part | SortedRows]:
+        """Return what the topic's rows are read from."""
+        for other in self._declared[1:]:
+            self._declared[0].check_same_rows(other)
+        return self._found(names)
+
+    def _found(self, names: list[str]) -> list[Part | SortedRows]:
         """Return what holds the topic's rows now, in the order that decides between equal timestamps."""
         for _ in range(_ATTEMPTS):
             try:

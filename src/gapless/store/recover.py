@@ -41,6 +41,13 @@ def read_header(bundle: Bundle) -> dict[str, Any]:
     )
 
 
+def read_journal(bundle: Bundle, header: dict[str, Any], platform: Platform, cuts: Cuts = CUTS) -> Sealer:
+    """Return a sealer that knows the published parts and has read every segment behind them."""
+    sealer = Sealer.resume(bundle, header, platform, cuts)
+    sealer.take(*[sealer.read_segment(segment) for segment in segment_paths(bundle)])
+    return sealer
+
+
 def recover(
     path: Path,
     platform: Platform = PLATFORM,
@@ -72,8 +79,7 @@ def recover(
             clear_journal(bundle, platform)
             return journal.read_json(bundle.manifest)
         header = read_header(bundle)
-        sealer = Sealer.resume(bundle, header, platform, cuts)
-        sealer.take(*[sealer.read_segment(segment) for segment in segment_paths(bundle)])
+        sealer = read_journal(bundle, header, platform, cuts)
         words = last_words_event(journal.read_closing(bundle))
         take_late_events(bundle, sealer, platform, also=words)
         for damage in sealer.damage:

@@ -13,7 +13,9 @@ The steps, in order; what a crash leaves behind each is put right by doing them 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -259,18 +261,29 @@ def sums(manifest: dict[str, Any], body: bytes) -> bytes:
 
 
 def clear_journal(bundle: Bundle, platform: Platform) -> None:
-    """Delete the journal of a sealed bundle; what was put aside in quarantine stays."""
+    """Delete the journal of a sealed bundle, the lock last; what was put aside in quarantine stays.
+
+    Another process may be doing the same, so that whatever is to go may be gone.
+    """
     if not bundle.journal.exists():
         return
-    with contextlib.suppress(FileNotFoundError):  # another process may be clearing it too
-        for child in [*bundle.journal.iterdir()]:
-            if child.name == "quarantine" or child == bundle.lock:
-                continue
-            if child.is_dir():
-                platform.remove_tree(child)
-            else:
-                platform.remove(child)
+    children = []
+    with contextlib.suppress(FileNotFoundError):
+        children = [*bundle.journal.iterdir()]
+    for child in children:
+        if child.name != "quarantine" and child != bundle.lock:
+            with contextlib.suppress(FileNotFoundError):
+                (platform.remove_tree if child.is_dir() else platform.remove)(child)
+    with contextlib.suppress(FileNotFoundError):
         platform.remove(bundle.lock)
-    if not any(bundle.journal.iterdir()):
-        bundle.journal.rmdir()
-    platform.sync_directory(bundle.path)
+        _remove_if_empty(bundle.journal)
+    with contextlib.suppress(FileNotFoundError):  # discarded already
+        platform.sync_directory(bundle.path)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Times = NDArray[np.int64]
 _CALLS = re.compile(r"(\w+)\(")
+_BY_NUMBER = "FieldPath("  # a column by its place, which may be any
 _NAN_SAFE_CALLS = frozenset(["and_kleene", "or_kleene"])
 
 
@@ -107,7 +108,7 @@ class Selection:
         ``x != 5`` or ``~(x <= 5)`` would lose the NaN rows. Plain comparisons are never true of NaN.
         """
         text = str(self.filter)
-        if not any(name in text for name in nan_columns):
+        if _BY_NUMBER not in text and not any(name in text for name in nan_columns):
             return True
         return "!=" not in text and set(_CALLS.findall(text)) <= _NAN_SAFE_CALLS
 

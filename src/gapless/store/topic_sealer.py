@@ -180,6 +180,7 @@ class TopicSealer:
             self._end_part_if_full()
         if self._part is not None or not self._now.parts:
             self._complete(self._part or self._new_part())
+        self._now.consumed = self.arrived  # gaps behind the last row are accounted for as well
         self._resolve_rest()
         self.done = self._now
         return self._now
@@ -222,7 +223,8 @@ class TopicSealer:
         self._resolve_gaps(table.column(TIME))
         self._now.last_ns = table.column(TIME)[-1].as_py()
         if self.declaration.producer_seq:
-            self._now.holes.add(table.column(SEQ).to_numpy(), table.column(TIME).to_numpy())
+            seqs, times = table.column(SEQ).to_numpy(), table.column(TIME).to_numpy()
+            self._now.holes.add(seqs, times, self._given_up_before())
         if self._part is None:
             self._part = self._new_part()
         self._part.add(_in_order(table, self.declaration.producer_seq), value_bytes)
@@ -258,6 +260,19 @@ class TopicSealer:
         if self._spans and sum(self._spans[-1]) == first:
             first, count = self._spans[-1][0], self._spans.pop()[1] + count
         self._spans.append((first, count))
+
+    def _given_up_before(self) -> dict[int, int]:
+        """Return how many arrival numbers without a row lie before rows of the row group, by the row's index."""
+        first, count = self._spans[0]
+        missing = 0
+        for gap in reversed(self._now.gaps):  # they are in order; some may lie behind the row group
+            if gap.first_seq + gap.count == first - missing:
+                missing += gap.count
+        found, at = {0: missing}, count
+        for (before, rows), (behind, more) in pairwise(self._spans):
+            found[at] = behind - before - rows
+            at += more
+        return found
 
     def _from_cut(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield what waits to be cut as (first arrival number, batch).
@@ -359,11 +374,12 @@ class TopicSealer:
                 "timestamp_ns": h.start_ns,
                 "topic": self.declaration.name,
                 "first_seq": h.first,
-                "count": h.last - h.first + 1,
+                "count": h.missing,
                 "end_ns": h.end_ns,
                 "cause": "producer_seq",
             }
             for h in self._now.holes.holes
+            if h.missing
         ]
         return rows
 

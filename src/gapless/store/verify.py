@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from gapless.store.frame import Damage, scan
 from gapless.store.layout import FORMAT, Bundle
 from gapless.store.parquet import file_digests, sha256_file
 from gapless.store.platform import PLATFORM, Platform
+from gapless.store.pyramid_check import first_difference
 from gapless.store.recover import read_header, segment_paths
 from gapless.store.seal import digest, sums
 
@@ -41,6 +43,7 @@ FINDINGS = {
     "V015": "A damaged span was met when the sequence was sealed; gap rows stand for what was in it.",
     "V016": "The journal has no readable header: nothing can be recovered from it automatically.",
     "V017": "A file that a device announced was not there when the sequence was sealed.",
+    "V018": "A topic's curves are not what its rows give: the rows are right, plots of a long span are not.",
 }
 
 
@@ -138,6 +141,9 @@ def _verify_one(
     yield from _files(bundle, manifest, watch)
     for name, topic in _topics(manifest):
         yield from _topic(bundle, name, topic, deep, watch)
+        curves = record.get("pyramids", {}).get(name)
+        if deep and curves is not None:
+            yield from _curves(bundle, name, topic, curves["path"], watch)
 
 
 def _topics(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -244,6 +250,25 @@ def _deep(path: Path, part: dict[str, Any], watch: Callable[[], None]) -> Iterat
             rows += table.num_rows
     if rows != part["rows"]:
         yield Finding("V009", "error", f"{rows} rows, the manifest says {part['rows']}", part["path"])
+
+
+def _curves(
+    bundle: Bundle, name: str, topic: dict[str, Any], file: str, watch: Callable[[], None]
+) -> Iterator[Finding]:
+    """Make a topic's buckets again and compare them with those that were sealed."""
+    parts = [bundle.path / part["path"] for part in topic["parts"]]
+    if not all(path.exists() for path in (bundle.path / file, *parts)):
+        return  # what is missing is told of already
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(topic["schema"])))
+        place = first_difference(bundle.path / file, parts, schema, watch)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        yield Finding("V018", "error", f"the curves cannot be compared with the rows: {error}", file)
+        return
+    if place is not None:
+        part, row = place
+        message = f"the curves of {name!r} differ from the rows of part {part} from row {row} on"
+        yield Finding("V018", "error", message, file)
 
 
 def _sorted(table: pa.Table) -> bool:

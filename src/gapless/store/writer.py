@@ -183,8 +183,11 @@ class BundleWriter:
         self._ask(Command("flush"), timeout_s)
 
     def note(self, kind: Kind, document: dict[str, Any], *, wait: bool = True) -> None:
-        """Record a gap that the producer knows of, or an artifact; durable when the call returns, if it waits."""
-        command = Command("note", (kind, document))
+        """Record a gap that the producer knows of, or an artifact; durable when the call returns, if it waits.
+
+        Raises MetadataRefused for what JSON cannot hold; the recording goes on.
+        """
+        command = Command("note", (kind, canonical_json(document)))
         if wait:
             self._ask(command, None)
         else:
@@ -195,10 +198,11 @@ class BundleWriter:
         """Write the last ledger durably and stop the thread. The journal stays for the seal.
 
         The lock is kept until :meth:`release`. Raises the failure of the recording if there was one, and
-        LedgerUnbalanced when another thread was in the middle of a push.
+        LedgerUnbalanced when another thread was in the middle of a push. MetadataRefused: nothing was closed.
         """
         if self.closed:
             return
+        canonical_json(closing)  # what cannot be written is refused while the recording can still be ended
         self.refuse(lambda: WriterClosed("the sequence is closed", sequence=self.header["name"]))
         try:
             self._ask(Command("close", closing), timeout_s)
@@ -396,8 +400,8 @@ class BundleWriter:
             self._tell_written.append(command.argument)
             return None
         if command.kind == "note":
-            kind, document = command.argument
-            self.segments.append(kind, 0, self.notes, 1, canonical_json(document), 0)
+            kind, words = command.argument
+            self.segments.append(kind, 0, self.notes, 1, words, 0)
             self.notes += 1
         self._leaving |= command.kind == "leave"
         self._commands.append(command)

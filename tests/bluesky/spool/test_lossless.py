@@ -161,3 +161,69 @@ def test_a_masked_array_keeps_data_and_mask() -> None:
 def test_what_python_does_not_print_or_hash_by_itself(value: Any) -> None:
     """Numbers of thousands of digits, and sets of sets."""
     assert decode(encode(value)) == value
+
+
+_PICKED = np.array([(1, 2.0), (3, 4.0)], dtype=[("a", "<i4"), ("b", "<f8")])[["b", "a"]]
+_PICKED_TWICE = np.array([(1, 2.0)], dtype=[("a", "<i4"), ("b", "<f8")])[["b", "a"]].dtype
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        _PICKED,
+        _PICKED[0],
+        np.array([(1,)], dtype=[(("a title", "a"), "<i4")]),
+        np.zeros(2, np.dtype("i1,f8", align=True)),
+    ],
+    ids=("picked", "row", "titled", "aligned"),
+)
+def test_a_table_comes_back_however_its_fields_lie(value: Any) -> None:
+    """Fields in another order than in memory, with titles, with room between them."""
+    back = decode(encode(value))
+    assert back.dtype.names == value.dtype.names
+    assert back.tolist() == value.tolist()
+
+
+def test_a_table_that_numpy_cannot_describe_keeps_its_values() -> None:
+    """Rows of rows whose fields lie in another order."""
+    table = np.ones(2, np.dtype([("rows", _PICKED_TWICE, (2,))]))
+    [[rows], _] = decode(encode(table)).tolist()
+    assert rows.tolist() == [(1.0, 1), (1.0, 1)]
+
+
+def test_no_time_is_an_object() -> None:
+    """What pandas has for a time that is none is a datetime, and no text of it can be read."""
+    pandas = pytest.importorskip("pandas")
+    assert decode(encode({"made": pandas.NaT, "by": "me"})) == {"made": "NaT", "by": "me"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"__gapless__": "datetime", "value": "NaT"},
+        {"__gapless__": "ndarray", "shape": [9], "dtype": "<f8", "data": ""},
+        {"__gapless__": "scalar", "dtype": "no type", "data": ""},
+        {"__gapless__": "bytes", "data": "?"},
+        {"__gapless__": "dict", "items": [1]},
+    ],
+    ids=lambda words: words["__gapless__"],
+)
+def test_a_value_that_cannot_be_read_keeps_nobody_from_the_document(words: dict[str, Any]) -> None:
+    """It stays what was written."""
+    assert decode(json.dumps({"a": words, "b": 1})) == {"a": words, "b": 1}
+
+
+def test_an_object_whose_class_raises_leaves_its_text() -> None:
+    """Of what is beside it everything is kept."""
+
+    class Odd:
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("no class")
+
+        @__class__.setter
+        def __class__(self, other: Any) -> None: ...
+
+    back = decode(encode({"a": [Odd(), 1.5], "b": 2}))
+    assert "Odd" in back["a"][0]
+    assert (back["a"][1], back["b"]) == (1.5, 2)

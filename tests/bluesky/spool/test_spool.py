@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,3 +168,26 @@ def test_a_file_that_is_needed_no_more_is_removed(tmp_path: Path) -> None:
     spool.close()
     assert len(spool.path("a").read_bytes().splitlines()) == 1
     assert spool.kept == 2
+
+
+def test_a_document_that_cannot_be_written_is_kept_as_text(tmp_path: Path) -> None:
+    """One that is nested without end costs none beside it."""
+    deep: dict[str, Any] = {}
+    deep["self"] = deep
+    spool = Spool(tmp_path / "spool")
+    spool.keep_all("a", [("event", {"uid": "1"}), ("event", deep), ("event", {"uid": "3"})], reason="full")
+    spool.close()
+    lines = [json.loads(line) for line in spool.path("a").read_text().splitlines()]
+    assert [list(line["doc"]) for line in lines] == [["uid"], ["repr"], ["uid"]]
+    assert "RecursionError" in lines[1]["reason"]
+
+
+def test_whatever_keeps_documents_from_the_spool_is_told_as_that(tmp_path: Path) -> None:
+    """Who hands documents over needs to know one error."""
+
+    def broken() -> Iterator[tuple[str, dict[str, Any]]]:
+        yield "event", {"uid": "1"}
+        raise RuntimeError("no more")
+
+    with pytest.raises(BackupFailed, match="no more"):
+        Spool(tmp_path / "spool").keep_all("a", broken(), reason="full")

@@ -23,14 +23,16 @@ from tests.bluesky.recording.run_documents import (
     stop_document,
 )
 from tests.bluesky.tiled_server import TiledServer
-from tests.bluesky.tiled_sink.sample_runs import Named, scalar_run, uid_of
+from tests.bluesky.tiled_sink.sample_runs import Named, scalar_run, seq_nums, uid_of
 from tests.bluesky.tiled_sink.test_sink import PATIENCE_S, feed
 
 import gapless
+from gapless.bluesky.delivery import deliver
 from gapless.bluesky.document_source import documents
+from gapless.bluesky.spool import FOLDER, Spool
 from gapless.bluesky.tiled_sink.deliver_run import deliver_documents
 from gapless.bluesky.tiled_sink.json_loss import loss_in
-from gapless.bluesky.tiled_sink.only_here import only_here
+from gapless.bluesky.tiled_sink.only_here import only_here, only_in_spool
 from gapless.bluesky.tiled_sink.run_sink import Progress, RunSink
 from gapless.bluesky.tiled_sink.server import Server
 from gapless.bluesky.tiled_sink.target import Target
@@ -141,6 +143,47 @@ def test_a_run_of_rewritten_documents_stays(server: TiledServer, files: Path, tm
     assert any("3 datum, 1 resource" in note for note in said["notes"])
     with gapless.connect(tmp_path) as store:
         assert store.list_sequences() == [uid]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_with_documents_in_the_spool_stays_until_they_are_delivered(
+    server: TiledServer, tmp_path: Path, late: bool
+) -> None:
+    """An event that could not be recorded is nowhere else: once it is mended and delivered, the run leaves."""
+    run = scalar_run(3)
+    uid, odd = uid_of(run), run.pop(3)
+    run.insert(len(run) if late else 3, ("event", odd[1] | {"seq_num": "2x"}))
+    with TiledWriter.from_uri(server.url, backup_directory=tmp_path) as writer:
+        feed(writer, run)
+    assert not writer.delivered[uid].is_whole
+    assert any("(1) are only in the spool" in text for text in writer.delivered[uid].findings)
+    if not late:
+        assert server.client()[uid].metadata["gapless"]["findings"] == 1
+    path = writer.spool / f"{uid}.jsonl"
+    path.write_text(path.read_text().replace('"2x"', "2"))
+    with gapless.connect(tmp_path) as store:
+        assert store.list_sequences() == [uid]
+        assert deliver(path, store).findings == []
+    TiledWriter.from_uri(server.url, backup_directory=tmp_path).close(PATIENCE_S)
+    assert sorted(seq_nums(server.client(), uid)) == [1, 2, 3]
+    with gapless.connect(tmp_path) as store:
+        assert store.list_sequences() == []
+
+
+def test_a_recorded_run_that_is_in_the_spool_as_well_may_leave(tmp_path: Path) -> None:
+    """The documents of a run that a server did not take in time are in its sequence too."""
+    run = scalar_run(2)
+    with gapless.connect(tmp_path) as store:
+        with Writer(store) as writer:
+            feed(writer, run)
+        handler = store.sequence_handler(uid_of(run))
+        assert only_in_spool(tmp_path, handler) == []
+        spool = Spool(tmp_path / FOLDER)
+        spool.keep_all(uid_of(run), documents(handler, pages=True), reason="no answer")
+        assert only_in_spool(tmp_path, handler) == []
+        spool.keep(uid_of(run), "event", event_document(run[1][1], 3, {"x": 1.0}), reason="full")
+        spool.close()
+        assert len(only_in_spool(tmp_path, handler)) == 1
 
 
 def test_additions_of_the_normalizer_keep_no_run(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.cli.conftest import environment
 
 from gapless.bluesky.delivery import deliver
 from gapless.bluesky.lossless import decode
+from gapless.bluesky.normalizer import RunNormalizer
 from gapless.bluesky.run_report import RunReport
 from gapless.bluesky.stored_run import StoredRun
 from gapless.bluesky.writer import Writer
@@ -234,7 +235,7 @@ def test_what_found_no_room_can_be_delivered(tmp_path: Path, begun: bool) -> Non
         assert len(recorded) < 60
         assert report["quarantined"] == 60 - len(recorded)
         assert [finding["code"] for finding in report["findings"]] == ["spooled"]
-        delivered = deliver(tmp_path, client)
+        delivered = deliver(tmp_path, client, make_normalizer=RunNormalizer)
         assert delivered.findings == []
         assert [run.result for run in delivered.runs] == ["added"]
         assert sorted(values(client, uid)) == [float(n) for n in range(1, 61)]
@@ -256,7 +257,7 @@ def test_large_documents_wait_for_room(tmp_path: Path) -> None:
     held.let_go.set()
     writer.close(60)
     with connect(tmp_path) as client:
-        deliver(tmp_path, client)
+        deliver(tmp_path, client, make_normalizer=RunNormalizer)
         assert len(values(client, start["uid"], "img")) == 30
 
 
@@ -286,7 +287,7 @@ def test_a_spool_that_hangs_holds_no_call_up(tmp_path: Path) -> None:
         disk.let_go.set()
         held.let_go.set()
         writer.close(60)
-        deliver(tmp_path, client)
+        deliver(tmp_path, client, make_normalizer=RunNormalizer)
         assert sorted(values(client, uid_of(documents))) == [float(n) for n in range(1, 41)]
 
 

@@ -127,6 +127,29 @@ def test_block_waits_for_the_deadline_and_names_the_server(link: Link) -> None:
         record()
 
 
+def test_what_was_accepted_before_an_absence_is_not_discarded(link: Link, root: Path) -> None:
+    """Also where the server is back by the time that the policy is carried out."""
+
+    def record() -> None:
+        with recording(link.port, deadline_s=1.5) as seq:
+            topic = seq.topic_create("t", schema=NUMBERS)
+            push_block(topic, 0)
+            seq.flush(PATIENCE_S)
+            link.cut()
+            push_block(topic, 1)
+            try:
+                seq.flush(PATIENCE_S)
+            finally:
+                link.mend()
+
+    with pytest.raises(DeadlinePassed, match="could not be reached") as raised:
+        record()
+    assert raised.value.__notes__ == ["what the server had accepted of 'bound' is left there, open"]
+    with gapless.connect(root) as local:
+        assert local.list_discarded() == []
+        assert local.sequence_handler("bound").state == "open"
+
+
 def test_a_topic_that_waits_holds_up_no_other(served: Server, root: Path) -> None:
     """Each topic has its own queue: one whose way is blocked is full, and the other goes on."""
     with recording(served.port, bound_bytes=1 << 20) as seq:

@@ -28,7 +28,7 @@ import gapless
 from gapless import OnErrorPolicy, TopicErrorPolicy
 from gapless.cli.main import main
 from gapless.client.remote.remote_client import RemoteClient
-from gapless.client.remote.spool import SpoolStore
+from gapless.client.remote.spool import Spool, SpoolStore
 from gapless.client.remote.spool_warning import SpoolWarning
 from gapless.errors import DeliveryFailed, NameTaken, RecordingFailed, StorageFailed, ValueRefused
 from gapless.serve.operations.retention import Retention
@@ -195,6 +195,32 @@ def test_policies_are_carried_out_at_the_delivery(
             assert local.was_discarded("failed")
 
 
+def test_a_discard_is_wished_before_anybody_else_may_deliver(
+    served: Server, root: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program of the same spool that comes the moment it is free does not seal what was discarded."""
+    release = Spool.release
+
+    def delivered_at_once(self: Spool) -> None:
+        release(self)
+        assert main(["deliver", "--spool", str(spool), "--to", served.url]) == 0
+
+    monkeypatch.setattr(Spool, "release", delivered_at_once)
+    with Link(("127.0.0.1", served.port)) as link:
+        url = f"grpc://127.0.0.1:{link.port}"
+        with gapless.connect(url, spool=spool, flush_ms=10) as client, client.sequence_create("wrong") as seq:
+            topic = seq.topic_create("t", schema=NUMBERS)
+            topic.push_row(0, 0.0, 0)
+            seq.flush()
+            link.cut()
+            topic.push_row(1, 0.0, 1)
+            seq.flush()
+            seq.discard("the wrong sample")
+    with gapless.connect(root) as local:
+        assert not local.sequence_exists("wrong")
+        assert [words["reason"] for words in local.list_discarded()] == ["the wrong sample"]
+
+
 _RECORDER = """
 import os, signal, sys, pyarrow as pa, gapless
 client = gapless.connect(sys.argv[1], spool=sys.argv[2], flush_ms=10)
@@ -330,27 +356,6 @@ def test_a_name_taken_meanwhile_keeps_the_spool(root: Path, spool: Path) -> None
     assert waiting(spool) == 1
     assert_counted(stored(root, "twice", "t"), 1)
     assert_counted(stored(root, "other", "t"), 1_000)
-
-
-def test_rows_spooled_behind_an_end_made_by_another_are_kept(served: Server, root: Path, spool: Path) -> None:
-    """They cannot be added to a sealed sequence, and are not thrown away."""
-    with (
-        Link(("127.0.0.1", served.port)) as link,
-        spooling(f"grpc://127.0.0.1:{link.port}", spool, flush_ms=10) as recorder,
-        recorder.sequence_create("early") as seq,
-    ):
-        topic = seq.topic_create("t", schema=NUMBERS)
-        topic.push_row(0, 0.0, 0)
-        seq.flush()
-        link.cut()
-        topic.push_row(1, 0.0, 1)
-        seq.flush()
-    served.stop(5)
-    with gapless.connect(root) as local:
-        local.recover("early")
-    with server(root) as again:
-        assert main(["deliver", "--spool", str(spool), "--to", again.url]) == DeliveryFailed.exit_code
-    assert waiting(spool) == 1
 
 
 def test_a_night_without_a_server_ends_in_one_sequence(root: Path, spool: Path) -> None:

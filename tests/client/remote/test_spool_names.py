@@ -171,7 +171,14 @@ def test_a_dry_run_tells_what_waits(spool: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"would deliver night to {AWAY} (as other if its name is taken there)\n"
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
-        {"dry_run": True, "name": "night", "to": AWAY, "rename": None, "noted": None}
+        {
+            "dry_run": True,
+            "name": "night",
+            "to": AWAY,
+            "rename": None,
+            "noted": None,
+            "recorded_for": AWAY,
+        }
     ]
     assert SpoolStore(spool).names() == ["night"]
 

@@ -137,7 +137,8 @@ def threads_before() -> None:
 
 def uplink_threads() -> list[str]:
     """Return the names of threads that a remote recording or client has begun in this test and still runs."""
-    begins = ("gapless-sender-", "gapless-accepted-", "gapless-notes-", "gapless-delivery", "gapless-writer-")
+    ours = ("sender-", "accepted-", "notes-", "presence-", "delivery", "writer-")
+    begins = tuple(f"gapless-{name}" for name in ours)
     known = [thread for thread in threading.enumerate() if thread.ident not in _BEFORE]
     return [thread.name for thread in known if thread.name.startswith(begins)]
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +22,8 @@ from tests.exchange.lerobot.episodes import ROBOT, Take, record
 
 import gapless
 from gapless.errors import ExportRefused, NameTaken, NotFound
-from gapless.exchange.lerobot.export_dataset import export_lerobot
+from gapless.exchange.lerobot import export_dataset
+from gapless.exchange.lerobot.export_dataset import export_lerobot, plan_export
 from gapless.exchange.lerobot.export_place import ExportPlace
 from gapless.exchange.lerobot.verify import verify_dataset
 from gapless.store.platform import Platform
@@ -123,6 +125,43 @@ def test_folders_of_others_are_left_alone(tmp_path: Path, client: gapless.Client
             export_lerobot(client, "pick", tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
     assert not (tmp_path / "foreign/meta/gapless.json").exists()
+
+
+def test_files_of_the_user_stay_when_episodes_are_added(
+    tmp_path: Path, client: gapless.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card, notes and a git folder are carried over as they are, also by an export that goes on."""
+    root = tmp_path / "set"
+    record(client, "pick", 0, take())
+    export_lerobot(client, "pick", root)
+    (root / "README.md").write_text("a card")
+    (root / "meta/notes.txt").write_text("notes")
+    (root / ".git/refs/tags").mkdir(parents=True)
+    (root / ".git/HEAD").write_text("ref: refs/heads/main")
+    (root / ".git/hook").write_text("#!/bin/sh")
+    (root / ".git/hook").chmod(0o755)
+    (root / "latest").symlink_to("nowhere/yet")
+    record(client, "pick", 1, take())
+    with monkeypatch.context() as patch:
+        patch.setattr(Platform, "exchange", _fail)
+        with pytest.raises(OSError, match="no power"):
+            export_lerobot(client, "pick", root)
+    (root / "README.md").unlink()
+    (root / "README.md").write_text("a better card")  # after it was given a second name
+    (root / "meta/notes.txt").unlink()
+    assert export_lerobot(client, "pick", root).episodes == 2
+    assert (root / "README.md").read_text() == "a better card"
+    assert not (root / "meta/notes.txt").exists()
+    assert (root / ".git/HEAD").read_text() == "ref: refs/heads/main"
+    assert (root / ".git/hook").stat().st_mode & 0o777 == 0o755
+    assert (root / ".git/refs/tags").is_dir()
+    assert str((root / "latest").readlink()) == "nowhere/yet"
+    assert verify_dataset(root, deep=True) == []
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def _fail(*_: object) -> bool:
+    raise OSError(errno.EIO, "no power")
 
 
 # -- edits -------------------------------------------------------------------------------------------
@@ -262,6 +301,111 @@ def test_what_was_finished_before_a_kill_is_not_written_again(tmp_path: Path, cl
     after = [path.stat().st_ino for path in sorted(root.glob("data/*/*.parquet"))]
     assert after[:2] == numbers[:2]
     assert len(after) == 3
+
+
+def killed_export(tmp_path: Path) -> tuple[Path, list[int]]:
+    """Export a group and be killed when two pieces were recorded; return the place and the files' inodes."""
+    root = tmp_path / "set"
+    words = [sys.executable, str(CHILD), str(tmp_path / "store"), "pick", str(root), "3"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    numbers = [p.stat().st_ino for p in sorted((tmp_path / ".set.partial").glob("dataset/data/*/*.parquet"))]
+    assert len(list((tmp_path / ".set.partial/records").glob("*.json"))) == 2
+    return root, numbers[:2]
+
+
+def test_a_group_that_grew_is_no_reason_to_begin_again(tmp_path: Path, client: gapless.Client) -> None:
+    """Nor is another choice of episodes, as long as it begins with the finished ones."""
+    for episode in range(3):
+        record(client, "pick", episode, take())
+    root, numbers = killed_export(tmp_path)
+    record(client, "pick", 3, take())
+    assert export_lerobot(client, "pick", root, skip=[2]).episodes == 3
+    after = [path.stat().st_ino for path in sorted(root.glob("data/*/*.parquet"))]
+    assert after[:2] == numbers
+    assert sequences(root) == [f"pick/episode-{k:06d}" for k in (0, 1, 3)]
+    assert verify_dataset(root, deep=True) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"skip": [0]}, {"relabel": {"lift the cube": "x"}}, {"fps": 10}], ids=str
+)
+def test_pieces_of_another_export_are_not_used(
+    tmp_path: Path, client: gapless.Client, options: dict[str, Any]
+) -> None:
+    """Finished ones that do not come first, or were written under other options, are written again."""
+    for episode in range(3):
+        record(client, "pick", episode, take())
+    root, _ = killed_export(tmp_path)
+    export_lerobot(client, "pick", root, **options)
+    export_lerobot(client, "pick", tmp_path / "clean", **options)
+    assert digests(root) == digests(tmp_path / "clean")
+
+
+def test_a_refusal_keeps_what_was_finished(tmp_path: Path, client: gapless.Client) -> None:
+    """A typo costs nothing, and an episode that cannot be exported costs only itself."""
+    for episode in range(3):
+        record(client, "pick", episode, take())
+    record(client, "pick", 3, take(change=lambda v: np.array([float("nan"), *v[1:]], object)))
+    root = tmp_path / "set"
+    with pytest.raises(ExportRefused, match="no finite value"):
+        export_lerobot(client, "pick", root)
+    numbers = [p.stat().st_ino for p in sorted((tmp_path / ".set.partial").glob("dataset/data/*/*.parquet"))]
+    with pytest.raises(ExportRefused, match="other words"):
+        export_lerobot(client, "pick", root, skip=[3], relabel={"lift the cub": "x"})
+    with pytest.raises(ExportRefused, match="other words"):
+        plan_export(client, "pick", skip=[3], relabel={"lift the cub": "x"})
+    assert export_lerobot(client, "pick", root, skip=[3]).episodes == 3
+    assert [p.stat().st_ino for p in sorted(root.glob("data/*/*.parquet"))] == numbers[:3]
+    assert verify_dataset(root, deep=True) == []
+
+
+def test_a_finished_piece_whose_file_is_gone_is_written_again(tmp_path: Path, client: gapless.Client) -> None:
+    """A power cut may take the names of files away, of which the record is kept; or half of a file."""
+    for episode in range(3):
+        record(client, "pick", episode, take())
+    root, _ = killed_export(tmp_path)
+    videos = sorted((tmp_path / ".set.partial").glob("dataset/videos/*/*/*.mp4"))
+    videos[1].unlink()
+    export_lerobot(client, "pick", root)
+    export_lerobot(client, "pick", tmp_path / "clean")
+    assert digests(root) == digests(tmp_path / "clean")
+
+
+def test_a_record_comes_after_the_names_of_its_files(tmp_path: Path) -> None:
+    """Every folder that leads to them is synced before."""
+    done: list[str] = []
+
+    class Listing(Platform):
+        def sync_directory(self, path: Path) -> None:
+            done.append(path.name)
+
+        def replace(self, source: Path, target: Path) -> None:
+            done.append(f"> {target.name}")
+            super().replace(source, target)
+
+    with ExportPlace(tmp_path / "set", Listing()) as place:
+        place.begin({"fresh": []})
+        (place.dataset / "data/chunk-000").mkdir(parents=True)
+        (place.dataset / "data/chunk-000/file-000.parquet").write_bytes(b"")
+        done.clear()
+        place.record(0, {"episodes": [{"files": {"data/chunk-000/file-000.parquet": "0"}}]})
+        place.clear()
+    before = done[: done.index("> 00000000.json")]
+    assert {"chunk-000", "data", "dataset", ".set.partial"} <= set(before)
+
+
+def test_a_video_file_ends_before_float32_seconds_are_too_coarse(
+    tmp_path: Path, client: gapless.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaders compare seconds in a file as float32; only an episode that begins at 0 may be longer."""
+    for episode, rows in enumerate((12, 12, 12, 40, 5)):
+        record(client, "pick", episode, take(rows))
+    monkeypatch.setattr(export_dataset, "VIDEO_FILE_S", 1)  # 30 rows
+    export_lerobot(client, "pick", tmp_path / "set", layout="compact")
+    told = json.loads((tmp_path / "set/meta/gapless.json").read_text())["episodes"]
+    assert [entry["file"][1] for entry in told] == [0, 0, 1, 2, 3]
+    assert verify_dataset(tmp_path / "set", deep=True) == []
 
 
 class WithoutExchange(Platform):

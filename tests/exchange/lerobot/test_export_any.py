@@ -99,13 +99,71 @@ def test_topics_of_different_rates_are_aligned(tmp_path: Path, client: gapless.C
 
 
 def test_a_source_that_was_silent_is_said_to_be_repeated(tmp_path: Path, client: gapless.Client) -> None:
-    """Rows whose last sample is older than 1.5 periods are marked."""
+    """Rows that repeat the last sample before a hole are marked, from the first one on."""
     drive(client, hole=range(51, 100))
     export_lerobot(client, "drives", tmp_path / "set", **CHOICE)
     rows = table(tmp_path / "set")
     silent = [k for k, flags in enumerate(rows["frame_flags"].to_pylist()) if flags == BACKFILLED]
-    assert silent == list(range(12, 20))  # more than 1.5 periods (75 ms) after the sample at 0.5 s
+    assert silent == list(range(11, 20))  # the sample at 0.5 s is row 10
     assert {v[1] for v in rows["observation.state"].to_pylist()[10:20]} == {50.0}
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["recorded gap", "hole"])
+def test_one_lost_sample_is_one_row_that_says_so(
+    tmp_path: Path, client: gapless.Client, *, told: bool
+) -> None:
+    """The row that repeats the sample before is marked, whether or not the source told of the loss."""
+    with client.sequence_create("drive", group="drives") as sequence:
+        topic = sequence.topic_create("imu", schema=pa.schema([pa.field("x", pa.float64())]))
+        for k in range(60):
+            if k % 5 != 3:
+                topic.push_row(k * NS // 30, float(k))
+            elif told:
+                topic.gap(1, "lost", start_ns=k * NS // 30, end_ns=k * NS // 30)
+    report = export_lerobot(client, "drives", tmp_path / "set", fps=30, state=["imu.x"])
+    marked = [k for k, flags in enumerate(table(tmp_path / "set")["frame_flags"].to_pylist()) if flags]
+    assert marked == list(range(3, 59, 5))
+    assert report.backfilled_rows == len(marked)
+
+
+def test_a_gap_of_a_slow_topic_marks_the_rows_behind_it(tmp_path: Path, client: gapless.Client) -> None:
+    """Rows that repeat a sample because the topic is slower than they are have no flag; those across a gap do."""
+    with client.sequence_create("drive", group="drives") as sequence:
+        topic = sequence.topic_create("imu", schema=pa.schema([pa.field("x", pa.float64())]))
+        for k in range(20):
+            if k == 6:
+                topic.gap(1, "lost", start_ns=k * NS // 10, end_ns=k * NS // 10)
+            else:
+                topic.push_row(k * NS // 10, float(k))
+    export_lerobot(client, "drives", tmp_path / "set", fps=20, state=["imu.x"])
+    marked = [k for k, flags in enumerate(table(tmp_path / "set")["frame_flags"].to_pylist()) if flags]
+    assert marked == [12, 13]
+
+
+def test_jitter_is_no_gap(tmp_path: Path, client: gapless.Client) -> None:
+    """Rows repeat a sample where the next one is a little late, and nothing is missing."""
+    with client.sequence_create("drive", group="drives") as sequence:
+        topic = sequence.topic_create("imu", schema=pa.schema([pa.field("x", pa.float64())]))
+        for k in range(60):
+            topic.push_row(k * NS // 30 + (0, 2_000_000, -1_000_000)[k % 3], float(k))
+    export_lerobot(client, "drives", tmp_path / "set", fps=30, state=["imu.x"])
+    values = table(tmp_path / "set")["observation.state"].to_pylist()
+    assert len(set(values)) < len(values)
+    assert set(table(tmp_path / "set")["frame_flags"].to_pylist()) == {0}
+
+
+def test_a_lost_picture_is_a_row_that_says_so(tmp_path: Path, client: gapless.Client) -> None:
+    """A gap of a camera counts as one of a table does."""
+    with client.sequence_create("drive", group="drives") as sequence:
+        camera = sequence.topic_create("front", ontology_type=Image, media="mp4")
+        for k in range(12):
+            if k == 5:
+                camera.gap(1, "lost", start_ns=k * NS // 10, end_ns=k * NS // 10)
+            else:
+                camera.push_image(k * NS // 10, picture_of(0, k, "mp4"))
+    export_lerobot(client, "drives", tmp_path / "set", fps=10, cameras=["front"])
+    flags = table(tmp_path / "set")["frame_flags"].to_pylist()
+    assert flags == [BACKFILLED | REPEATED if k == 5 else 0 for k in range(12)]
 
 
 @pytest.mark.parametrize("pixels", ["rgb8", "bgr8"])

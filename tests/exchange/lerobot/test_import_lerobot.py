@@ -17,13 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.exchange.lerobot import foreign
+from tests.exchange.lerobot.episodes import Take, record
 
 import gapless
 from gapless.cli.main import main
 from gapless.client.client import Client
 from gapless.errors import ImportRefused, NameTaken, UsageError
 from gapless.exchange.formats import importer_for
+from gapless.exchange.lerobot.export_dataset import export_lerobot
 from gapless.exchange.lerobot.import_dataset import import_dataset, plan_import
+from gapless.model.outcome import Outcome
 
 FRONT = "observation.images.front"
 
@@ -322,3 +325,51 @@ def test_a_folder_with_info_is_a_dataset(tmp_path: Path, capsys: pytest.CaptureF
     assert "is not for LeRobot datasets" in capsys.readouterr().err
     (tmp_path / "a.csv").write_text("t,x\n0,1\n")
     assert main(["import", str(tmp_path / "a.csv"), "--pictures", "mp4", *store]) == 2
+
+
+def test_a_recording_that_broke_off_stays_one(client: Client, tmp_path: Path) -> None:
+    """Its outcome comes back with it, is kept when the import is repeated, and is no complete episode."""
+    interrupted = Take(rows=range(9), cameras={}, outcome=Outcome.INTERRUPTED)
+    record(client, "take", 0, Take(rows=range(9), cameras={}))
+    record(client, "take", 1, interrupted)
+    export_lerobot(client, "take", tmp_path / "set", include_interrupted=True)
+    first = import_dataset(client, tmp_path / "set", "pick")
+    found = [client.sequence_handler(name) for name in first.sequences]
+    assert [sequence.outcome for sequence in found] == ["completed", "interrupted"]
+    assert [sequence.metadata["import"].get("outcome") for sequence in found] == [None, "interrupted"]
+    assert import_dataset(client, tmp_path / "set", "pick").kept == first.sequences
+    report = export_lerobot(client, "pick", tmp_path / "again")
+    assert (report.added, [entry.reason for entry in report.left_out]) == (
+        first.sequences[:1], ["interrupted"],
+    )  # fmt: skip
+
+
+def test_an_outcome_that_nobody_knows_is_refused(client: Client, tmp_path: Path) -> None:
+    """Nothing is stored that would have to be called something else."""
+    record(client, "take", 0, Take(rows=range(9), cameras={}))
+    export_lerobot(client, "take", tmp_path / "set")
+    path = tmp_path / "set/meta/gapless.json"
+    path.write_text(path.read_text().replace('"completed"', '"enlightened"'))
+    with pytest.raises(ImportRefused, match="enlightened"):
+        import_dataset(client, tmp_path / "set", "pick")
+    assert client.list_sequences() == ["take/episode-000000"]
+
+
+@pytest.mark.parametrize(
+    "values", [[256, 257, 258], [-1, 0, 1], [0.5, 1.0, 1.5]], ids=["large", "negative", "fractions"]
+)
+def test_other_flags_of_that_name_become_a_topic(client: Client, tmp_path: Path, values: list[Any]) -> None:
+    """What does not fit into our bits is kept as it is, beside frames without flags."""
+    made = foreign.write(tmp_path / "set", cameras=())
+    kind = "int64" if isinstance(values[0], int) else "float64"
+    info = json.loads((made.path / "meta/info.json").read_text())
+    info["features"]["frame_flags"] = {"dtype": kind, "shape": [1], "names": None}
+    (made.path / "meta/info.json").write_text(json.dumps(info))
+    (made.path / "meta/stats.json").unlink()
+    for number, length in enumerate(made.lengths):
+        path = made.path / f"data/chunk-000/file-{number:03d}.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.append_column("frame_flags", pa.array((values * length)[:length])), path)
+    import_dataset(client, made.path, "pick")
+    assert column(client, 1, "frame_flags", "value").tolist() == (values * 9)[:9]
+    assert set(column(client, 1, "frames", "frame_flags").tolist()) == {0}

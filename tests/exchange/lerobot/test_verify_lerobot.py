@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from tests.exchange.lerobot import foreign
+from tests.exchange.lerobot import episodes, foreign
 from tests.exchange.lerobot.reading import read
 
+import gapless
 from gapless.cli.main import main
 from gapless.errors import ImportRefused, NotFound
+from gapless.exchange.lerobot.export_dataset import export_lerobot
 from gapless.exchange.lerobot.findings import FINDINGS
+from gapless.exchange.lerobot.import_dataset import import_dataset
 from gapless.exchange.lerobot.verify import verify_dataset
 
 FRONT = "observation.images.front"
@@ -385,3 +388,59 @@ def test_png_bytes_are_files() -> None:
     picture = foreign.draw(1, 0, 1)[0]
     with av.open(io.BytesIO(foreign.png(picture)), "r") as container:
         assert np.array_equal(next(container.decode(video=0)).to_ndarray(format="rgb24"), picture)
+
+
+# -- datasets of an export ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[gapless.Client]:
+    """A client of an empty store."""
+    with gapless.connect(str(tmp_path / "store")) as made:
+        yield made
+
+
+def test_other_names_of_an_export_are_found(tmp_path: Path, client: gapless.Client) -> None:
+    """Two joints that were swapped in info.json contradict nothing but its digest; nothing is imported."""
+    episodes.record(client, "pick", 0, episodes.Take(rows=range(9), cameras={}))
+    export_lerobot(client, "pick", tmp_path / "set")
+    assert verify_dataset(tmp_path / "set", deep=True) == []
+
+    def swap_names(info: dict[str, Any]) -> None:
+        names = info["features"]["observation.state"]["names"]
+        names[0], names[1] = names[1], names[0]
+
+    edit_json(tmp_path / "set" / INFO, swap_names)
+    assert [(f.code, f.file) for f in verify_dataset(tmp_path / "set")] == [("L004", INFO)]
+    with pytest.raises(ImportRefused, match="L004"):
+        import_dataset(client, tmp_path / "set", "back")
+
+
+def test_a_light_that_alternates_is_no_damage(
+    tmp_path: Path, client: gapless.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics of every other picture are compared with every other picture; of others it is a hint."""
+
+    def blink(_index: int, tick: int, _kind: str, size: tuple[int, int]) -> Any:
+        return np.full((*size, 3), 200 if tick % 2 else 20, np.uint8)
+
+    monkeypatch.setattr(episodes, "picture_of", blink)
+    episodes.record(client, "pick", 0, episodes.Take(rows=range(200), cameras={"front": "mp4"}))
+    export_lerobot(client, "pick", tmp_path / "set")
+    assert verify_dataset(tmp_path / "set", deep=True) == []
+    (tmp_path / "set/meta/gapless.json").unlink()
+    found = [f for f in verify_dataset(tmp_path / "set", deep=True) if f.code == "L021"]
+    assert [f.severity for f in found] == ["warning"]
+
+
+def test_a_name_may_look_like_a_protocol(
+    tmp_path: Path, client: gapless.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path with a colon, such as a time of day, is a path like any other."""
+    monkeypatch.chdir(tmp_path)
+    episodes.record(client, "pick", 0, episodes.Take(rows=range(9), cameras={"front": "mp4"}))
+    export_lerobot(client, "pick", "10:30")
+    assert verify_dataset(Path("10:30"), deep=True) == []
+    front = client.sequence_handler("pick/episode-000000").topic("front")
+    assert front.write_video("10:30.mp4").frames == 9
+    assert Path("10:30.mp4").is_file()

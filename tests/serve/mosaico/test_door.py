@@ -362,6 +362,21 @@ def test_later_sessions_are_layers_and_are_deleted_alone(serve: Serve, root: Pat
         assert [stone.get("layer") for stone in client.list_discarded()] == ["00001-session", None]
 
 
+def test_a_sequence_is_not_deleted_under_a_layer_that_somebody_else_records(serve: Serve, root: Path) -> None:
+    """And the sessions that this server has open go on."""
+    caller = serve()
+    caller.write("s", readings(1))
+    session = caller.session("s")
+    with gapless.connect(root) as client, client.sequence_update("s", "late") as layer:
+        layer.log("v", 1.0)
+        with pytest.raises(flight.FlightServerError, match="a live process"):
+            caller.ask("sequence_delete", locator="s")
+        caller.put("s/u", caller.topic(session, "s/u"), readings(2))
+    caller.ask("session_finalize", session_uuid=session)
+    caller.ask("sequence_delete", locator="s")
+    assert caller.names() == []
+
+
 def test_two_layers_at_one_time_may_not_have_one_topic(serve: Serve) -> None:
     """The second to ask is refused, also before the first has sent a row."""
     caller = serve()
@@ -539,7 +554,7 @@ def test_a_disk_that_hangs_for_one_sequence_holds_up_no_other(
         try:
             assert hung.wait(60)
             session = caller.open("quick")
-            with pytest.raises(flight.FlightUnavailableError, match="2 sessions are open"):
+            with pytest.raises(flight.FlightUnavailableError, match="found 2 open"):
                 caller.open("third")
             caller.put("quick/t", caller.topic(session, "quick/t"), readings(1))
             caller.ask("session_finalize", session_uuid=session)

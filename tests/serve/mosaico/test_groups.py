@@ -1,8 +1,8 @@
-"""A caller of one group cannot tell a foreign group's sequence from one that is not there."""
+"""What is of another group does not exist for a caller, and what is of another key is not taken away."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from pyarrow import flight
 
 import gapless
 from gapless.catalog.state_database import StateDatabase
+from gapless.serve.audit import audit_rows
 from gapless.serve.keys import make_key
 from gapless.serve.rights import Right
 
-from .caller import Caller
+from .caller import Caller, readings
 from .conftest import Serve
 
 Ask = Callable[[Caller, str], Any]
@@ -78,6 +79,74 @@ def _refusal(caller: Caller, asked: str, name: str) -> tuple[type[Exception], st
         _ASKED[asked](caller, name)
     text = str(caught.value).split("gRPC client debug context")[0]
     return type(caught.value), text.replace(name, "NAME")
+
+
+@pytest.fixture
+def writers(root: Path, serve: Serve) -> Iterator[tuple[Caller, Caller]]:
+    """Return two callers, each with a key of its own that may write and no more."""
+    server = serve().server
+    with StateDatabase(root) as database:
+        tokens = [make_key(database, Right.WRITE)[1] for _ in range(2)]
+    callers = Caller(server, tokens[0]), Caller(server, tokens[1])
+    yield callers
+    for caller in callers:
+        caller.close()
+
+
+def test_a_topic_of_another_key_is_not_taken_away(root: Path, writers: tuple[Caller, Caller]) -> None:
+    """Its rows would have nowhere to go, and the sequence would be complete without them."""
+    owner, other = writers
+    session = owner.open("s")
+    uuid = owner.topic(session, "s/t")
+    owner.topic(session, "s/mistaken")
+    with pytest.raises(flight.FlightUnauthorizedError):
+        other.ask("topic_delete", locator="s/t")
+    owner.ask("topic_delete", locator="s/mistaken")
+    owner.put("s/t", uuid, readings(1, 2))
+    owner.ask("session_finalize", session_uuid=session)
+    assert owner.times("s/t") == [1, 2]
+    deleted = [(row.what, row.outcome) for row in audit_rows(root) if row.verb == "delete"]
+    assert deleted == [("s/mistaken", "done")]
+
+
+def test_the_first_session_is_for_the_key_that_created_the_sequence(
+    writers: tuple[Caller, Caller],
+) -> None:
+    """Another one that asks a moment sooner does not get it."""
+    owner, other = writers
+    owner.ask("sequence_create", locator="s", user_metadata={})
+    with pytest.raises(flight.FlightServerError, match="still open"):
+        other.session("s")
+    owner.ask("session_finalize", session_uuid=owner.session("s"))
+    assert other.session("s"), "a later one is for anyone who may write"
+
+
+def test_what_is_reported_of_a_sealed_sequence_is_audited(root: Path, writers: tuple[Caller, Caller]) -> None:
+    """It is kept in the store, as other writes are."""
+    owner, other = writers
+    owner.write("s", readings(1))
+    words = {"notification_type": "error", "msg": "odd"}
+    other.ask("sequence_notification_create", locator="s", **words)
+    other.ask("topic_notification_create", locator="s/t", **words)
+    told = [(row.what, row.outcome) for row in audit_rows(root) if "notification" in row.what]
+    assert told == [("a notification of s", "done"), ("a notification of s/t", "done")]
+
+
+def test_the_tombstone_of_a_layer_is_seen_by_those_of_its_group(root: Path, serve: Serve) -> None:
+    """Of one that was sealed, and of one that its own client took back."""
+    server = serve().server
+    with StateDatabase(root) as database:
+        token = make_key(database, Right.DELETE, groups=["A"])[1]
+    caller = Caller(server, token)
+    caller.write("s", readings(1))
+    caller.ask("session_finalize", session_uuid=caller.session("s"))
+    caller.session("s")
+    for number in (1, 2):
+        caller.ask("session_delete", locator=f"s:{number:05d}-session")
+    caller.close()
+    with gapless.connect(root) as client:
+        stones = [(stone["layer"], stone["group"]) for stone in client.list_discarded()]
+    assert stones == [("00001-session", "A"), ("00002-session", "A")]
 
 
 def test_only_its_own_client_makes_a_session_incomplete(root: Path, serve: Serve) -> None:

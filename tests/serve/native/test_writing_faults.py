@@ -224,8 +224,9 @@ def test_two_servers_of_one_store_never_write_one_journal(started: Callable[...,
         writer.open()
         writer.close()
         writer.connect(second.url)
-        with pytest.raises(SequenceOwned):
+        with pytest.raises(SequenceOwned) as caught:
             writer.open()
+        assert caught.value.found == "sequences/run/journal/lock", "where the store lies is nobody's concern"
         first.stop(0.1)
         assert writer.open()["state"] == "open"
 

@@ -13,10 +13,11 @@ from tests.serve.native.raw_writer import DEADLINE_S, RawWriter
 from tests.serve.native.server_process import bundle, local_digest, until
 
 from gapless.catalog.state_database import StateDatabase
-from gapless.client.client import connect
-from gapless.errors import ServingFailed
+from gapless.client.client import Client, connect
+from gapless.errors import RecordingFailed, ServingFailed
 from gapless.serve.call import Call
 from gapless.serve.keys import make_key
+from gapless.serve.limits import Limits
 from gapless.serve.native.writing_sequence import IncomingSequence
 from gapless.serve.native.writing_store import Act
 from gapless.serve.native.writing_table import WriterTable
@@ -68,6 +69,49 @@ def test_nobody_recovers_what_a_client_elsewhere_may_go_on_with(
                 os.utime(path, ns=(0, time.time_ns() - 3601 * 10**9))
         with connect(root) as client, client.sequence_create("another"):
             assert bundle(root).manifest.exists()
+
+
+def test_a_client_that_waits_with_its_first_topic_is_there(
+    root: Path, leases: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so until a topic's stream does, and an end in the middle of a word of it is an end."""
+    touch, touched = IncomingSequence.touch, threading.Semaphore(0)
+
+    def told(sequence: IncomingSequence) -> None:
+        touch(sequence)
+        touched.release()
+
+    monkeypatch.setattr(IncomingSequence, "touch", told)
+    with Server(root, port=0, limits=Limits(lease_s=0.03)) as server, connect(server.url) as client:
+        with client.sequence_create("armed") as sequence:
+            for _ in range(3):
+                assert touched.acquire(timeout=DEADLINE_S), "nothing is heard of the client"
+            sequence.log("trigger", 1.0)
+        assert client.sequence_handler("armed").outcome == "completed"
+        for number in range(20):
+            with client.sequence_create(f"short-{number}"):
+                touched.acquire(timeout=0.01 * (number % 4))
+            assert client.sequence_handler(f"short-{number}").outcome == "completed"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gapless-presence")]
+
+
+def test_a_client_that_waits_hears_that_its_sequence_was_ended(
+    root: Path, leases: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only from its first row."""
+
+    def wait_for_a_trigger(client: Client) -> None:
+        with client.sequence_create("armed") as armed:
+            monkeypatch.setattr(WriterTable, "open", lambda *_: {"state": "sealed"})
+            until(lambda: armed._writer.failure is not None, "the client goes on waiting")
+            armed.log("trigger", 1.0)
+
+    with (
+        Server(root, port=0, limits=Limits(lease_s=0.03)) as server,
+        connect(server.url) as client,
+        pytest.raises(RecordingFailed, match="by somebody else"),
+    ):
+        wait_for_a_trigger(client)
 
 
 def test_the_lease_of_a_former_owner_does_not_end_the_next(

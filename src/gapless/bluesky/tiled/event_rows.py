@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gapless.bluesky.stream_rows import order_of
 from gapless.bluesky.tiled.memo import Memo
 from gapless.bluesky.tiled.topic_rows import PARTITION_ROWS, columns_with_nulls
 from gapless.store.reader import TopicReader
 
 _HIDDEN = ("timestamp_ns", "uid", "descriptor")  # Tiled's clients take every column for a data key
-_SEQ = "_seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ _chunks_known: Final[Memo[tuple[Chunk, ...]]] = Memo(256)
 class EventRows:
     """The events of one stream as Tiled's clients of event streams expect them.
 
-    ``readers``: the stream's topic in the base and in each layer; what came later replaces what an earlier
-    one has for a number. ``hidden``: columns that are served in another way. ``sealed``: no more events can
+    ``readers``: the stream's topic in the base and in each layer; the event that was taken last replaces
+    others of its number. ``hidden``: columns that are served in another way. ``sealed``: no more events can
     come, so where they are may be remembered.
     """
 
@@ -109,10 +109,10 @@ class EventRows:
 
 
 def _last_of_each(table: pa.Table, places: npt.NDArray[np.int32]) -> pa.Table:
-    """Return the rows in order of seq_num, of equal ones that which came last."""
+    """Return the rows in order of seq_num, of equal ones the last."""
     seqs: npt.NDArray[np.int64] = table.column("seq_num").to_numpy()
     if len(seqs) < 2 or bool(np.all(seqs[1:] > seqs[:-1])):
         return table
-    order = np.lexsort((table.column(_SEQ).to_numpy(), places, seqs))
+    order = order_of(table, places)
     kept = np.append(seqs[order][1:] != seqs[order][:-1], True)
     return table.take(pa.array(order[kept]))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapless.client.tombstone import tombstone_of
+from gapless.errors import SequenceOwned
 from gapless.store.folder import FolderStore
 from gapless.store.layout import Bundle
 
@@ -26,7 +27,12 @@ def leave(client: Client, handler: SequenceHandler) -> bool:
         return False
     store = FolderStore(client.path, create=False)
     bundle = store.bundle(handler.name)
-    buried = store.discard_unsealed(bundle, tombstone_of(handler.name, bundle))
+    try:
+        buried = store.discard_unsealed(bundle, tombstone_of(handler.name, bundle))
+    except SequenceOwned:
+        if not bundle.manifest.exists():
+            raise
+        return False  # a layer of it was begun a moment ago
     trashed = store.trash / buried.stem
     if _layer_folders(trashed) == known:
         client.catalog.forget(handler.name)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from gapless.bluesky.event_batch import EventBatch
 from gapless.bluesky.event_columns import EventColumns
 from gapless.bluesky.stream_schema import KeyColumn, StreamSchema
+from gapless.bluesky.value_kind import declared_shape
 from gapless.bluesky.violation import Violation, describe, raw
 
 MAX_TABLE_COLUMNS = 1024
@@ -159,7 +160,7 @@ def _array_shape(
     column: KeyColumn, data_key: Mapping[str, Any], max_array_size: int, holds_lists: bool
 ) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
     """Return shape and type of one event's array where the key is an array of its own, else None."""
-    sizes = data_key.get("shape") or ()
+    sizes = declared_shape(data_key)
     if not pa.types.is_list(column.kind.type) or not sizes:
         return None
     if not all(isinstance(size, int) and size > 0 for size in sizes):

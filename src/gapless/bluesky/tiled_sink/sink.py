@@ -14,7 +14,7 @@ from gapless.bluesky.tiled_sink.claim import Claim
 from gapless.bluesky.tiled_sink.deliver_run import last_words
 from gapless.bluesky.tiled_sink.leaving import leave
 from gapless.bluesky.tiled_sink.node_options import BATCH_ROWS, MAX_ARRAY_SIZE
-from gapless.bluesky.tiled_sink.only_here import only_here
+from gapless.bluesky.tiled_sink.only_here import only_here, only_in_spool
 from gapless.bluesky.tiled_sink.run_sink import Progress, RunSink
 from gapless.bluesky.tiled_sink.server import Server, is_silent, is_unanswered
 from gapless.bluesky.tiled_sink.target import Target
@@ -290,7 +290,7 @@ class TiledSink:
             run.delivered = self._target.deliver(run.sequence_name)
             run.layers = len(handler.layers)
         assert run.delivered is not None
-        delivered = run.delivered.also(only_here(handler))
+        delivered = run.delivered.also([*only_here(handler), *only_in_spool(self._client.path, handler)])
         if self._keep_local or not delivered.is_whole:
             if not run.layers:
                 run.say(last_words(handler), delivered.findings)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,13 +18,13 @@ from gapless.client.remote import protocol
 from gapless.client.remote.connection import Connection
 from gapless.client.remote.connection_pool import ConnectionPool
 from gapless.client.remote.deliver_notes import DAMAGED, SpooledNotes
+from gapless.client.remote.deliver_place import Place, recorded_as, renamed
 from gapless.client.remote.delivery_command import delivery_command
-from gapless.client.remote.lane_parcel import Parcel, RowsOnTheWay
+from gapless.client.remote.lane_parcel import PARCEL_BYTES, Parcel, RowsOnTheWay
 from gapless.client.remote.lane_way import ServerWay, opening_words, place_words, topic_words
 from gapless.client.remote.spool import (
     ACCEPTED,
     DAMAGED_WORD,
-    KEY,
     Offered,
     SpoolStore,
     has_arrived,
@@ -33,10 +35,21 @@ from gapless.client.remote.spool import (
     note_damage,
     note_name,
     noted_name,
+    noted_uid,
     offered,
+    recorded_for,
     requested,
 )
-from gapless.errors import DeliveryFailed, GaplessError, NameTaken, ServingFailed, StorageFailed, Unreachable
+from gapless.errors import (
+    DeliveryFailed,
+    GaplessError,
+    NameTaken,
+    NotFound,
+    ServingFailed,
+    StateError,
+    StorageFailed,
+    Unreachable,
+)
 from gapless.model.outcome import Outcome
 from gapless.store import journal
 from gapless.store.declaration import TopicDeclaration
@@ -68,6 +81,7 @@ class Delivered:
     content_digest: str | None
     rows: dict[str, int]
     recorded_as: str  # its name here; another than ``name`` where that was taken on the server
+    layer_of: str | None = None  # the sequence that it is a layer of there
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -75,25 +89,32 @@ class Delivered:
 
 
 class Topic:
-    """One topic on its way from the spool: knows which row comes next on the server's side."""
+    """One topic on its way from the spool: knows which row comes next on the server's side.
+
+    ``elsewhere``: so many of its first rows are in another sequence of the server. All arrival numbers here are
+    the spool's; where the rows go the first one behind those has the number 0.
+    """
 
     def __init__(
         self,
         declaration: TopicDeclaration,
         pool: ConnectionPool,
-        header: dict[str, Any],
+        place: Place,
         timeout_s: float,
         on_loss: Callable[[], None],
+        most_bytes: int,
     ) -> None:
         self.declaration = declaration
         self.layout = Layout.of(declaration)
+        self.elsewhere = place.rows.get(declaration.name, 0)
         self.end_seq = 0
         self.rows = 0
-        self.accepted_seq = 0
+        self.accepted_seq = self.elsewhere
         self._on_loss = on_loss
+        self._most_bytes = most_bytes
         self.way = ServerWay(
             pool,
-            topic_words(header, declaration.name),
+            topic_words(place.header, declaration.name),
             RowsOnTheWay(declaration, None).schema,
             timeout_s=timeout_s,
             on_accepted=self._accept,
@@ -101,21 +122,27 @@ class Topic:
         )
 
     def _accept(self, seq: int) -> None:
-        self.accepted_seq = seq
+        self.accepted_seq = self.elsewhere + seq
+
+    @property
+    def next_seq(self) -> int:
+        """The first row that the server does not have."""
+        return self.elsewhere + self.way.next_seq
 
     def send(self, parcel: Parcel) -> None:
         """Send what the server does not have; a hole before it is told as rows that are lost."""
         self.fill(parcel.first_seq)
         self.end_seq = parcel.end_seq
         self.rows += parcel.rows if parcel.batch is not None else 0
-        if parcel.end_seq > self.way.next_seq:
-            self.way.send(parcel.after(self.way.next_seq))
+        if parcel.end_seq > self.next_seq:
+            for piece in parcel.after(self.next_seq).pieces(self._most_bytes):
+                self.way.send(replace(piece, first_seq=piece.first_seq - self.elsewhere))
 
     def fill(self, seq: int) -> None:
         """Tell the rows below ``seq`` that were not sent as lost, unless the server has them."""
         rows = seq - self.end_seq
         if rows > 0:
-            if seq > self.way.next_seq:
+            if seq > self.next_seq:
                 self._on_loss()
             self.send(Parcel(self.end_seq, rows, cause=DAMAGED))
 
@@ -124,8 +151,9 @@ class Topic:
 class Delivery:
     """The delivery of one bundle. Run once; the bundle is owned meanwhile and gone afterwards.
 
-    ``other_name`` is what the sequence is called on the server if another recording has its name there. It is
-    noted before the server hears it, so that no attempt after it begins the sequence under a second name.
+    ``other_name`` is what the sequence is called on the server if another recording has its name there, or if it
+    was discarded there. It is noted before the server hears it, so that no attempt after it begins the sequence
+    under a second name. What was sealed there without its end is left as it is: the rest becomes a layer of it.
     """
 
     store: SpoolStore
@@ -135,6 +163,7 @@ class Delivery:
     other_name: str | None = None
     _topics: dict[int, Topic] = field(default_factory=dict)
     _reach: dict[int, int] = field(default_factory=dict)  # of durable rows that are damaged, by topic
+    _most_bytes: int = PARCEL_BYTES
 
     def run(self) -> Delivered:
         """Deliver everything, end the sequence on the server and move the local copy to the trash.
@@ -154,38 +183,99 @@ class Delivery:
             return done
 
     def _header(self) -> dict[str, Any]:
-        """Return the header as the server is told it: with the name there."""
+        """Return the header as the server is told it: with the name there, and the uid."""
         header = read_header(self.bundle)
-        return _renamed(header, name_there(self.bundle, header))
+        return self._named(header, name_there(self.bundle, header))
+
+    def _named(self, header: dict[str, Any], name: str) -> dict[str, Any]:
+        """Return the header under a name; one that was noted with a uid is of a sequence of its own."""
+        uid = noted_uid(self.bundle)
+        return renamed(header, name) | ({} if uid is None else {"uid": uid, "base": None})
 
     def _deliver(self, connection: Connection, header: dict[str, Any]) -> Delivered:
-        opened = self._open(connection, header)
+        limits = connection.action(protocol.INFO, timeout_s=self.timeout_s)["limits"]
+        largest = int(limits["max_batch_bytes"])
+        self._most_bytes = min(PARCEL_BYTES, largest - largest // 16)  # Arrow adds to a row
         request = requested(self.bundle)
+        place, opened = self._place(connection, header, request)
         known = int(opened.get("notes", 0))
-        notes = SpooledNotes(self.bundle, connection, header, known, self._note_damage)
+        notes = SpooledNotes(self.bundle, connection, place.header, known, self._note_damage, place.notes)
         if opened.get("state") == "open":
-            self._send_all(connection, header, notes, offered(request))
-            note_arrival(self.bundle, self.store.platform)
-        elif not has_arrived(self.bundle):
-            raise DeliveryFailed(
-                "the sequence was ended on the server before the spooled rows came",
-                sequence=header["name"],
-                found=opened.get("state"),
-                expected="open",
-                next_step="the spool keeps them; discard the sequence on the server, or this folder here",
-            )
-        if request is None:
-            request = self._interrupted(header, opened.get("topics", {}), notes)
-        asked = request["request"] | place_words(header)
-        answer = connection.action(request["action"], asked, timeout_s=_SEAL_S)
+            self._send_all(connection, place, notes, offered(request))
+            note_arrival(self.bundle, self.store.platform, place.uid)
+        there = opened.get("topics", {})
+        answer = self._end(connection, place, request, there, max(notes.sent, notes.known))
+        base = place.header["base"]
         return Delivered(
-            header["name"],
-            str(request["action"]).rpartition(".")[2],
+            place.header["name"],
+            "end" if request is None else str(request["action"]).rpartition(".")[2],
             answer.get("outcome"),
             answer.get("content_digest"),
             {t.declaration.name: t.rows for t in self._topics.values()},
-            _recorded_as(header),
+            recorded_as(place.header),
+            None if base is None else str(base["name"]),
         )
+
+    # -- where it goes ---------------------------------------------------------------------------
+
+    def _place(
+        self, connection: Connection, header: dict[str, Any], request: dict[str, Any] | None
+    ) -> tuple[Place, dict[str, Any]]:
+        """Return where the rest goes, and what the server says of it: open, or ended as it is meant to end.
+
+        Raises DeliveryFailed where it can go nowhere.
+        """
+        is_unwanted = request is not None and request["action"] == protocol.DISCARD
+        opened = self._open(connection, header)
+        if opened["state"] == "discarded" and self.other_name is not None:
+            opened = self._open_as(connection, header, self.other_name, uuid.uuid4().hex)
+        place = Place(header) if noted_uid(self.bundle) is None else Place.anew(header)
+        while opened["state"] == "sealed" and not self._ends_so(connection, place, request, opened):
+            place = place.behind(opened["topics"])
+            opened = connection.action(protocol.OPEN, opening_words(place.header), timeout_s=_SEAL_S)
+        if opened["state"] in ("open", "sealed") or (opened["state"] == "discarded" and is_unwanted):
+            return place, opened
+        if opened["state"] == "pending" and has_arrived(self.bundle, place.uid):
+            return place, opened
+        raise self._ended_elsewhere(place, str(opened["state"]))
+
+    def _ends_so(
+        self, connection: Connection, place: Place, request: dict[str, Any] | None, opened: dict[str, Any]
+    ) -> bool:
+        """Tell whether a sealed sequence has everything, and ended as it was to end."""
+        if not has_arrived(self.bundle, place.uid):
+            return False
+        try:
+            self._end(connection, place, request, opened["topics"], 0)
+        except StateError:
+            return False
+        return True
+
+    def _ended_elsewhere(self, place: Place, state: str) -> DeliveryFailed:
+        """Return the refusal of what was ended on the server before all of it came, with the way out."""
+        name = place.header["name"] if place.header["base"] is None else place.header["base"]["name"]
+        advice = (
+            f"seal it on the server with `gapless seal {shlex.quote(name)}`: the rest becomes a layer of it"
+        )
+        if state == "discarded":
+            advice = self._anew()
+        return DeliveryFailed(
+            "the sequence was ended on the server before the spooled rows came",
+            sequence=place.header["name"],
+            found=state,
+            expected="open, or sealed",
+            next_step=f"the spool keeps them; {advice}",
+        )
+
+    def _anew(self) -> str:
+        command = self._command("--rename", f"{name_in(self.bundle)}=NEW")
+        return f"`{command}` delivers what is here as a sequence of its own"
+
+    def _command(self, *words: str) -> str:
+        """Return the command that delivers this once more."""
+        url = self.pool.endpoint.url
+        own = ("--own",) if recorded_for(self.bundle) == url else ()
+        return delivery_command(self.store.root, url, *own, *words)
 
     def _open(self, connection: Connection, header: dict[str, Any]) -> dict[str, Any]:
         """Begin the sequence on the server, or take it up again; ``header`` learns another name if it has to.
@@ -194,24 +284,40 @@ class Delivery:
         """
         try:
             return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
+        except NotFound as error:
+            if header["base"] is None:
+                raise
+            if self.other_name is None:
+                raise NotFound(
+                    error.message,
+                    sequence=error.sequence,
+                    found=error.found,
+                    next_step=f"the spool keeps the layer; {self._anew()}",
+                ) from error
+            return {"state": "discarded"}
         except NameTaken as error:
             name = self.other_name
             if name is None or name == header["name"] or _elsewhere(error) not in (None, name):
                 raise self._taken(error) from error
-        earlier = noted_name(self.bundle, header)
-        note_name(self.bundle, name, self.store.platform)
-        header.update(_renamed(header, name))
+        return self._open_as(connection, header, name, noted_uid(self.bundle))
+
+    def _open_as(
+        self, connection: Connection, header: dict[str, Any], name: str, uid: str | None
+    ) -> dict[str, Any]:
+        """Open the sequence under another name, which is noted before the server hears it."""
+        earlier = noted_name(self.bundle, header), noted_uid(self.bundle)
+        note_name(self.bundle, name, self.store.platform, uid)
+        header.update(self._named(header, name))
         try:
             return connection.action(protocol.OPEN, opening_words(header), timeout_s=_SEAL_S)
         except NameTaken as error:
-            note_name(self.bundle, earlier, self.store.platform)
+            note_name(self.bundle, earlier[0], self.store.platform, earlier[1])
             raise self._taken(error) from error
 
     def _taken(self, error: NameTaken) -> NameTaken:
         """Return the refusal with the way out: any new name, or the one that the server has it under already."""
         there = _elsewhere(error)
-        words = ("--rename", f"{name_in(self.bundle)}={there or 'NEW'}")
-        command = delivery_command(self.store.root, self.pool.endpoint.url, *words)
+        command = self._command("--rename", f"{name_in(self.bundle)}={there or 'NEW'}")
         return NameTaken(
             error.message,
             sequence=error.sequence,
@@ -221,40 +327,54 @@ class Delivery:
             + ("gives it another name" if there is None else "goes on with what the server has of it"),
         )
 
-    def _interrupted(
-        self, header: dict[str, Any], there: dict[str, Any], notes: SpooledNotes
+    def _end(
+        self,
+        connection: Connection,
+        place: Place,
+        request: dict[str, Any] | None,
+        there: dict[str, Any],
+        notes: int,
     ) -> dict[str, Any]:
+        """Ask for the end that its recorder wished; for one that died the sequence ends as interrupted."""
+        where = place_words(place.header)
+        if request is None:
+            words = self._interrupted(there, notes - place.notes)
+            return connection.action(protocol.END, words | where, timeout_s=_SEAL_S)
+        words = dict(request["request"])
+        if place.is_apart and request["action"] == protocol.END:
+            words |= place.offered(offered(request), self._names(), notes)
+        return connection.action(request["action"], words | where, timeout_s=_SEAL_S)
+
+    def _interrupted(self, there: dict[str, Any], notes: int) -> dict[str, Any]:
         """Return the end of a sequence whose recorder died; a topic or a note may be there and not here."""
         ends = {name: int(known["next_seq"]) for name, known in there.items()}
         for topic in self._topics.values():  # the server may have more: sent, and never heard to be accepted
             name = topic.declaration.name
-            ends[name] = max(ends.get(name, 0), topic.end_seq)
-        words = {
-            **place_words(header),
-            "outcome": str(Outcome.INTERRUPTED),
-            "cause": _DIED,
-            "topics": ends,
-            "notes": max(notes.sent, notes.known),
-        }
-        return {"action": protocol.END, "request": words}
+            ends[name] = max(ends.get(name, 0), topic.end_seq - topic.elsewhere)
+        outcome = str(Outcome.INTERRUPTED)
+        return {"outcome": outcome, "cause": _DIED, "topics": ends, "notes": notes}
+
+    def _names(self) -> set[str]:
+        return {topic.declaration.name for topic in self._topics.values()}
 
     # -- rows and notes --------------------------------------------------------------------------
 
-    def _send_all(
-        self, connection: Connection, header: dict[str, Any], notes: SpooledNotes, wanted: Offered
-    ) -> None:
+    def _send_all(self, connection: Connection, place: Place, notes: SpooledNotes, wanted: Offered) -> None:
         """Send what is here, and tell what was ``wanted`` and is not here any more as lost."""
+        header = place.header
         try:
             for line in journal.read_topics(self.bundle):
-                self._declare(connection, header, line)
+                self._declare(connection, place, line)
             for path, frame in self._frames(header["nonce"]):
                 if frame.header.kind == Kind.TOPIC:
-                    self._declare(connection, header, _document(path, frame))
+                    self._declare(connection, place, _document(path, frame))
                 elif frame.header.kind in (Kind.GAP, Kind.ARTIFACT):
                     notes.send(frame.header.first_seq, Kind(frame.header.kind), _document(path, frame))
                 elif frame.header.kind in _ROWS and frame.header.topic != HEALTH_INDEX:
-                    self._send_frame(self._topic(frame.header.topic), path, frame)
+                    self._send_frame(place, self._topic(frame.header.topic), path, frame)
             notes.fill(wanted.notes)
+            for name in place.lacking(wanted, self._names()):
+                notes.tell(f"{name!r}: what the server had accepted of it is not in the spool")
             for index, topic in self._topics.items():
                 topic.fill(max(self._reach.get(index, 0), wanted.topics.get(topic.declaration.name, 0)))
                 topic.way.sync()
@@ -288,18 +408,18 @@ class Delivery:
                     index, end = item.header.topic, item.header.first_seq + item.header.rows
                     self._reach[index] = max(self._reach.get(index, 0), end)
 
-    def _declare(self, connection: Connection, header: dict[str, Any], line: dict[str, Any]) -> None:
+    def _declare(self, connection: Connection, place: Place, line: dict[str, Any]) -> None:
         declaration = TopicDeclaration.from_json(line)
         if declaration.index == HEALTH_INDEX or declaration.index in self._topics:
             return  # the figures of this machine's disk; and segments repeat what was declared
         words = {
-            **place_words(header),
+            **place_words(place.header),
             "declaration": declaration.to_json(),
             "on_full": str(OverflowPolicy.BLOCK),
         }
         connection.action(protocol.TOPIC, words, timeout_s=self.timeout_s)
         self._topics[declaration.index] = Topic(
-            declaration, self.pool, header, self.timeout_s, self._note_damage
+            declaration, self.pool, place, self.timeout_s, self._note_damage, self._most_bytes
         )
 
     def _topic(self, index: int) -> Topic:
@@ -314,24 +434,26 @@ class Delivery:
             )
         return found
 
-    def _send_frame(self, topic: Topic, path: Path, frame: Frame) -> None:
+    def _send_frame(self, place: Place, topic: Topic, path: Path, frame: Frame) -> None:
         kind, first, rows = frame.header.kind, frame.header.first_seq, frame.header.rows
         if kind == Kind.DROP:
             cause = str(_document(path, frame)["cause"])
-            if cause == ACCEPTED and topic.way.next_seq < first + rows:
+            if cause == ACCEPTED and place.is_apart:
+                cause = f"{ACCEPTED}, which has it no more"
+            elif cause == ACCEPTED and topic.next_seq < first + rows:
                 raise DeliveryFailed(
                     "the server has less than it accepted before; the spool holds only the rest",
                     sequence=name_in(self.bundle),
                     topic=topic.declaration.name,
-                    found=f"{topic.way.next_seq} rows",
+                    found=f"{topic.next_seq} rows",
                     expected=f"at least {first + rows}",
-                    next_step="look whether the server's store was put back to an older state",
+                    next_step="look whether the server's store was put back to an older state; what it has is "
+                    "sealed by `gapless recover` there, and the rest becomes a layer of it",
                 )
             topic.send(Parcel(first, rows, cause=cause))
             return
         unstamped = rows if frame.header.flags & CLOCK_USED else 0
-        for piece in _parcel(topic, first, read_payload(path, frame), kind, unstamped).pieces():
-            topic.send(piece)
+        topic.send(_parcel(topic, first, read_payload(path, frame), kind, unstamped))
 
     def _check_accepted(self, name: str, topic: Topic) -> None:
         if topic.accepted_seq < topic.end_seq:
@@ -347,18 +469,6 @@ class Delivery:
 def _elsewhere(error: NameTaken) -> str | None:
     """Return the name under which the server has this very recording open; None where another has the name."""
     return str(error.found) if error.message == protocol.UID_ELSEWHERE else None
-
-
-def _renamed(header: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a header with another name; its producer keeps the one that it was recorded with."""
-    if name == header["name"]:
-        return header
-    producer = header["producer"] | {"recorded_as": _recorded_as(header)}
-    return header | {"name": name, "producer": producer}
-
-
-def _recorded_as(header: dict[str, Any]) -> str:
-    return str(header["producer"].get("recorded_as", header["name"]))
 
 
 def _document(path: Path, frame: Frame) -> dict[str, Any]:
@@ -440,7 +550,7 @@ def _delivered(
 
 def check_address(bundle: Bundle, url: str) -> None:
     """Raise DeliveryFailed for what was recorded for another server: nobody has said that it may go to this one."""
-    meant_for = read_header(bundle)[KEY]["to"]
+    meant_for = recorded_for(bundle)
     if meant_for != url:
         raise DeliveryFailed(
             "the sequence was recorded for another server",

@@ -18,7 +18,8 @@ class SpooledNotes:
     """Sends the notes of one bundle in order; those that the server has are passed over.
 
     What the spool does not have any more takes its number as a gap, so that the server's count is whole and
-    the loss can be read there.
+    the loss can be read there. ``elsewhere``: that many of the numbers are of another sequence, of which this
+    one has the rest.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class SpooledNotes:
         header: dict[str, Any],
         known: int,
         on_loss: Callable[[], None],
+        elsewhere: int = 0,
     ) -> None:
         self.sent = int(header[KEY]["notes"])  # those before are not in the spool
-        self.known = known  # how many the server had at the beginning
+        self.known = elsewhere + known  # how many the server had at the beginning
+        self._elsewhere = elsewhere
         self._first = self.sent
         self._bundle = bundle
         self._connection = connection
@@ -59,9 +62,14 @@ class SpooledNotes:
         """Tell of a loss, as the next note: a gap of nobody knows how many rows. What the server has is no loss."""
         if self.sent >= self.known:
             self._on_loss()
+        self.tell(cause)
+
+    def tell(self, cause: str) -> None:
+        """Say as the next note that something is not here: a gap of nobody knows how many rows."""
         self._send(lost_note(self._header["opened_ns"], cause))
 
     def _send(self, note: Note) -> None:
         number, self.sent = self.sent, self.sent + 1
         if number >= self.known:
-            note.send(self._connection, self._header["name"], self._header["uid"], number)
+            header = self._header
+            note.send(self._connection, header["name"], header["uid"], number - self._elsewhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,8 @@ _TLS = "grpc+tls://"
 def delivery_command(spool: Path, url: str, *words: str) -> str:
     """Return `gapless deliver` with its arguments quoted where a shell needs it.
 
-    For a server behind TLS it has a place for the certificates, which the command takes from nowhere else.
+    For a server behind TLS it has a place for the certificates, unless GAPLESS_TLS_ROOTS names them.
     """
     command = shlex.join(["gapless", "deliver", "--spool", str(spool), "--to", url, *words])
-    return f"{command} --tls-roots PEM" if url.lower().startswith(_TLS) else command
+    needs_roots = url.lower().startswith(_TLS) and not os.environ.get("GAPLESS_TLS_ROOTS")
+    return f"{command} --tls-roots PEM" if needs_roots else command

@@ -14,6 +14,7 @@ from gapless.store.packing import Layout
 
 PARCEL_BYTES = 4 << 20
 PARCEL_ROWS = 65_536
+DROP_ROWS = 2**31 - 1  # a frame counts its rows in 32 bits, and a server takes no larger count
 
 
 @dataclass(slots=True, eq=False)
@@ -51,24 +52,32 @@ class Parcel:
             return self
         batch = None if self.batch is None else self.batch.slice(skip)
         rows = self.rows - skip
-        return Parcel(seq, rows, batch, self.cause, unstamped=min(self.unstamped, rows))
+        size_bytes = 0 if batch is None else batch.nbytes
+        return Parcel(seq, rows, batch, self.cause, size_bytes, unstamped=min(self.unstamped, rows))
 
     def pieces(self, most_bytes: int = PARCEL_BYTES) -> Iterator[Parcel]:
-        """Yield the parcel in pieces of at most ``most_bytes`` where its rows are small enough for that."""
+        """Yield the parcel in pieces of at most ``most_bytes`` where its rows are small enough for that.
+
+        A count of rows that were given up comes in pieces of at most DROP_ROWS.
+        """
         step = max(1, self.rows * most_bytes // max(1, self.size_bytes))
-        if self.batch is None or step >= self.rows:
+        if self.batch is None:
+            step = DROP_ROWS
+        if step >= self.rows:
             yield self
             return
         for start in range(0, self.rows, step):
-            batch = self.batch.slice(start, step)
-            last = start + batch.num_rows == self.rows
+            rows = min(step, self.rows - start)
+            batch = None if self.batch is None else self.batch.slice(start, rows)
+            last = start + rows == self.rows
             piece = Parcel(
                 self.first_seq + start,
-                batch.num_rows,
+                rows,
                 batch,
-                size_bytes=batch.nbytes,
+                self.cause,
+                size_bytes=0 if batch is None else batch.nbytes,
                 reserved_bytes=self.reserved_bytes if last else 0,
-                unstamped=max(0, min(batch.num_rows, self.unstamped - start)),
+                unstamped=max(0, min(rows, self.unstamped - start)),
                 on_accepted=self.on_accepted if last else [],
             )
             yield from piece.pieces(most_bytes)  # a few of the rows may be much larger than the rest

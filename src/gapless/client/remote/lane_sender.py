@@ -57,7 +57,7 @@ class Route(Protocol):
         """End the recording."""
 
 
-def may_pass(error: GaplessError) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Tell whether trying again later can help."""
     lasting = isinstance(error, KeyRefused | RightMissing)
     return isinstance(error, ServingFailed | SequenceOwned) and not lasting

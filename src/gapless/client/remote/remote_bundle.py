@@ -168,6 +168,12 @@ class RemoteFolder(Folder):
         """True while a live process holds the journal."""
         return self.manifest is None and bool(self._live()["owner_alive"])
 
+    @property
+    def awaited_until_ns(self) -> int | None:
+        """Until when a program of another machine may come back to it; None where nobody is waited for."""
+        found: int | None = None if self.manifest is not None else self._live().get("awaited_until_ns")
+        return found
+
     @cached_property
     def description(self) -> Mapping[str, Any]:
         """Name, group and metadata."""

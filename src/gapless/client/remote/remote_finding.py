@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gapless.catalog.catalog import Catalog, SequenceRow
     from gapless.client.remote.connection import Connection
     from gapless.client.sequence_writer import SequenceWriter
-    from gapless.errors import CatalogBusy
     from gapless.model.ontology.registry import OntologyRegistry
 
 
@@ -33,7 +32,7 @@ class RemoteFinding:
         self._asking = connection
         self._cache = cache
         self._own_cache: tempfile.TemporaryDirectory[str] | None = None
-        self.catalog_error: CatalogBusy | None = None  # both are a matter of the server
+        self.catalog_error: Exception | None = None  # both are a matter of the server
         self.unrecovered: dict[str, Exception] = {}
 
     def close_reading(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from gapless.client.artifact import Artifacts
 from gapless.client.remote.lane_parcel import Parcel
 from gapless.client.remote.lane_sender import LaneSender
-from gapless.errors import GaplessError, IntegrityError, NameTaken, NotFound, StorageFailed
+from gapless.errors import GaplessError, IntegrityError, NameRefused, NameTaken, NotFound, StorageFailed
 from gapless.model.names import from_component
 from gapless.store import journal
 from gapless.store.durability import Durability
@@ -39,6 +39,7 @@ _REQUEST = "delivery.json"
 _ARRIVED = "arrived.json"
 _DAMAGED = "damaged.json"
 _NAME = "name.json"
+_SHORTENED_BYTES = 40
 _ON_THEIR_WAY: set[tuple[str, str]] = set()  # bundles that this process delivers: the store's uid, the folder
 
 
@@ -106,8 +107,9 @@ class Spool:
 
     def note_arrival(self) -> None:
         """Note durably that the server has everything: all that is left is to end the sequence there."""
-        with _disk(str(self._writer.header["name"])):
-            note_arrival(self.bundle, self._writer.platform)
+        header = self._writer.header
+        with _disk(str(header["name"])):
+            note_arrival(self.bundle, self._writer.platform, str(header["uid"]))
 
     def release(self) -> None:
         """Give up the ownership: it may be delivered. What a failed recording left unclosed is made durable first.
@@ -136,7 +138,7 @@ class SpoolWay:
         self._lane = writer.lane(self._state)
         accepted = sender.unaccepted.accepted_seq
         if accepted:
-            self._lane.drop(accepted, ACCEPTED)
+            self._drop(Parcel(0, accepted, cause=ACCEPTED))
         self._state.on_durable.append(self._durable)
 
     def begin(self) -> None:
@@ -150,10 +152,14 @@ class SpoolWay:
     def send(self, parcel: Parcel) -> None:
         """Put a parcel into the journal; waits while the disk is behind."""
         if parcel.batch is None:
-            self._lane.drop(parcel.rows, parcel.cause)
+            self._drop(parcel)
             return
         self._lane.unstamped_rows += parcel.unstamped
         self._lane.push_batch(parcel.batch)
+
+    def _drop(self, parcel: Parcel) -> None:
+        for piece in parcel.pieces():
+            self._lane.drop(piece.rows, piece.cause)
 
     def sync(self) -> None:
         """Ask for a sync now."""
@@ -187,7 +193,18 @@ def _reserve(store: SpoolStore, header: dict[str, Any]) -> Bundle:
     try:
         return store.reserve(name)
     except NameTaken:
-        return store.reserve(f"{name}+{header['uid'][:8]}")
+        name = f"{name}+{header['uid'][:8]}"
+    except NameRefused:  # too long: two names in one
+        return store.reserve(_shortened(name, str(header["uid"])))
+    try:
+        return store.reserve(name)
+    except NameRefused:
+        return store.reserve(_shortened(name, str(header["uid"])))
+
+
+def _shortened(name: str, uid: str) -> str:
+    """Return the beginning of a name, and the uid: together they have room in a path however they are encoded."""
+    return f"{name.encode()[:_SHORTENED_BYTES].decode(errors='ignore')}+{uid}"
 
 
 def requested(bundle: Bundle) -> dict[str, Any] | None:
@@ -206,14 +223,24 @@ def name_in(bundle: Bundle) -> str:
     return from_component(bundle.path.name)
 
 
-def note_arrival(bundle: Bundle, platform: Platform) -> None:
-    """Note durably that the server has accepted everything: all that is left is to end the sequence there."""
-    journal.write_checked(bundle.journal / _ARRIVED, {"arrived_ns": platform.wall_ns()}, platform)
+def recorded_for(bundle: Bundle) -> str:
+    """Return the URL of the server that a sequence was recorded for."""
+    return str(read_header(bundle)[KEY]["to"])
 
 
-def has_arrived(bundle: Bundle) -> bool:
-    """Tell whether everything was accepted by the server in an earlier attempt."""
-    return journal.read_checked(bundle.journal / _ARRIVED) is not None
+def note_arrival(bundle: Bundle, platform: Platform, uid: str) -> None:
+    """Note durably that the server has accepted everything, in the recording of this uid: only its end is left."""
+    words = {"arrived_ns": platform.wall_ns(), "uid": uid}
+    journal.write_checked(bundle.journal / _ARRIVED, words, platform)
+
+
+def has_arrived(bundle: Bundle, uid: str) -> bool:
+    """Tell whether everything was accepted by the server in an earlier attempt, in the recording of this uid.
+
+    A note without a uid is of the one that the spool began with.
+    """
+    noted = journal.read_checked(bundle.journal / _ARRIVED)
+    return noted is not None and (noted.get("uid") or read_header(bundle)["uid"]) == uid
 
 
 def note_damage(bundle: Bundle, platform: Platform) -> None:
@@ -228,14 +255,15 @@ def has_damage(bundle: Bundle) -> bool:
     return (bundle.journal / _DAMAGED).exists()
 
 
-def note_name(bundle: Bundle, name: str | None, platform: Platform) -> None:
+def note_name(bundle: Bundle, name: str | None, platform: Platform, uid: str | None = None) -> None:
     """Note durably under which name the server is asked for the sequence from now on, by every later attempt.
 
-    None takes the note back: its own name counts again.
+    With a ``uid`` it is a sequence of its own there. None for the name takes the note back: its own counts again.
     """
     path = bundle.journal / _NAME
     if name is not None:
-        journal.write_checked(path, {"name": name}, platform)
+        words = {"name": name} if uid is None else {"name": name, "uid": uid}
+        journal.write_checked(path, words, platform)
     elif path.exists():
         platform.remove(path)
         platform.sync_directory(bundle.journal)
@@ -261,6 +289,12 @@ def noted_name(bundle: Bundle, header: dict[str, Any]) -> str | None:
         f"sequence has it, deliver with --rename {shlex.quote(old)}=ITS-NAME once the file is deleted, and "
         f"only while {own!r} is another recording's there",
     )
+
+
+def noted_uid(bundle: Bundle) -> str | None:
+    """Return the uid that was noted with the other name; None where it is the recording's own."""
+    noted = journal.read_checked(bundle.journal / _NAME)
+    return None if noted is None else noted.get("uid")
 
 
 def name_there(bundle: Bundle, header: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def warn_of_waiting(waiting: Mapping[str, GaplessError | None], spool: Path, url
     _say(
         f"{count} ({shown}) not on the server {url}: {next(iter(hindrances), 'it was not delivered in time')}. "
         f"{'Nothing is lost; the' if is_whole else 'The'} spool {spool} keeps what waits. "
-        f"When the server takes it: {delivery_command(spool, url)}"
+        f"When the server takes it: {delivery_command(spool, url, '--own')}"
     )
 
 

@@ -14,6 +14,7 @@ from gapless.client.remote.connection import Connection
 from gapless.client.remote.connection_pool import ConnectionPool
 from gapless.client.remote.lane_sender import LaneSender, may_pass
 from gapless.client.remote.lane_way import ServerWay, Way, place_words, topic_words
+from gapless.client.remote.presence import Presence
 from gapless.client.remote.spool import Spool
 from gapless.client.remote.uplink_hand_over import UplinkHandOver
 from gapless.client.remote.uplink_notes import Note, NoteSender
@@ -81,6 +82,7 @@ class RemoteRecording:
         self._notes = NoteSender(
             self.name, header["uid"], self._try_note, self._server.notes, lambda: self._spool, self.fail
         )
+        self._presence: Presence | None = None
         self._released = False
         pool.hold()  # a client that is closed does not end what is being recorded
         try:
@@ -88,6 +90,8 @@ class RemoteRecording:
         except BaseException:
             pool.let_go()
             raise
+        if self._server.lease_s is not None:
+            self._presence = Presence(self.name, self._server.lease_s, self._say_present, self.fail)
 
     @property
     def name(self) -> str:
@@ -124,6 +128,7 @@ class RemoteRecording:
         sender = LaneSender(self, state, hand_over)
         self._senders[declaration.index] = sender
         sender.start()
+        self._end_presence()
         return state
 
     def lane(self, state: TopicState) -> PackedLane | GeneralLane:
@@ -266,16 +271,32 @@ class RemoteRecording:
         self._request(protocol.KEEP, {"text": text, "notifications": [] if told else [note]})
 
     def discard(self, words: dict[str, Any]) -> None:
-        """Move the sequence to the trash of the server; the words stay as its tombstone. Also after the release."""
+        """Move the sequence to the trash of the server; the words stay as its tombstone. Also after the release.
+
+        Where the recording failed because the server was away, what it accepted stays there, open: whether it is
+        kept must not depend on when the server comes back.
+        """
+        if self._spool is None and self._was_left:
+            assert self.failure is not None
+            self.failure.add_note(f"what the server had accepted of {self.name!r} is left there, open")
+            return
         self._server.pool.hold(again=True)
         try:
             self._request(protocol.DISCARD, {"tombstone": words})
         finally:
             self._server.pool.let_go()
 
+    @property
+    def _was_left(self) -> bool:
+        """Whether the recording failed because the server did not answer."""
+        cause = None if self.failure is None else self.failure.__cause__
+        return isinstance(cause, GaplessError) and may_pass(cause)
+
     def release(self) -> None:
         """End every thread and stream; whatever was not sealed, kept or discarded stays recoverable."""
         self._stopped.set()
+        if self._presence is not None:
+            self._presence.join(self.deadline_s)
         for sender in self._lanes():
             sender.stop(self.deadline_s)
         self._notes.stop(self.deadline_s)
@@ -423,8 +444,19 @@ class RemoteRecording:
             self._stopped.wait(PAUSE_S)
         return False
 
+    def _say_present(self) -> None:
+        """Open the sequence once more: nothing changes there, but the server hears of its client."""
+        if self._spool is None:
+            with self._server.pool.connection() as connection:
+                self._server.open(connection)
+
+    def _end_presence(self) -> None:
+        if self._presence is not None:
+            self._presence.end()
+
     def _request(self, action: str, words: dict[str, Any]) -> dict[str, Any]:
         """Ask for an end, of the server or, where the rest is in the spool, of whoever delivers it."""
+        self._end_presence()
         document = {**place_words(self.header), **words}
         if self._spool is None:
             patient = self.failure is None and self._spool_folder is None

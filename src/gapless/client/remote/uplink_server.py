@@ -25,6 +25,9 @@ class UplinkServer:
         self.pool = pool
         self.call_s = call_s
         self.max_batch_bytes: int | None = None  # known when the recording has begun there
+        self.lease_s: float | None = (
+            None  # likewise: how long it waits for a word of a client without a stream
+        )
         self._header = header
 
     def begin(self) -> None:
@@ -33,6 +36,7 @@ class UplinkServer:
             self.open(connection)
             told = connection.action(protocol.INFO, timeout_s=self.call_s)
             self.max_batch_bytes = int(told["limits"]["max_batch_bytes"])
+            self.lease_s = float(told["limits"]["lease_s"])
 
     def open(self, connection: Connection) -> dict[str, Any]:
         """Begin the sequence, or take it up again: after a restart the server looks for it in its store.

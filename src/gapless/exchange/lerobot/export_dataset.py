@@ -7,7 +7,6 @@ all of it is on the disk; an export that was killed goes on when it is repeated.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.errors import ExportRefused, FormatUnknown, NameTaken, NotFound
 from gapless.exchange.lerobot.dataset import INFO, MANIFEST, LeRobotDatasetFiles
-from gapless.exchange.lerobot.export_entries import Entries
+from gapless.exchange.lerobot.export_entries import IDENTITY, Entries
 from gapless.exchange.lerobot.export_meta import FORMAT, write_meta
 from gapless.exchange.lerobot.export_options import ExportOptions
 from gapless.exchange.lerobot.export_piece import Piece, Position
 from gapless.exchange.lerobot.export_place import ExportPlace
 from gapless.exchange.lerobot.export_rows import EpisodeRows, read_rows
 from gapless.exchange.lerobot.export_selection import LeftOut, choose, success_of
-from gapless.exchange.lerobot.export_shape import DATA_FILE_MB, VIDEO_FILE_MB, DatasetShape
-from gapless.exchange.lerobot.export_source import read_source
+from gapless.exchange.lerobot.export_shape import DATA_FILE_MB, VIDEO_FILE_MB, VIDEO_FILE_S, DatasetShape
+from gapless.exchange.lerobot.export_source import FRAMES, read_source
 from gapless.store.align import Rate
 from gapless.store.parquet import sha256_file
 
@@ -90,7 +89,8 @@ def export_lerobot(
         try:
             return export.run(chosen)
         except ExportRefused:
-            place.clear()  # repeating it would be refused again
+            if not place.has_records:  # an export with another choice of episodes can go on with them
+                place.clear()
             raise
 
 
@@ -105,6 +105,8 @@ def plan_export(
     named = [references] if isinstance(references, str) else list(references)
     chosen, left_out = choose(client, named, checked)
     common_shape(client, chosen, checked)
+    if chosen:
+        check_relabel(checked, _possible_tasks(client, chosen, checked))
     return chosen, left_out
 
 
@@ -124,6 +126,19 @@ def common_shape(
         first = first or (name, shape)
         first[1].check_same(shape, name, first[0])
     return first[1] if first else None
+
+
+def check_relabel(options: ExportOptions, had: Iterable[str]) -> None:
+    """Return if there is each task that is to get other words, else raise ExportRefused."""
+    there = set(had)
+    unknown = next((task for task in options.relabel if task not in there), None)
+    if unknown is not None:
+        raise ExportRefused(
+            "no episode has the task that is to get other words",
+            found=unknown,
+            expected=", ".join(sorted(filter(None, there))),
+            next_step="write the task as it was recorded (--relabel OLD=NEW)",
+        )
 
 
 class _Export:
@@ -156,8 +171,9 @@ class _Export:
             shape = common_shape(self._client, fresh, self._options, known)
             assert shape is not None
             self._shape = shape
+            self._check_relabel(_possible_tasks(self._client, fresh, self._options))
             plan = {
-                "options": self._options.words(),
+                "options": self._options.row_words(),
                 "kept": [_identity(entry) for entry in self._entries.listed],
                 "fresh": [self._identified(name) for name in fresh],
             }
@@ -197,18 +213,28 @@ class _Export:
     def _write_pieces(self, fresh: Sequence[str]) -> None:
         there = self._entries.sequences
         waiting = self._readable(name for name in fresh if name not in there)
-        for first in waiting:
+        coming = next(waiting, None)
+        while coming is not None:
             number = self._entries.next_piece
             written: list[dict[str, Any]] = []
             with Piece(self._place.dataset, number, self._shape) as piece:
-                for sequence, rows in itertools.chain([first], waiting):
-                    written.append(self._write(piece, len(self._entries) + len(written), sequence, rows))
-                    if self._options.layout == "episodes" or _is_full(piece):
-                        break
+                while coming is not None and self._has_room(piece, coming[1]):
+                    written.append(self._write(piece, len(self._entries) + len(written), *coming))
+                    coming = next(waiting, None)
             names = (piece.data_name, *piece.video_names.values())
             files = {name: sha256_file(self._place.dataset / name) for name in names}
             record = self._place.record(number, {"episodes": [entry | {"files": files} for entry in written]})
             self._entries.extend(record["episodes"])
+
+    def _has_room(self, piece: Piece, rows: EpisodeRows) -> bool:
+        if not piece.rows:
+            return True
+        if self._options.layout == "episodes":
+            return False
+        if self._shape.videos and piece.rows + rows.count > VIDEO_FILE_S * self._shape.fps:
+            return False
+        rows_bytes, video_bytes = piece.size_bytes
+        return rows_bytes < DATA_FILE_MB * _MB and video_bytes < VIDEO_FILE_MB * _MB
 
     def _readable(self, names: Iterable[str]) -> Iterator[tuple[SequenceHandler, EpisodeRows]]:
         """Yield the sequences that have rows, and note the others."""
@@ -248,16 +274,9 @@ class _Export:
 
     # -- the end -------------------------------------------------------------------------------
 
-    def _check_relabel(self) -> None:
+    def _check_relabel(self, to_come: Iterable[str] = ()) -> None:
         had = {task for entry in self._entries.listed for task in entry["recorded_tasks"]}
-        unknown = next((task for task in self._options.relabel if task not in had), None)
-        if unknown is not None:
-            raise ExportRefused(
-                "no episode has the task that is to get other words",
-                found=unknown,
-                expected=", ".join(sorted(had)),
-                next_step="write the task as it was recorded (--relabel OLD=NEW)",
-            )
+        check_relabel(self._options, had.union(to_come))
 
     def _finish(self) -> None:
         before = self._known["references"] if self._known else []
@@ -283,13 +302,20 @@ class _Export:
         )
 
 
-def _is_full(piece: Piece) -> bool:
-    rows_bytes, video_bytes = piece.size_bytes
-    return rows_bytes >= DATA_FILE_MB * _MB or video_bytes >= VIDEO_FILE_MB * _MB
+def _possible_tasks(client: Client, names: Iterable[str], options: ExportOptions) -> set[str]:
+    """Return the texts that the rows of episodes can have as their task; none where nobody asks."""
+    found: set[str] = set()
+    for name in names if options.relabel else ():
+        sequence = client.sequence_handler(name)
+        told = sequence.metadata.get("task")
+        found.add(told if isinstance(told, str) else "")
+        if FRAMES in sequence.topics and "tasks" in sequence.topics:
+            found.update(sequence.topic("tasks").reader.to_arrow(["task"])["task"].to_pylist())
+    return found
 
 
 def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in ("sequence", "content_digest", "layers")}
+    return {key: entry[key] for key in IDENTITY}
 
 
 def _known_manifest(path: Path) -> dict[str, Any] | None:

@@ -9,6 +9,8 @@ from gapless.exchange.lerobot.export_shape import CHUNK_FILES
 from gapless.exchange.lerobot.export_stats import summary_of
 from gapless.model.picture_summary import PictureSummary
 
+IDENTITY = ("sequence", "content_digest", "layers")  # what an episode is recognised by
+
 
 class Entries:
     """The entries of an exported dataset, and those that are added to them.

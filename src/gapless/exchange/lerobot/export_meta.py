@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,11 +55,13 @@ def write_meta(
     stats |= {key: picture_stats(summary, entries.rows) for key, summary in pictures.items()}
     _write(root / STATS, _json(stats))
     files = {name: sha256_file(root / name) for name in (EPISODES, COUNTS, STATS, TASKS)}
+    info = _json(_info(entries, shape))
+    files[INFO] = hashlib.sha256(info).hexdigest()
     listed = [{k: v for k, v in entry.items() if k != "stats"} for entry in entries.listed]
     versions = {name: importlib.metadata.version(name) for name in ("av", "pyarrow")} if shape.cameras else {}
     manifest = {"format": FORMAT, **words, "shape": shape.words(), "episodes": listed, "files": files}
     _write(root / MANIFEST, _json(manifest | {"versions": {"gapless": __version__, **versions}}))
-    _write(root / INFO, _json(_info(entries, shape)))
+    _write(root / INFO, info)
 
 
 def _pictures(entries: Entries, before: Path | None) -> dict[str, PictureSummary]:

@@ -13,6 +13,7 @@ from gapless.store.align import Rate, as_rate
 
 Layout = Literal["episodes", "compact"]
 LAYOUTS = ("episodes", "compact")
+_CHOOSING = ("outcomes", "success", "only", "skip")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class ExportOptions:
             relabel=dict(sorted((relabel or {}).items())),
             **{name: tuple(texts) for name, texts in topics.items()},
         )
+
+    def row_words(self) -> dict[str, Any]:
+        """Return as JSON values the options that say what is in an episode's files, not which episodes there are."""
+        return {name: value for name, value in self.words().items() if name not in _CHOOSING}
 
     def words(self) -> dict[str, Any]:
         """Return the options as JSON values."""

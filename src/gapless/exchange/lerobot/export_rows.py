@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gapless.errors import ExportRefused
+from gapless.exchange.lerobot.export_gaps import across_gap, gap_starts, in_hole
 from gapless.exchange.lerobot.export_source import FRAMES, Source, SourceCamera, SourceColumn
 from gapless.store.align import Follower, grid
 from gapless.store.declaration import TIME
@@ -87,12 +88,16 @@ def read_rows(source: Source, fps: int) -> EpisodeRows:
     for place in places:
         missing |= place < 0
     whole = slice(int(missing.sum()), None)  # sources begin at their first sample and never end again
-    sampled = [samples[0][whole].to_numpy(zero_copy_only=False) for samples in tables.values()]
+    sampled = {topic: samples[0][whole].to_numpy(zero_copy_only=False) for topic, samples in tables.items()}
     times, filled = times[whole], filled[whole]
     pictures = [PictureRows(i, place[whole]) for i, place in zip(indexes, places, strict=True)]
+    gaps = gap_starts(source.sequence)
+    for topic, stamps in sampled.items():
+        filled |= across_gap(times, stamps, gaps.get(topic)) | (times - stamps > _NS * 3 // (2 * fps))
+        if source.data_hz != fps:
+            filled |= in_hole(source.sequence, topic, times, stamps)
     flags = filled.astype(np.uint8) * np.uint8(FrameFlag.BACKFILLED)
-    flags |= _stale(times, sampled, _NS * 3 // (2 * fps))
-    flags |= _camera_flags(source, pictures, times, fps)
+    flags |= _camera_flags(source, pictures, times, fps, gaps)
     if frames is not None:
         flags |= flags_since(times, _column(frames, TIME), _column(frames, "frame_flags").astype(np.uint8))
     tasks, task = _tasks(source, frames, times)
@@ -101,7 +106,7 @@ def read_rows(source: Source, fps: int) -> EpisodeRows:
         _matrix(source.state, tables, source, whole),
         _matrix(source.action, tables, source, whole),
         flags,
-        _captured(frames, times, sampled, pictures),
+        _captured(frames, times, list(sampled.values()), pictures),
         tasks,
         task,
         {rows.index.camera.key: rows for rows in pictures},
@@ -262,21 +267,17 @@ def _index(source: Source, camera: SourceCamera) -> PictureIndex:
     return PictureIndex(camera, times, numbers, table["keyframe"].to_numpy(zero_copy_only=False))
 
 
-def _stale(times: Times, sampled: Sequence[Times], limit_ns: int) -> Flags:
-    """Flag the rows for which some source had no sample for longer than the limit."""
-    stale = np.zeros(len(times), np.bool_)
-    for stamps in sampled:
-        stale |= times - stamps > limit_ns
-    return stale.astype(np.uint8) * np.uint8(FrameFlag.BACKFILLED)
-
-
-def _camera_flags(source: Source, pictures: Sequence[PictureRows], times: Times, fps: int) -> Flags:
-    """Return what is special about the pictures of each row: the cameras' flags, repetitions, age."""
+def _camera_flags(
+    source: Source, pictures: Sequence[PictureRows], times: Times, fps: int, gaps: Mapping[str, Times]
+) -> Flags:
+    """Return what is special about the pictures of each row: the cameras' flags, repetitions, gaps, age."""
     flags = np.zeros(len(times), np.uint8)
     slower = Fraction(fps) if source.video_hz is None else min(Fraction(fps), source.video_hz)
     limit_ns = 3 * _period_ns(slower) // 2
     for rows in pictures:
-        flags |= _stale(times, [rows.index.times_ns[rows.places]], limit_ns)
+        stamps = rows.index.times_ns[rows.places]
+        missing = across_gap(times, stamps, gaps.get(rows.index.camera.topic)) | (times - stamps > limit_ns)
+        flags[missing] |= np.uint8(FrameFlag.BACKFILLED)
         flags[1:][np.diff(rows.places) == 0] |= np.uint8(FrameFlag.REPEATED_IMAGE)
         topic = frame_table_of(rows.index.camera.topic)
         if source.data_hz is not None and topic in source.sequence.topics:

@@ -20,7 +20,7 @@ from gapless.exchange.lerobot.dataset import EpisodeEntry, LeRobotDatasetFiles
 from gapless.exchange.lerobot.import_episode import PACKETS, store_episode
 from gapless.exchange.lerobot.import_layout import Layout, lay_out
 from gapless.exchange.lerobot.import_pictures import why_not_packets
-from gapless.exchange.lerobot.import_rows import read_rows
+from gapless.exchange.lerobot.import_rows import features_of_frames, read_rows
 from gapless.exchange.lerobot.verify import verify_dataset
 from gapless.exchange.report import ImportReport
 from gapless.model.outcome import Outcome
@@ -113,14 +113,17 @@ def import_dataset(
         if _is_there(client, sequence, words["import"]):
             report.kept.append(sequence)
             continue
-        rows = read_rows(plan.dataset, entry, tables(plan.dataset.data_file(entry.data)))
+        table = tables(plan.dataset.data_file(entry.data))
+        rows = read_rows(plan.dataset, entry, table, plan.layout.in_frames)
+        told = plan.told.get(entry.index, {})
         with client.sequence_create(sequence, words, group=session) as writer:
-            success = plan.told.get(entry.index, {}).get("success")
             stored = store_episode(
-                writer, plan.dataset, entry, rows, plan.layout, plan.how, plan.texts, success
+                writer, plan.dataset, entry, rows, plan.layout, plan.how, plan.texts, told.get("success")
             )
             for stored_topic, count in stored:
                 report.rows[stored_topic] = report.rows.get(stored_topic, 0) + count
+            if _outcome(told) is not Outcome.COMPLETED:
+                writer.end(_outcome(told), f"it was {_outcome(told)} when it was recorded")
         report.sequences.append(sequence)
     return report
 
@@ -138,7 +141,9 @@ def _plan(path: Path, topic: str | None, pictures: str) -> _Plan:
     told = {
         number: dict(words) for number, words in enumerate((dataset.manifest() or {}).get("episodes", []))
     }
-    layout = lay_out(dataset.features, own_names=bool(told))
+    for words in told.values():
+        _outcome(words)
+    layout = lay_out(dataset.features, own_names=bool(told), in_frames=features_of_frames(dataset))
     how, assumed = _how(dataset, layout, entries, pictures)
     assumed = [*_assumed(dataset, layout), *assumed]
     return _Plan(dataset, entries, dataset.task_texts(), layout, how, assumed, told)
@@ -177,7 +182,7 @@ def _how(
 
 def _assumed(dataset: LeRobotDatasetFiles, layout: Layout) -> Iterator[str]:
     yield f"rows are {dataset.fps} in a second, from 0 ns in each episode"
-    if "captured_ns" not in dataset.features:
+    if "captured_ns" not in layout.in_frames:
         yield "the dataset does not say when rows were captured: at their nominal times"
     for table in layout.tables:
         if not table.roles:
@@ -191,7 +196,9 @@ def _words(plan: _Plan, entry: EpisodeEntry, session: str, digest: Any) -> dict[
     names += sorted(dataset.video_file(key, span.place) for key, span in entry.videos.items())
     files = [{"file": name, "sha256": digest(dataset.path / name)} for name in names]
     told = plan.told.get(entry.index, {})
-    origin = {key: told[key] for key in ("sequence", "content_digest") if key in told}
+    origin: dict[str, Any] = {key: told[key] for key in ("sequence", "content_digest") if key in told}
+    if _outcome(told) is not Outcome.COMPLETED:
+        origin["outcome"] = told["outcome"]
     rate = str(dataset.fps)
     return {
         "episode": {
@@ -204,6 +211,17 @@ def _words(plan: _Plan, entry: EpisodeEntry, session: str, digest: Any) -> dict[
             "tasks": list(entry.tasks), "assumed": plan.assumed, **origin,
         },
     }  # fmt: skip
+
+
+def _outcome(told: Mapping[str, Any]) -> Outcome:
+    """Return how the recording of an episode ended; ``told``: what the export of gapless wrote of it, if it did."""
+    try:
+        return Outcome(told.get("outcome") or Outcome.COMPLETED)
+    except ValueError as error:
+        raise ImportRefused(
+            "the dataset tells of an outcome that this release does not know",
+            found=repr(told["outcome"]), expected=", ".join(Outcome),
+        ) from error  # fmt: skip
 
 
 def _is_there(client: Any, sequence: str, origin: Mapping[str, Any]) -> bool:
@@ -224,7 +242,7 @@ def _is_there(client: Any, sequence: str, origin: Mapping[str, Any]) -> bool:
             sequence=sequence,
             next_step="name another session (--name)",
         )
-    if found.outcome == Outcome.COMPLETED:
-        return True
+    if found.outcome == origin.get("outcome", Outcome.COMPLETED) and "episode" in found.topics:
+        return True  # its last topic tells it from one that a killed import left, which reads as interrupted
     client.discard(sequence)
     return False

@@ -66,17 +66,22 @@ class CameraTopic:
 
 @dataclass(frozen=True)
 class Layout:
-    """All topics that an episode of the dataset becomes, beside ``frames``, ``tasks`` and ``episode``."""
+    """All topics that an episode of the dataset becomes, beside ``frames``, ``tasks`` and ``episode``.
+
+    ``in_frames``: the features whose values go to ``frames``.
+    """
 
     tables: tuple[TableTopic, ...]
     cameras: tuple[CameraTopic, ...]
+    in_frames: frozenset[str]
 
 
-def lay_out(features: Mapping[str, Feature], *, own_names: bool) -> Layout:
+def lay_out(features: Mapping[str, Feature], *, own_names: bool, in_frames: frozenset[str]) -> Layout:
     """Return the topics of a dataset's features.
 
-    ``own_names``: an export of gapless named the elements of vectors ``topic.field``. Raises ImportRefused if two
-    features would become one topic.
+    ``own_names``: an export of gapless named the elements of vectors ``topic.field``. ``in_frames``: those of
+    FRAME_FEATURES that mean what topic ``frames`` means by them. Raises ImportRefused if two features would become
+    one topic.
     """
     tables: dict[str, TableTopic] = {}
     for key, role in ROLES.items():
@@ -88,10 +93,10 @@ def lay_out(features: Mapping[str, Feature], *, own_names: bool) -> Layout:
     for feature in features.values():
         if feature.is_video or feature.is_image:
             cameras.append(CameraTopic(_camera_topic(feature.key), feature))
-        elif feature.key not in (*ROW_FEATURES, *FRAME_FEATURES, *spread):
+        elif feature.key not in (*ROW_FEATURES, *in_frames, *spread):
             topic = check_topic_name(feature.key)
             tables[topic] = TableTopic(topic, _whole(feature))
-    layout = Layout(tuple(tables.values()), tuple(cameras))
+    layout = Layout(tuple(tables.values()), tuple(cameras), in_frames)
     _check_names(layout)
     return layout
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gapless.exchange.lerobot.dataset import EpisodeEntry, LeRobotDatasetFiles
-from gapless.exchange.lerobot.import_layout import Column, TableTopic
+from gapless.exchange.lerobot.dataset import EpisodeEntry, Feature, LeRobotDatasetFiles
+from gapless.exchange.lerobot.import_layout import FRAME_FEATURES, Column, TableTopic
 from gapless.store.episode_rows import FRAMES, TASKS
 from gapless.store.media.frame_table import FRAME_TABLE
 
@@ -21,14 +21,19 @@ _Number = TypeVar("_Number", bound=np.generic)
 _NS = 1_000_000_000
 _OF_PICTURES = 2 | 4 | 16  # the bits that a camera's frame table has
 _REPEATED = 16  # the bit that only a camera's frame table has
+_RANGES = {"frame_flags": (0, 31), "captured_ns": (-(2**63), 2**63 - 1)}
 
 
 @dataclass(frozen=True)
 class EpisodeRows:
-    """One episode: its rows as they are in the dataset, and the times they get, int64 nanoseconds from 0."""
+    """One episode: its rows as they are in the dataset, and the times they get, int64 nanoseconds from 0.
+
+    ``in_frames``: the features that topic ``frames`` takes.
+    """
 
     table: pa.Table
     times_ns: npt.NDArray[np.int64]
+    in_frames: frozenset[str]
 
     def frames(self, *, with_cameras: bool) -> pa.RecordBatch:
         """Return the rows of topic ``frames``."""
@@ -64,12 +69,11 @@ class EpisodeRows:
 
     def captured_ns(self) -> npt.NDArray[np.int64]:
         """Return when the rows were captured, where the dataset says; else their times."""
-        has = "captured_ns" in self.table.column_names
-        return self._column("captured_ns", np.int64) if has else self.times_ns
+        return self._column("captured_ns", np.int64) if "captured_ns" in self.in_frames else self.times_ns
 
     def flags(self) -> npt.NDArray[np.uint8]:
         """Return the bits of ``frame_flags``, where the dataset has them; else 0."""
-        if "frame_flags" in self.table.column_names:
+        if "frame_flags" in self.in_frames:
             return self._column("frame_flags", np.uint8)
         return np.zeros(len(self.times_ns), np.uint8)
 
@@ -82,11 +86,37 @@ class EpisodeRows:
         return pa.RecordBatch.from_arrays([pa.array(self.times_ns), *arrays], schema=_timed(schema))
 
 
-def read_rows(dataset: LeRobotDatasetFiles, entry: EpisodeEntry, table: pa.Table) -> EpisodeRows:
+def features_of_frames(dataset: LeRobotDatasetFiles) -> frozenset[str]:
+    """Return which of FRAME_FEATURES topic ``frames`` can take without changing a value.
+
+    Another program may have given these names to something else.
+    """
+    return frozenset(
+        key
+        for key in FRAME_FEATURES
+        if key in dataset.features and _is_of_frames(dataset, dataset.features[key])
+    )
+
+
+def _is_of_frames(dataset: LeRobotDatasetFiles, feature: Feature) -> bool:
+    if not feature.dtype.startswith(("int", "uint")) or feature.shape not in ((), (1,)):
+        return False
+    low, high = _RANGES[feature.key]
+    for name in dataset.data_files():
+        values = _flat(dataset.read(name, [feature.key])[feature.key].combine_chunks())
+        found = pc.min_max(values).as_py()
+        if values.null_count or (len(values) and not low <= found["min"] <= found["max"] <= high):
+            return False
+    return True
+
+
+def read_rows(
+    dataset: LeRobotDatasetFiles, entry: EpisodeEntry, table: pa.Table, in_frames: frozenset[str]
+) -> EpisodeRows:
     """Return an episode's rows out of the table of its file."""
     first = pc.min(table["index"]).as_py()
     rows = table.slice(entry.from_index - first, entry.length)
-    return EpisodeRows(rows, grid_ns(entry.length, dataset.fps))
+    return EpisodeRows(rows, grid_ns(entry.length, dataset.fps), in_frames)
 
 
 def grid_ns(count: int, fps: int) -> npt.NDArray[np.int64]:

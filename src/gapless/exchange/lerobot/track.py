@@ -84,7 +84,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open a file and its first video stream; what FFmpeg says of it in the block becomes an IntegrityError."""
     av = load_av()
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:  # else FFmpeg takes "10:30" for a protocol
             if not container.streams.video or container.streams.video[0].codec_context is None:
                 raise IntegrityError("the file holds no video that can be decoded", found=path.name)
             yield container, container.streams.video[0]

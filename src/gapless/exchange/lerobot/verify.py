@@ -61,7 +61,7 @@ def _findings(dataset: LeRobotDatasetFiles, deep: bool) -> Iterator[Finding]:
     if not isinstance(stats, Finding):
         yield from check_stats(dataset, entries, stats)
     if deep:
-        yield from check_pictures(dataset, entries)
+        yield from check_pictures(dataset, entries, sampled=known is not None)
     if deep and not {finding.code for finding in rows} & _UNREADABLE:
         yield from check_stills(dataset)
         if not isinstance(stats, Finding):

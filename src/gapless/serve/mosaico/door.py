@@ -203,7 +203,10 @@ class Mosaico(Door):
         self._sessions.reach(call, Right.WRITE, sequence)
         for session in self._sessions.of(sequence):
             if session.has_topic(name):
-                session.forget_topic(name)
+                if session.key_id != call.key_id:
+                    call.require(Right.DELETE, session.group)
+                with call.audited("delete", f"{sequence}/{name}"):
+                    session.forget_topic(name)
                 return ()
         self._topic(call, sequence, name)
         raise StateError(
@@ -227,7 +230,9 @@ class Mosaico(Door):
             else:  # a person's own commit does not depend on what others say
                 session.notify(message)
         if not sessions:
-            self._notifications.add(self._sequence(call, name), "", message)
+            handler = self._sequence(call, name)
+            with call.audited("write", f"a notification of {name}"):
+                self._notifications.add(handler, "", message)
         return ()
 
     def _topic_notification_create(self, call: Call, request: Request) -> Iterable[bytes]:
@@ -239,7 +244,9 @@ class Mosaico(Door):
             if session.has_topic(name):
                 session.notify(message, name)
                 return ()
-        self._notifications.add(self._topic(call, sequence, name), name, message)
+        handler = self._topic(call, sequence, name)
+        with call.audited("write", f"a notification of {sequence}/{name}"):
+            self._notifications.add(handler, name, message)
         return ()
 
     def _sequence_notification_list(self, call: Call, request: Request) -> Iterable[bytes]:

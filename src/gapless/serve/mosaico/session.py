@@ -255,7 +255,8 @@ class Session:
         ledgers = {name: self.recording.ledger(state) for name, state in states.items()}
         rows = {name: ledger.written for name, ledger in ledgers.items()}
         words = tombstone(self.recording.header, None, rows, sum(ledgers.values(), start=Ledger()))
-        words |= {"name": self.sequence, "layer": None if self.is_base else self.identifier}
+        layer = None if self.is_base else self.identifier
+        words |= {"name": self.sequence, "group": self.group, "layer": layer}
         try:
             self.recording.close({"outcome": str(Outcome.ABORTED), "cause": reason})
         finally:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from gapless.client.local_recording import LocalRecording
 from gapless.errors import (
     GaplessError,
-    LimitReached,
     NameTaken,
     NotFound,
     SequenceOwned,
@@ -42,7 +41,6 @@ class Sessions:
         self._client = served.client
         self._lock = threading.RLock()
         self._open: dict[str, Session] = {}
-        self._beginning = 0  # sessions on their way into the above: the disk may take its time
         self._over = threading.Event()
         self._watch: threading.Thread | None = None
         served.metrics.watch(self._figures, door="mosaico")
@@ -65,12 +63,16 @@ class Sessions:
             self._begin(call, name, BASE, group, None, header)
 
     def create(self, call: Call, name: str) -> Session:
-        """Return the first session of a sequence that was just created, or a new one of a sealed sequence."""
+        """Return the first session of a sequence that was just created, or a new one of a sealed sequence.
+
+        The first is for the key that created the sequence, and for whoever may manage; StateError for others.
+        """
         group = self.reach(call, Right.WRITE, name)
         with self._lock:
             for session in self.of(name):
                 if session.is_base:
-                    if session.claimed:
+                    theirs = session.key_id != call.key_id and not call.may(Right.MANAGE, group)
+                    if session.claimed or theirs:
                         raise StateError("the first session of the sequence is still open", sequence=name)
                     session.claimed = True
                     return session
@@ -104,9 +106,10 @@ class Sessions:
         )
         session = Session(name, identifier, group, call.key_id, recording)
         with self._lock:
-            self._open[session.uuid] = session
             over = self._over.is_set()
-            self._start_watching()
+            if not over:
+                self._open[session.uuid] = session
+                self._start_watching()
         if over:  # everything else was let go of while this one was begun
             self._let_go(session)
             raise ServerClosing("the server is going down")
@@ -115,20 +118,10 @@ class Sessions:
     @contextmanager
     def _room(self) -> Iterator[None]:
         """Keep a place for a session that is begun inside, where nobody else has to wait for the disk."""
-        with self._lock:
-            if self._over.is_set() or self._served.draining.is_set():
-                raise ServerClosing("the server is going down")
-            known = len(self._open) + self._beginning
-            if known >= self._served.limits.max_writers:
-                raise LimitReached(
-                    "the server has as many writers as it takes", found=f"{known} sessions are open"
-                )
-            self._beginning += 1
-        try:
+        if self._over.is_set() or self._served.draining.is_set():
+            raise ServerClosing("the server is going down")
+        with self._served.places.one():
             yield
-        finally:
-            with self._lock:
-                self._beginning -= 1
 
     def add_topic(
         self, session: Session, name: str, tag: str, layout: str, metadata: Mapping[str, Any]
@@ -214,7 +207,9 @@ class Sessions:
 
     def _forget_ended(self) -> None:
         with self._lock:
-            self._open = {uid: session for uid, session in self._open.items() if not session.ended}
+            left = {uid: session for uid, session in self._open.items() if not session.ended}
+            self._served.places.free(len(self._open) - len(left))
+            self._open = left
 
     def _let_go(self, session: Session, idle_s: float = 0.0) -> None:
         try:

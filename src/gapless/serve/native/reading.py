@@ -169,6 +169,7 @@ class NativeReading(Door):
         base, name = handler.reader.base, question.maybe_text("topic")
         told: Answer = {"state": base.state, "owner_alive": base.owner_alive, "pending": base.pending}
         if name is None:
+            told["awaited_until_ns"] = base.awaited_until_ns
             return [{**told, "ledger": dict(handler.ledger)}]
         topic = handler.topic(name)
         rows, start_ns, end_ns = extent(topic.reader)

@@ -12,9 +12,13 @@ import psutil
 from gapless.client.remote import protocol
 from gapless.errors import GaplessError
 from gapless.serve.native.reading_question import Question
+from gapless.serve.refusal import reworded
+from gapless.serve.visible import below
 from gapless.store.handover import Command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
     from pyarrow import flight
 
@@ -36,9 +40,14 @@ class Acknowledger:
     """
 
     def __init__(
-        self, sequence: IncomingSequence, lane: IncomingLane, writer: flight.MetadataRecordBatchWriter
+        self,
+        root: Path,
+        sequence: IncomingSequence,
+        lane: IncomingLane,
+        writer: flight.MetadataRecordBatchWriter,
     ) -> None:
         self.error: BaseException | None = None  # why nothing can be told any more
+        self._root = root
         self._sequence = sequence
         self._lane = lane
         self._writer = writer
@@ -96,7 +105,8 @@ class Acknowledger:
                     told, told_s = seq, now_s
                 failure = self._sequence.recording.failure
                 if failure is not None:
-                    self._tell({"failed": json.loads(protocol.encode_error(failure))})
+                    shown = reworded(failure, lambda text: below(self._root, text))
+                    self._tell({"failed": json.loads(protocol.encode_error(shown))})
                 if ending or failure is not None:
                     return
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: the client is gone, its exchange ends
@@ -122,7 +132,7 @@ class LaneExchange:
         writer: flight.MetadataRecordBatchWriter,
     ) -> None:
         """Take rows until the client has no more; what was taken is durable when it hears the last word."""
-        teller = Acknowledger(self._sequence, self._lane, writer)
+        teller = Acknowledger(self._served.root, self._sequence, self._lane, writer)
         next_seq = self._lane.take_over(self, teller.wake)
         try:
             writer.write_metadata(protocol.encode({"next_seq": next_seq}))

@@ -13,7 +13,7 @@ from gapless.model.names import check_sequence_name, to_component
 from gapless.model.outcome import State
 from gapless.store import journal
 from gapless.store.adopt import is_ended
-from gapless.store.layout import Bundle
+from gapless.store.layout import MAKING, Bundle
 from gapless.store.recover import read_header
 from gapless.store.tombstone import UNREADABLE, is_tombstone
 
@@ -146,7 +146,7 @@ def _clear_half_made(store: FolderStore, bundle: Bundle) -> bool:
     """Take away a folder whose maker died before it had a journal; return whether it did."""
     give_up_s = time.monotonic() + 2 * _MAKING_S
     while _is_half_made(bundle.path):
-        making = bundle.path / "journal.partial"
+        making = bundle.path / MAKING
         age_s = (store.platform.wall_ns() - bundle.path.stat().st_mtime_ns) / 1e9
         if age_s > _MAKING_S and not store.platform.is_locked(making / "lock"):
             store.purge(bundle.path)
@@ -158,7 +158,7 @@ def _clear_half_made(store: FolderStore, bundle: Bundle) -> bool:
 
 
 def _is_half_made(path: Path) -> bool:
-    return path.is_dir() and {child.name for child in path.iterdir()} <= {"journal.partial"}
+    return path.is_dir() and {child.name for child in path.iterdir()} <= {MAKING}
 
 
 def _bundle(client: Client, name: str) -> Bundle:

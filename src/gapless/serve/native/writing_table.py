@@ -15,7 +15,6 @@ from gapless.client.local_recording import LocalRecording
 from gapless.client.remote import protocol
 from gapless.errors import (
     GaplessError,
-    LimitReached,
     NameTaken,
     NotFound,
     RightMissing,
@@ -87,6 +86,7 @@ class WriterTable:
         sequence = self._present(call, act, BUSY_S)
         if sequence is not None:
             self._check_reach(call, act, sequence)
+            sequence.touch()
             return sequence
         found = find(self._client, act)
         return self._begin(call, act, words) if found is None else self._take_up(call, act, found)
@@ -184,6 +184,7 @@ class WriterTable:
         with self._changed:
             if self._open.get(sequence.uid) is sequence:
                 del self._open[sequence.uid]
+                self._served.places.free(1)
         self._served.metrics.set("gapless_open_writers", len(self._open))
 
     def _check_reach(self, call: Call, act: Act, sequence: IncomingSequence) -> None:
@@ -199,7 +200,7 @@ class WriterTable:
         else:
             group = group_of(self._client, act)
             call.reach(Right.WRITE, act.layer_of, group)
-        self._check_room()
+        self._check_begins()
         metadata = check_metadata(words.document.get("metadata"), sequence=act.name)
         bundle: Bundle | None = None
         base: dict[str, str] | None = None
@@ -211,20 +212,17 @@ class WriterTable:
         header["spooled"] = words.document.get("spooled") is True
         header["producer"] |= _producer(words.document.get("producer"))
         header["durability"]["window_ms"] = _window_ms(words)
-        with call.audited("write", f"create {act.sequence}"):
+        with call.audited("write", f"create {act.sequence}"), self._served.places.one():
             if act.layer_of is not None:
                 bundle = self._client._store.reserve_layer(self._client._store.bundle(act.layer_of), act.name)
             durability = self._durability(header)
             recording = LocalRecording.begin(self._client, act.name, bundle, header, durability)
             return self._add(recording, topics, {}, group)
 
-    def _check_room(self) -> None:
+    def _check_begins(self) -> None:
         if self._served.draining.is_set() or self._stopped.is_set():
             raise ServerClosing("the server is going down")
-        if len(self._open) >= self._served.limits.max_writers:
-            raise LimitReached(
-                "the server writes as many sequences as it takes", found=f"{len(self._open)} open"
-            )
+        self._served.places.check()  # before there is a row of the audit about it
 
     def _base(self, name: str) -> tuple[dict[str, str], BaseTopics]:
         """Return how a layer names its base, and the base's topics."""
@@ -240,11 +238,12 @@ class WriterTable:
         self, act: Act, bundle: Bundle, header: dict[str, Any], group: str | None
     ) -> IncomingSequence:
         """Adopt what this server, or another one, left open."""
-        self._check_room()
+        self._check_begins()
         topics: BaseTopics = {} if act.layer_of is None else self._base(act.layer_of)[1]
-        recording = LocalRecording.resume(self._client, bundle, self._durability(header))
-        assert recording.sealer is not None
-        return self._add(recording, topics, recording.sealer.sealer.artifacts, group)
+        with self._served.places.one():
+            recording = LocalRecording.resume(self._client, bundle, self._durability(header))
+            assert recording.sealer is not None
+            return self._add(recording, topics, recording.sealer.sealer.artifacts, group)
 
     def _durability(self, header: dict[str, Any]) -> Durability:
         known = self._client._durability

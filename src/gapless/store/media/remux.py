@@ -143,7 +143,7 @@ def _mp4_like(av: Any, data: bytes, path: Path, ticks_per_s: int) -> Iterator[tu
     options = {"video_track_timescale": str(ticks_per_s)}
     with (
         av.open(io.BytesIO(data), format="h264") as probe,
-        av.open(str(path), "w", format="mp4", options=options) as container,
+        av.open(str(path.absolute()), "w", format="mp4", options=options) as container,
     ):
         track = container.add_stream_from_template(probe.streams.video[0])
         track.time_base = Fraction(1, ticks_per_s)
@@ -154,7 +154,7 @@ def _mp4_like(av: Any, data: bytes, path: Path, ticks_per_s: int) -> Iterator[tu
 def _matroska(av: Any, first: Packet, partial: Path) -> Iterator[tuple[Any, Any]]:
     """Open a Matroska file whose track needs no description but its size: each packet has its header."""
     load_av("ffv1")
-    with av.open(str(partial), "w", format="matroska") as container:
+    with av.open(str(partial.absolute()), "w", format="matroska") as container:
         track = container.add_stream("ffv1", options=dict(FFV1_OPTIONS))
         track.width, track.height, track.pix_fmt = first.width, first.height, "gray16le"
         track.codec_context.gop_size = track.codec_context.thread_count = 1

@@ -13,8 +13,8 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
  * Fill a node with channels as they appear; ``want(channel, firstNs, fill)`` brings what was before the first sample
- * of one that is looked at. Returns {take(message), about(channels), end()}; what is shown after the end says that it
- * was the last.
+ * of one that is looked at. Returns {take(message), about(channels), part(), end()}: after ``part`` lines begin anew, as
+ * nobody listened for a while; what is shown after the end says that it was the last.
  */
 export function channelGrid(node, want) {
   const cards = new Map();
@@ -87,6 +87,9 @@ export function channelGrid(node, want) {
       known = channels;
       for (const [name, card] of cards) card.about(channels[name]);
     },
+    part() {
+      for (const card of cards.values()) card.part();
+    },
     end() {
       clearInterval(ticking);
       for (const card of cards.values()) card.end();
@@ -142,6 +145,11 @@ class ChannelCard {
     const time_s = Number(sample.timestamp_ns) / 1e9;
     this.#trace.add(time_s, numberOf(sample.value));
     return time_s;
+  }
+
+  /** What comes is not joined to what is held. */
+  part() {
+    this.#trace.part();
   }
 
   /** Let the line begin before its first sample; once, for a card that is seen. */

@@ -10,17 +10,29 @@ export class Trace {
   #values = new Float64Array(POINTS);
   #next = 0;
   #held = 0;
+  #isParted = false;
   latest_s = -Infinity;
+
+  /** Part what comes from what is held: values in between were not heard. */
+  part() {
+    this.#isParted = this.#held > 0;
+  }
 
   /** Add a point; a clock that went back begins a new line. */
   add(time_s, value) {
     if (time_s < this.latest_s) this.#held = 0;
     if (time_s === this.latest_s && this.#held > 0) return;
+    if (this.#isParted && this.#held > 0) this.#push(time_s, NaN);
+    this.#isParted = false;
+    this.#push(time_s, value);
+    this.latest_s = time_s;
+  }
+
+  #push(time_s, value) {
     this.#times[this.#next] = time_s;
     this.#values[this.#next] = value;
     this.#next = (this.#next + 1) % POINTS;
     this.#held = Math.min(this.#held + 1, POINTS);
-    this.latest_s = time_s;
   }
 
   /**

@@ -62,7 +62,7 @@ function settle(words) {
     else rest = topicTable(byId("topics"));
     if (!words.has_control || words.may === "read") emergency.close();
     replace(byId("no-control"), why(words));
-  }
+  } else channels.part(); // the line was lost for a while
   hello = words;
   person.known(words.by);
   head.hello(words);

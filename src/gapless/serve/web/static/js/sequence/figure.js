@@ -5,7 +5,7 @@ import { Chart, extremes, palette } from "../core/bokeh_plot.js";
 import { el, replace } from "../core/dom.js";
 import { fixedSpread, hasValue } from "./curve.js";
 import { numberText } from "./exact.js";
-import { broken, gapsBefore, lonely, pausesBefore, pausesWithin } from "./pauses.js";
+import { broken, gapsBefore, lonely, pausesBefore, pausesWithin, wideGaps } from "./pauses.js";
 import { nameOf } from "./view.js";
 import { rowsWords } from "./words.js";
 
@@ -83,7 +83,7 @@ export class Figure {
     this.#drawAbove();
     curves.forEach((curve, n) => {
       if (curve.exact) this.#showRows(curve, this.layers[n], gaps);
-      else this.#showBuckets(curve, this.layers[n]);
+      else this.#showBuckets(curve, this.layers[n], gaps);
     });
     const shown = curves.map((curve) => `${nameOf(curve.about)}: ${rowsWords(curve.rows)}`).join(", ");
     this.area.setAttribute("role", "img");
@@ -114,13 +114,14 @@ export class Figure {
     set(layers.dots, curve.rows <= MOST_DOTS ? { x: points.x, y: points.y } : lonely(points, isParted));
   }
 
-  #showBuckets(curve, layers) {
+  #showBuckets(curve, layers, gaps) {
     const { left, right, low, high, x, y } = curve.points();
     const by = fixedSpread(curve.about);
     const alpha = pausesWithin(left, right).map((isHollow) => (isHollow ? FAINT : FULL));
     set(layers.boxes, { left, right, low, high, alpha });
     set(layers.spread, by === null ? BAND : { x, low: low.map((v) => v - by), high: high.map((v) => v + by) });
-    const isParted = pausesBefore(left, right);
+    const isGap = gapsBefore(x, wideGaps(gaps, left, right)); // narrower ones are in nearly every bucket of much
+    const isParted = pausesBefore(left, right).map((isPause, n) => isPause || isGap[n]);
     set(layers.line, broken({ x, y }, isParted));
     set(layers.dots, lonely({ x, y }, isParted));
   }

@@ -10,11 +10,13 @@ const TICK_S = 0.0005; // players report a picture's time rounded to the tick of
 
 /** The pictures of a topic in order of time, as many as are loaded. */
 export class FrameTimes {
+  #running = Promise.resolve();
+  #queued = null;
+
   constructor(path) {
     this.path = path;
     this.baseNs = null;
-    [this.offsets, this.numbers, this.seconds] = [[], [], []];
-    this.video = { seconds: [], indexes: [] };
+    this.#forget();
     this.hasVideo = false;
     this.pixels = null;
     this.isCut = false;
@@ -24,15 +26,39 @@ export class FrameTimes {
     return this.offsets.length;
   }
 
-  /** Load what is there, or what came since; stops at a bound and says so in `isCut`. */
-  async load() {
+  /** Load what is there, or what came since, one after the other; stops at a bound and says so in `isCut`. */
+  load() {
+    this.#queued ??= this.#running
+      .catch(() => {}) // told to whom it was for
+      .then(() => {
+        this.#queued = null;
+        this.#running = this.#load();
+        return this.#running;
+      });
+    return this.#queued;
+  }
+
+  async #load() {
     let startNs = this.length ? this.time(this.length - 1) + 1n : null;
     do {
-      const frame = await api.frame(`${this.path}/frames`, { start_ns: startNs, limit: PAGE });
+      let frame = await this.#page(startNs);
+      if (frame.header.video && !this.hasVideo && this.length > 0) {
+        frame = await this.#page(null); // with the seal there is a video, which shows those known before too
+        this.#forget();
+      }
       this.#take(frame);
       startNs = frame.header.next_ns;
     } while (startNs !== null && this.length < MOST);
     this.isCut = startNs !== null;
+  }
+
+  #page(startNs) {
+    return api.frame(`${this.path}/frames`, { start_ns: startNs, limit: PAGE });
+  }
+
+  #forget() {
+    [this.offsets, this.numbers, this.seconds] = [[], [], []];
+    this.video = { seconds: [], indexes: [] };
   }
 
   #take({ header, columns, baseNs }) {

@@ -30,6 +30,12 @@ export function gapsBefore(x, gaps) {
   return Array.from(x, (at, n) => n > 0 && isBetween(x[n - 1], at));
 }
 
+/** Return those of the gaps that are at least as wide as most of the buckets. */
+export function wideGaps(gaps, starts, ends) {
+  const widths = Float64Array.from(starts, (start, n) => ends[n] - start).toSorted();
+  return gaps.filter(({ x0, x1 }) => x1 - x0 >= (widths[widths.length >> 1] ?? 0));
+}
+
 /** Return a line `{x, y}` that is broken before the points that are parted from the one before. */
 export function broken({ x, y }, isParted) {
   const [xs, ys] = [[], []];

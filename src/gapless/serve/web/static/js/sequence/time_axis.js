@@ -20,7 +20,12 @@ export function timeTicks(fromNs, toNs, axis, originNs, wanted) {
   const step = axis === "s" ? decimalStep(least) : clockStep(least);
   const anchor = axis === "s" ? originNs : -zoneOffset(fromNs, axis);
   const times = [];
-  for (let ns = ceiling(fromNs - anchor, step) + anchor; ns <= toNs; ns += step) times.push(ns);
+  const isShifted = axis === "local" && step > HOUR; // days begin an hour earlier or later behind a change of the clocks
+  const first = ceiling(fromNs - anchor, step) + anchor;
+  for (let even = first; even <= toNs + (isShifted ? DAY : 0n); even += step) {
+    const ns = isShifted ? even - anchor - zoneOffset(even, axis) : even;
+    if (ns >= fromNs && ns <= toNs) times.push(ns);
+  }
   if (axis === "s") {
     return { times, words: times.map((ns) => secondsText(ns - originNs)), title: "seconds since the start" };
   }
