@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gapless.errors import FeatureFailed, GaplessError
-from gapless.features.code_digest import code_digest
+from gapless.features.code_digest import UNKNOWN, feature_code
 from gapless.features.columns import Columns
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
 from gapless.features.entry_writer import write_table
@@ -27,6 +27,7 @@ from gapless.features.feature import Feature
 from gapless.features.frame import EntryFrame, EntryPlan, read_frame
 from gapless.features.identity import RunOptions
 from gapless.features.output import finished_table, own_times, recorded_units
+from gapless.features.pandas_frame import as_pandas
 from gapless.features.survey import entry_digest
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def apply_chunk(chunk: ApplyChunk) -> list[EntryRecord]:
     else:
         feature = _loaded(chunk.task)
         task = replace(
-            chunk.task, code=chunk.task.code and code_digest(type(feature))
+            chunk.task, code=chunk.task.code and (feature_code(feature) or UNKNOWN)
         )  # of the code that runs here
     return [compute_entry(feature, task, entry) for entry in chunk.entries]
 
@@ -146,7 +147,7 @@ def compute_entry(feature: Feature, task: ApplyTask, entry: EntryTask) -> EntryR
     for attempt in range(task.retries + 1):
         try:
             record = _compute(feature, task, entry, began)
-        except (KeyboardInterrupt, SystemExit, MemoryError):
+        except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; it becomes the record
             record = _failed(task, entry, began, error)
@@ -163,6 +164,8 @@ def _compute(feature: Feature, task: ApplyTask, entry: EntryTask, began: float) 
     frame = read_frame(entry.plan, columns, task.options, getattr(feature, "input_columns", None))
     if not frame.core_rows:
         return _record(task, entry, began, "empty", timebase=frame.timebase)
+    if hasattr(feature, "entry_key"):
+        feature.entry_key = entry.plan.key
     output = feature.apply(as_frame(frame.table, frame_type(feature)))
     table = finished_table(output, frame, columns, _units(feature, frame), task.name, entry.plan.key)
     if not table.num_rows:
@@ -193,7 +196,7 @@ def frame_type(feature: Any) -> str:
 def as_frame(table: pa.Table, kind: str) -> Any:
     """Return the table as the kind of frame that a feature asks for."""
     if kind == "pandas":
-        return table.to_pandas()
+        return as_pandas(table)
     if kind == "arrow":
         return table
     if kind == "polars":

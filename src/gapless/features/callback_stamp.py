@@ -6,7 +6,8 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from types import CodeType
 
 from gapless.catalog.state_database import StateDatabase, look
@@ -34,6 +35,36 @@ def _code_text(constant: object) -> str:
     return repr(sorted(constant, key=repr)) if isinstance(constant, frozenset) else repr(constant)
 
 
+def _described(fn: object) -> dict[str, object]:
+    """Return what a callable does: its name and code, its defaults and the arguments that it was given, if any.
+
+    What it encloses is left out: that may be what the callback writes to.
+    """
+    given: list[object] = []
+    while isinstance(fn, partial):
+        given += [*fn.args, *sorted(fn.keywords.items())]
+        fn = fn.func
+    named: object = fn if hasattr(fn, "__qualname__") else type(fn)
+    method = fn if hasattr(fn, "__code__") else vars(type(fn)).get("__call__", fn)
+    function = getattr(fn, "__func__", method)
+    given += [*(getattr(function, "__defaults__", None) or ())]
+    given += sorted((getattr(function, "__kwdefaults__", None) or {}).items())
+    found: dict[str, object] = {
+        "fn": f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', '')}",
+        "code": _code(function),
+    }
+    return {**found, "given": [_value_text(value) for value in given]} if given else found
+
+
+def _value_text(value: object) -> str:
+    """Return a value that stays what it is; of one that the callback itself may change only its kind."""
+    if isinstance(value, tuple):
+        return f"({','.join(map(_value_text, value))})"
+    if value is None or isinstance(value, str | bytes | int | float | PurePath):
+        return repr(value)
+    return f"{type(value).__module__}:{type(value).__qualname__}"
+
+
 @dataclass(frozen=True)
 class CallbackStamp:
     """A callback, and the digest of the outputs that it depends on as they are now."""
@@ -45,8 +76,9 @@ class CallbackStamp:
     @classmethod
     def of(cls, root: Path, step: CallbackStep, contents: Mapping[str, str]) -> CallbackStamp:
         """Return the stamp for the contents of the steps that a callback depends on."""
-        name = f"{step.fn.__module__}:{step.fn.__qualname__}"
-        text = canonical_text({"fn": name, "code": _code(step.fn), "contents": dict(contents)})
+        if not step.cacheable:
+            return cls(root, step, "")  # it runs every time, whatever it is
+        text = canonical_text({**_described(step.fn), "contents": dict(contents)})
         return cls(root, step, hashlib.sha256(text.encode()).hexdigest())
 
     def valid(self) -> bool:

@@ -49,9 +49,10 @@ def clean_runs(ds: Dataset, surveys: Sequence[StepSurvey], *, dry_run: bool) -> 
 
     named = [item for item in surveys if item.bound is not None]
     expected = {item.bound.pair for item in named if item.bound is not None}
+    needed = {pair for item in surveys for pair in _needs(item)}
     unnamed = any(item.error is not None or _mistaken(item) for item in surveys)
     runs = list(_runs(ds, named))
-    orphans = {run.pair for run in runs} - expected
+    orphans = {run.pair for run in runs} - expected - needed
     orphans = _unread(ds, orphans)
     for run in runs:
         if run.pair in expected:
@@ -66,6 +67,12 @@ def clean_runs(ds: Dataset, surveys: Sequence[StepSurvey], *, dry_run: bool) -> 
             row[3] = "removed"
         rows.append(row)
     return pd.DataFrame(rows, columns=CLEAN_COLUMNS)
+
+
+def _needs(item: StepSurvey) -> Iterable[Pair]:
+    """Return the runs that a step reads or will read, computed or not."""
+    bound = item.bound
+    return item.reads if bound is None else (*bound.pins.values(), *bound.identity.upstream)
 
 
 def _mistaken(item: StepSurvey) -> bool:
@@ -113,9 +120,17 @@ def _upstream_of_runs(root: Path) -> Iterable[tuple[Pair, list[Pair]]]:
 
 def _upstream_of_models(root: Path) -> Iterable[tuple[Pair, list[Pair]]]:
     for file in root.glob("*/*/manifest.json"):
-        document = json.loads(file.read_bytes())
-        inputs = [(item[0], item[1]) for item in document.get("inputs", [])]
-        yield (f"model {file.parent.parent.name}", file.parent.name), inputs
+        try:
+            document = json.loads(file.read_bytes())
+            read = [(item[0], item[1]) for item in document.get("inputs", [])]
+            read += [(source["feature"], source["run_id"]) for source, _ in document.get("labels", [])
+                     if "feature" in source]  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise IntegrityError(
+                "what a model learned from cannot be told, so nothing is removed", found=f"{file}: {error}",
+                next_step="move the damaged folder away",
+            ) from error  # fmt: skip
+        yield (f"model {file.parent.parent.name}", file.parent.name), read
 
 
 def _remove(ds: Dataset, run: _Run) -> None:

@@ -35,6 +35,20 @@ def code_digest(cls: type) -> str | None:
     return digest
 
 
+def feature_code(feature: Any, ds: Any = None) -> str | None:
+    """Return the digest of a feature's source, and of the class that its ``code_class(ds)`` names, if it has that."""
+    own = code_digest(type(feature))
+    ask = getattr(feature, "code_class", None)
+    cls = None if ask is None else ask(ds)
+    theirs = None if cls is None else code_digest(cls)
+    return own if theirs is None else hashlib.sha256(f"{own}\n{theirs}".encode()).hexdigest()
+
+
+def user_code(cls: type) -> str | None:
+    """Return the digest of a class of the user's; None for one of gapless, whose version says that it changed."""
+    return None if cls.__module__.partition(".")[0] == "gapless" else code_digest(cls)
+
+
 def _read(cls: type) -> tuple[frozenset[str], str | None]:
     """Return the modules that a class's source reaches, and the digest of what it reaches in them."""
     reach = SourceReach.of(cls)

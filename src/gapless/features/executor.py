@@ -6,6 +6,7 @@ A chunk is taken only when there is room for it, because taking one may claim wh
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from itertools import chain
 from typing import Literal, TypeVar, get_args
 
 from gapless.errors import ArgumentRefused
@@ -67,7 +68,11 @@ def _carried(
     start: Callable[[], Carrier[C, R]], chunks: Iterable[C], cancel: Cancel | None
 ) -> Generator[tuple[C, R | BaseException], None, None]:
     """Compute by workers that start when the first result is asked for."""
-    yield from carry_all(start(), chunks, cancel)
+    check_cancel(cancel)
+    source = iter(chunks)
+    for first in source:  # where there is nothing to do no worker starts
+        yield from carry_all(start(), chain([first], source), cancel)
+        return
 
 
 def _on_dask(

@@ -36,8 +36,9 @@ class Feature(Protocol):
 
     The engine also reads, where they are there: ``frame_type`` ("pandas", "polars" or "arrow"),
     ``input_columns`` (the data columns to read), ``units`` (of output columns), ``cancel_token``,
-    ``progress_callback`` and the methods ``bind_dataset(ds)`` and ``derived_units(units)``, which gives the units
-    of output columns from those of the input's.
+    ``progress_callback``, ``entry_key`` (set before each call of ``apply``) and the methods ``bind_dataset(ds)``,
+    ``derived_units(units)``, which gives the units of output columns from those of the input's, and
+    ``code_class(ds)``: a class whose source counts as the feature's own, or None.
     """
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gapless.features.code_digest import code_digest
+from gapless.features.code_digest import feature_code
 from gapless.features.identity import RunOptions, identify, named_run, references, storage_name
 from gapless.features.labels_source import FeatureLabelsSource
 from gapless.features.result import Result
@@ -48,7 +48,7 @@ class Foresight:
         return run
 
     def _run(self, feature: Feature, options: RunOptions, policy: str, pins: dict[str, Pair]) -> Pair:
-        code = code_digest(type(feature)) if policy == "rerun" else None
+        code = feature_code(feature, self._ds) if policy == "rerun" else None
         found = identify(
             feature, options, columns=self._ds.columns, topic=self._ds.topic, pins=pins, code=code
         )

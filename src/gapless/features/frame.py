@@ -171,8 +171,13 @@ def _data_columns(other: pa.Table, columns: Columns) -> list[str]:
 
 
 def _free_name(table: pa.Table, name: str, label: str) -> str:
-    """Return the name of a column that an input adds; one that is taken is marked with its input."""
-    return name if name not in table.column_names else f"{name}__{label}"
+    """Return the name of a column that an input adds; one that is taken is marked with its input, then numbered."""
+    taken = frozenset(table.column_names)
+    free, number = name, 1
+    while free in taken:
+        free = f"{name}__{label}" if number == 1 else f"{name}__{label}-{number}"
+        number += 1
+    return free
 
 
 def _inner(
@@ -324,7 +329,8 @@ def _with_neighbours(
 ) -> tuple[pa.Table, NDArray[np.bool_]]:
     """Return the last frames of the entry before, the table, and the first of the entry after.
 
-    Their frames are numbered on both sides of the entry's own, and their times count from its first row.
+    Their frames are numbered on both sides of the entry's own, and their times count from its first row. Where
+    the clocks do not follow each other their times are moved, so that rows in order of time are in order of frames.
     """
     if columns.frame_col not in table.column_names:
         raise OverlapRefused("a table without time has no rows beside it", field=columns.frame_col)
@@ -337,7 +343,7 @@ def _with_neighbours(
         other = with_meta(_joined(plan.before, columns, wanted), columns, plan.before_key)
         number = other.column(columns.frame_col).to_numpy()
         last = np.unique(number)[-frames:]
-        kept = other.filter(pa.array(np.isin(number, last)))
+        kept = _adjoining(other.filter(pa.array(np.isin(number, last))), table, before=True)
         pieces.insert(0, _renumbered(kept, table, columns, first_own - len(last)))
         rows.insert(0, kept.num_rows)
     core_place = len(rows) - 1
@@ -345,12 +351,26 @@ def _with_neighbours(
         other = with_meta(_joined(plan.after, columns, wanted), columns, plan.after_key)
         number = other.column(columns.frame_col).to_numpy()
         first = np.unique(number)[:frames]
-        kept = other.filter(pa.array(np.isin(number, first)))
+        kept = _adjoining(other.filter(pa.array(np.isin(number, first))), table, before=False)
         pieces.append(_renumbered(kept, table, columns, next_own))
         rows.append(kept.num_rows)
     joined = pa.concat_tables(pieces, promote_options="default")
     core = np.repeat(np.arange(len(rows)) == core_place, rows)
     return joined, core
+
+
+def _adjoining(kept: pa.Table, table: pa.Table, *, before: bool) -> pa.Table:
+    """Return a neighbour's rows on their side of the entry's own in time, one step away if they must be moved."""
+    if not kept.num_rows or not table.num_rows or TIME not in table.column_names:
+        return kept
+    own, theirs = _times(table), _times(kept)
+    if theirs[-1] < own[0] if before else own[-1] < theirs[0]:
+        return kept
+    steps = np.diff(np.unique(own))
+    step = int(np.median(steps)) if len(steps) else 1
+    moved = theirs + (own[0] - step - theirs[-1] if before else own[-1] + step - theirs[0])
+    place = kept.column_names.index(TIME)
+    return kept.set_column(place, kept.schema.field(place), pa.array(moved))
 
 
 def _signed_frames(table: pa.Table, columns: Columns) -> pa.Table:

@@ -27,6 +27,7 @@ SCHEME = 1
 _SHOWN_HEX = 12
 _STORAGE_CHARS = 120
 _REFERENCES = (Result, LabelsSource)
+_TOPIC = "tracks"  # the topic of a data set that names none
 Run = tuple[str, str]  # storage and run id
 
 
@@ -131,6 +132,16 @@ def params_references(params: Any) -> list[Reference]:
     ]
 
 
+def has_tracks_column(feature: Any) -> bool:
+    """Tell whether a parameter refers to a column of the data set's topic."""
+    return any(isinstance(part, TracksColumn) for _, part in _parts(feature.params))
+
+
+def has_labels(feature: Any) -> bool:
+    """Tell whether a parameter refers to labels that people put on, which are read for each of the topic's rows."""
+    return any(ref.kind == "labels" for ref in params_references(feature.params))
+
+
 def _kind(value: Any) -> Literal["column", "artifact", "labels"]:
     if isinstance(value, ArtifactSpec):
         return "artifact"
@@ -198,7 +209,7 @@ def identify(
         "filter": canonical(options.filters, "filter"),
         "overlap": int(options.overlap_frames),
     }
-    if "tracks" in items or any(isinstance(part, TracksColumn) for _, part in _parts(feature.params)):
+    if "tracks" in items or has_tracks_column(feature) or (has_labels(feature) and topic != _TOPIC):
         document["topic"] = topic
     if feature.scope_dependent and scope is not None:
         document["scope"] = sorted([list(key) for key in scope])

@@ -39,6 +39,8 @@ class TableFeature(ABC):
     class Params(feature_params.Params):
         """No parameters."""
 
+    entry_key: EntryKey | None = None  # group and sequence of the entry that is computed; the engine sets it
+
     inputs: InputsLike
     params: Any  # an instance of the subclass's own Params, annotated there
 

@@ -6,6 +6,7 @@ They are read from the annotations beside the sealed data, so a label that was j
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from gapless.errors import LabelsMissing, NotFound
 from gapless.features.entry import EntryKey
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.result import Result
+from gapless.features.run_folder import write_whole
 from gapless.model.names import to_component
 from gapless.store.declaration import TIME
 
@@ -162,26 +164,49 @@ def labels_missing(source: LabelsSource[Any]) -> LabelsMissing:
     )  # fmt: skip
 
 
+def names_in(sets: Iterable[LabelSet]) -> list[str]:
+    """Return the names that occur in any of the sets, in order: what the codes are numbers of."""
+    return sorted({name for labels in sets for name in labels.names})
+
+
+def names_digest(sets: Iterable[LabelSet]) -> str:
+    """Return what identifies the meaning of the codes: every name that they count."""
+    return hashlib.sha256(json.dumps(names_in(sets), ensure_ascii=False).encode()).hexdigest()
+
+
 def materialise_labels(
-    ds: Dataset, source: LabelsSource[Any], keys: Sequence[EntryKey], folder: Path
+    ds: Dataset,
+    source: LabelsSource[Any],
+    keys: Sequence[EntryKey],
+    folder: Path,
+    *,
+    around: Sequence[EntryKey] | None = None,
 ) -> dict[EntryKey, Path]:
     """Write the labels of each entry that has any as ``<sequence>.npz``; LabelsMissing if none has.
+
+    ``around``: the entries whose names are numbered, None those of ``keys``.
 
     One row for each instant of the recording: ``timestamp_ns`` and ``frame`` (int64), ``labels`` (int64 codes
     into ``label_names``, where 0 is "no label") and ``membership`` (bool, rows × the names from 1 on), which
     differs where labels overlap. Codes mean the same in all files. Read them with ``allow_pickle=False``.
     """
-    rows = read_label_rows(ds, source, keys)
+    rows = read_label_rows(ds, source, keys, around=around)
     written: dict[EntryKey, Path] = {}
     for key, arrays in rows.items():
         path = folder / f"{to_component(key[1])}.npz"
-        np.savez(path, allow_pickle=False, **arrays)
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **arrays)
+        write_whole(path, content.getvalue())  # another process may be reading it
         written[key] = path
     return written
 
 
 def read_label_rows(
-    ds: Dataset, source: LabelsSource[Any], keys: Sequence[EntryKey]
+    ds: Dataset,
+    source: LabelsSource[Any],
+    keys: Sequence[EntryKey],
+    *,
+    around: Sequence[EntryKey] | None = None,
 ) -> dict[EntryKey, dict[str, NDArray[Any]]]:
     """Return the arrays that :func:`materialise_labels` writes, for each entry that has labels."""
     if isinstance(source, FeatureLabelsSource):
@@ -189,7 +214,8 @@ def read_label_rows(
     sets = label_sets(ds, source, keys)
     if not sets:
         raise labels_missing(source)
-    names = sorted({name for labels in sets.values() for name in labels.names})
+    beside = {} if around is None else label_sets(ds, source, [key for key in around if key not in sets])
+    names = names_in([*sets.values(), *beside.values()])
     found = {}
     for key, labels in sets.items():
         instants = _instants(ds, key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gapless.errors import FeatureFailed, OverlapRefused
@@ -44,6 +46,14 @@ def _check_order(output: Any, name: str) -> None:
         )  # fmt: skip
 
 
+def _check_names(table: pa.Table, name: str) -> None:
+    twice = sorted(column for column, count in Counter(table.column_names).items() if count > 1)
+    if twice:
+        raise FeatureFailed(
+            f"{name} gave two columns of one name", found=twice, next_step="rename one of them"
+        )
+
+
 def finished_table(
     output: Any, frame: EntryFrame, columns: Columns, units: Mapping[str, str], name: str, key: EntryKey
 ) -> pa.Table:
@@ -53,6 +63,7 @@ def finished_table(
     ``timestamp_ns`` or the frame column must be in it; without both it is a table without time.
     """
     table = as_arrow(output, name)
+    _check_names(table, name)
     source = frame.table
     if table.num_rows == source.num_rows and not {TIME, columns.frame_col}.intersection(table.column_names):
         _check_order(output, name)
@@ -69,7 +80,7 @@ def finished_table(
         table = _copied(table, source, columns)
     elif TIME not in table.column_names and columns.frame_col in table.column_names:
         table = _timed_by_frame(table, source, columns, name)
-    table = _without_constants(table, columns, key)
+    table = _without_constants(_with_kinds(table, source), columns, key)
     return _sorted(_with_units(table, source, units))
 
 
@@ -153,6 +164,35 @@ def _is_only(column: pa.ChunkedArray, value: str) -> bool:
         return False
     found = column.unique().to_pylist()
     return found in ([], [value])
+
+
+def _with_kinds(table: pa.Table, source: pa.Table) -> pa.Table:
+    """Return the table with the types that columns of the input lost because pandas has none for their nulls."""
+    known = frozenset(source.column_names)
+    for place, field in enumerate(table.schema):
+        if field.name not in known:
+            continue
+        original = source.column(field.name)
+        if original.null_count and field.type != original.type:
+            given = _given_back(table.column(place), original)
+            if given is not None:
+                table = table.set_column(place, field.with_type(original.type), given)
+    return table
+
+
+def _given_back(values: pa.ChunkedArray, original: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return values of the input in its type; None for values that are others than those of the input."""
+    kind = original.type
+    if pa.types.is_null(values.type):
+        return pa.chunked_array([pa.nulls(len(values), kind)])
+    if not pa.types.is_floating(values.type) or not pa.types.is_integer(kind):
+        return None
+    try:
+        given = values.cast(kind)
+    except pa.ArrowInvalid:  # a fraction, or beyond what the type holds
+        return None
+    there = pc.is_in(given, value_set=original.combine_chunks())
+    return given if pc.all(there).as_py() in (True, None) else None
 
 
 def _with_units(table: pa.Table, source: pa.Table, units: Mapping[str, str]) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gapless.errors import ArgumentRefused, FeatureFailed, GaplessError, IntegrityError, NotFound
 from gapless.features.accepted_code import accept_code
 from gapless.features.callback_stamp import CallbackStamp
+from gapless.features.code_digest import UNKNOWN
 from gapless.features.dataset import checked_dataset
 from gapless.features.foresight import Foresight
 from gapless.features.resolve import BoundRun, RunView, bind_run, survey_run
@@ -35,6 +36,7 @@ class StepSurvey:
     complete: bool = False
     why: str = ""
     model: Any = None
+    reads: tuple[tuple[str, str], ...] = ()  # the runs that a training is made from
     label: str = ""  # what the step makes: a storage name, (callback) or a model's name
 
     @property
@@ -148,10 +150,12 @@ class Pipeline:
             item.run_id, item.label = item.bound.identity.run_id, item.bound.identity.storage
             results[step.name] = Result(feature=item.label, run_id=item.run_id)
         elif isinstance(step, ModelStep):
+            from gapless.features.training.plan import runs_of
             from gapless.features.training.train import model_identity
 
             item.model = model = step.model(results)
-            item.run_id = model_identity(view.ds, model, step.config)[0]
+            item.run_id, _, document = model_identity(view.ds, model, step.config)
+            item.reads = runs_of(document)
             item.label = f"(model) {model.name}"
             models[step.name] = f"{model.name}@{item.run_id}"
         else:
@@ -179,7 +183,7 @@ class Pipeline:
             item.why = f"waits for {', '.join(waits)}" if waits else "" if item.complete else stamp.why()
 
     def _look_at_model(self, ds: Dataset, item: StepSurvey, step: ModelStep) -> None:
-        from gapless.features.training.train import model_status, model_why
+        from gapless.features.training.train import model_code_why, model_status, model_why
 
         status = model_status(ds, item.model, item.run_id)
         item.complete = status == "finished"
@@ -188,8 +192,8 @@ class Pipeline:
                 item.why = model_why(ds, item.model, step.config) or "not trained yet"
             except IntegrityError as error:  # of an earlier training, which keeps this one from nothing
                 item.why = f"not trained yet; {error.message}: {error.found}"
-        elif not item.complete:
-            item.why = status
+        else:
+            item.why = model_code_why(ds, item.model, item.run_id) if item.complete else status
 
     def _stamp(self, ds: Dataset, step: CallbackStep, done: Mapping[str, StepSurvey]) -> CallbackStamp:
         pairs = [(name, done[name]) for name in step.depends_on]
@@ -250,7 +254,7 @@ class Pipeline:
         item = self._surveyed(ds, step)
         if item.bound is None or item.survey is None:
             raise ArgumentRefused("the step has no source code to accept", found=step)
-        seen = {s.record.code for s in item.survey.states if s.record is not None and s.record.code}
+        seen = {s.record.code or UNKNOWN for s in item.survey.states if s.record is not None and s.done}
         seen |= {item.survey.state_code} if item.survey.state_code else set()
         now = item.bound.code or ""
         accept_code(ds.root, *item.bound.pair, {f"{then}>{now}" for then in seen - {now}})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gapless.errors import RecordingFailed, RunCancelled
 from gapless.features.entry import EntryKey
+from gapless.features.feature_warning import say
 from gapless.features.progress_bar import progress_bar
 from gapless.features.resolve import RunView, bind_run
 from gapless.features.result import Result
@@ -143,7 +144,7 @@ class PipelineRun:
 
     def _train(self, step: ModelStep) -> str:
         from gapless.features.training.progress_file import StoreProgress
-        from gapless.features.training.train import train_model
+        from gapless.features.training.train import model_code_why, train_model
 
         model = step.model(self.pipeline.results)
         overwrite = step.name in self.forced
@@ -151,4 +152,6 @@ class PipelineRun:
         run_id = train_model(
             self.ds, model, step.config, overwrite, progress_callback=told, wait_s=_TRAINING_S
         )
+        if changed := model_code_why(self.ds, model, run_id):
+            say(f"{model.name}: {changed}")
         return f"{model.name}@{run_id}"

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gapless.errors import ArgumentRefused, NotFound
 from gapless.features.accepted_code import accepted_code
-from gapless.features.code_digest import code_digest
+from gapless.features.code_digest import feature_code
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, KnownEntry
 from gapless.features.frame import InputSource
 from gapless.features.identity import (
     Reference,
     RunIdentity,
     RunOptions,
+    has_labels,
+    has_tracks_column,
     identify,
     lengthened,
     named_run,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from gapless.features.dataset import Dataset
     from gapless.features.feature import Feature
     from gapless.features.foresight import Foresight
+    from gapless.features.labels import LabelSet
 
 CodePolicy = Literal["ignore", "warn", "rerun"]
 CODE_POLICIES = ("ignore", "warn", "rerun")
@@ -155,7 +158,7 @@ def bind_run(
     }
     around = _entries(view, feature, refs, pins)
     keys = _narrowed(around, groups, sequences)
-    code = None if policy == "ignore" else code_digest(type(feature))
+    code = None if policy == "ignore" else feature_code(feature, view.ds)
     identity = identify(
         feature,
         options,
@@ -204,7 +207,7 @@ def survey_run(view: RunView, bound: BoundRun) -> Survey:
         )
         found.blocked = blocked
         if not bound.keys:
-            found.absent = _absent_topic(view, bound.feature)
+            found.absent = _absent_topic(view, bound.feature) or _absent_run(view, bound)
         elif (
             view.reads.look.settled
             and not view.deep
@@ -257,6 +260,18 @@ def _absent_topic(view: RunView, feature: Feature) -> NotFound | None:
     """Return the error for a topic that no sequence of the store has; None if all are there, or none is yet."""
     wanted = [name for item in feature.inputs.root if (name := _topic_of(view, item)) is not None]
     return absent_topic(wanted, view.reads.topics)
+
+
+def _absent_run(view: RunView, bound: BoundRun) -> NotFound | None:
+    """Return the error for an input that is no run of the store and none of this pass."""
+    registry = view.ds.registry
+    for storage, run_id in (bound.pins[n] for n, ref in enumerate(bound.references) if ref.kind == "input"):
+        if (storage, run_id) not in view.predicted and not registry.has_run(storage, run_id):
+            return NotFound(
+                "there is no such feature run", found=f"{storage} {run_id}", expected="a run that is there",
+                next_step="`gapless features list` lists the runs",
+            )  # fmt: skip
+    return None
 
 
 def _topic_of(view: RunView, item: Any) -> str | None:
@@ -353,9 +368,14 @@ def _dependencies(
     shared: dict[str, str] = {}
     own: dict[str, Mapping[EntryKey, str]] = {}
     blocked = ""
+    feature = bound.feature
+    if "tracks" not in feature.inputs.root and (has_tracks_column(feature) or has_labels(feature)):
+        own[f"rows of {view.ds.topic}"] = _recorded_digests(view)
     for name, ref, pair in dependencies_of(bound):
         if ref.kind == "labels":
-            own[f"labels {name}"] = _label_digests(view, ref.value, bound.keys)
+            sets = _label_sets(view, ref.value, bound)
+            own[f"labels {name}"] = {key: sets[key].digest for key in bound.keys if key in sets}
+            shared[f"label names {name}"] = _names_digest(sets)
         elif pair is None:
             continue
         elif ref.kind == "artifact":
@@ -391,7 +411,21 @@ def _artifact_digest(view: RunView, ref: Reference, pair: Pair) -> str | None:
     return tree_digest(folder.state) if view.deep else str(document["digest"])
 
 
-def _label_digests(view: RunView, source: LabelsSource[Any], keys: Sequence[EntryKey]) -> dict[EntryKey, str]:
-    from gapless.features.labels import label_digests
+def _recorded_digests(view: RunView) -> dict[EntryKey, str]:
+    """Return what identifies the rows of the data set's topic, for each entry that has them."""
+    topic = view.ds.topic
+    entries = view.scope([topic]).entries
+    return {key: entry.topics[topic].digest(deep=view.deep) for key, entry in entries.items()}
 
-    return label_digests(view.ds, source, keys)
+
+def _label_sets(view: RunView, source: LabelsSource[Any], bound: BoundRun) -> dict[EntryKey, LabelSet]:
+    """Return the labels of all entries of the data set, whose names the codes of each are numbers of."""
+    from gapless.features.labels import label_sets
+
+    return label_sets(view.ds, source, list(dict.fromkeys([*bound.around, *bound.keys])))
+
+
+def _names_digest(sets: Mapping[EntryKey, LabelSet]) -> str:
+    from gapless.features.labels import names_digest
+
+    return names_digest(sets.values())

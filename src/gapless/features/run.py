@@ -316,20 +316,19 @@ class FeatureRun:
 
         folder = self.bound.folder.path / "labels" / name
         folder.mkdir(parents=True, exist_ok=True)
-        return materialise_labels(self.ds, source, list(self.bound.keys), folder)
+        return materialise_labels(self.ds, source, list(self.bound.keys), folder, around=self.bound.around)
 
     def _compute_entries(self, task: ApplyTask, todo: Sequence[EntryState], owner: Owner) -> None:
-        since_ns = time.time_ns()
         waiting: deque[EntryState] = deque(todo)
         elsewhere: list[EntryState] = []
-        self._drive(task, self._chunks(task, waiting, elsewhere, owner, since_ns), owner)
+        self._drive(task, self._chunks(task, waiting, elsewhere, owner), owner)
         idle_since = time.monotonic()
         while elsewhere:
-            left = self._not_recorded(elsewhere, since_ns)
+            left = self._not_recorded(elsewhere)
             if len(left) < len(elsewhere):
                 idle_since = time.monotonic()
             elsewhere = []
-            self._drive(task, self._chunks(task, deque(left), elsewhere, owner, since_ns), owner)
+            self._drive(task, self._chunks(task, deque(left), elsewhere, owner), owner)
             if elsewhere and time.monotonic() - idle_since > _IDLE_DEADLINE_S:
                 raise DeadlinePassed(
                     "another process computes these entries and made none for a long time",
@@ -345,7 +344,6 @@ class FeatureRun:
         waiting: deque[EntryState],
         elsewhere: list[EntryState],
         owner: Owner,
-        since_ns: int,
     ) -> Iterator[ApplyChunk]:
         """Yield entries that this process may compute; those of other live processes go to ``elsewhere``."""
         workers = self.settings.workers or 1
@@ -356,7 +354,7 @@ class FeatureRun:
             registry = self.ds.registry
             mine = set(registry.claim(*self.bound.pair, [s.key for s in batch], owner.id, self._alive))
             elsewhere += [state for state in batch if state.key not in mine]
-            fresh = {s.key for s in self._not_recorded([s for s in batch if s.key in mine], since_ns)}
+            fresh = {s.key for s in self._not_recorded([s for s in batch if s.key in mine])}
             taken = [s for s in batch if s.key in fresh]
             if len(fresh) < len(mine):
                 registry.release_entries(*self.bound.pair, sorted(mine - fresh), owner.id)
@@ -366,13 +364,21 @@ class FeatureRun:
     def _alive(self, owner_id: str) -> bool:
         return Owner.alive(self.ds.root, owner_id)
 
-    def _not_recorded(self, states: Sequence[EntryState], since_ns: int) -> list[EntryState]:
-        """Return the entries that no other process has recorded meanwhile; remember what those became."""
+    def _not_recorded(self, states: Sequence[EntryState]) -> list[EntryState]:
+        """Return the entries that no other process has recorded since they were looked at; remember the others.
+
+        What was looked at may be old by now: loading or learning a state takes its time.
+        """
         if not states:
             return []
-        found = self.ds.registry.recorded_since(*self.bound.pair, [s.key for s in states], since_ns)
+        found = self.ds.registry.recorded_since(*self.bound.pair, [s.key for s in states], 0)
+        seen = {s.key: s.record.recorded_ns if s.record is not None else None for s in states}
         wanted = {state.key: entry_digest(state.inputs) for state in states}
-        theirs = {key: record for key, record in found.items() if record.key == wanted[key]}
+        theirs = {
+            key: record
+            for key, record in found.items()
+            if record.key == wanted[key] and record.recorded_ns != seen[key]
+        }
         self.attempted.update(theirs)
         return [state for state in states if state.key not in theirs]
 

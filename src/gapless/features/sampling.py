@@ -109,7 +109,7 @@ class SampledFrames(FittedFeature):
                 "the inputs have no numbers to compare frames by", found=list(df.columns),
                 expected="by=Result of a feature with numeric columns",
             )  # fmt: skip
-        numbers: NDArray[np.float64] = grouped[names].mean().to_numpy(dtype=np.float64)
+        numbers: NDArray[np.float64] = grouped[names].mean().to_numpy(dtype=np.float64, na_value=np.nan)
         return np.nan_to_num(numbers)
 
     def _order(self, counts: Sequence[int], content: Sequence[NDArray[np.float64]]) -> list[tuple[int, int]]:
@@ -161,7 +161,8 @@ class SampledFrames(FittedFeature):
 
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return time and number of the chosen frames, one row each."""
-        key = (str(df[self.columns.group_col].iloc[0]), str(df[self.columns.seq_col].iloc[0]))
+        names = (self.columns.group_col, self.columns.seq_col)
+        key = self.entry_key or (str(df[names[0]].iloc[0]), str(df[names[1]].iloc[0]))
         wanted = self._chosen.get(key, np.empty(0, np.int64))
         frame, time = self.columns.frame_col, self.columns.time_col
         rows = df.drop_duplicates(frame)
@@ -263,5 +264,8 @@ def _unrecorded(
     stream = InputStream(lambda: frames(plans, feature, ds.columns, bound.options), len(plans))
     feature.fit(stream)
     names = ds.columns.group_col, ds.columns.seq_col
-    found = [feature.apply(df).assign(**dict(zip(names, key, strict=True))) for key, df in stream()]
+    found = []
+    for key, df in stream():
+        feature.entry_key = key
+        found.append(feature.apply(df).assign(**dict(zip(names, key, strict=True))))
     return Result(feature=bound.identity.storage, run_id=bound.identity.run_id), found

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 _LIBRARY = "gapless.features.library"
+_SCRIPTS = ("__main__", "__mp_main__")  # a script, and the same in a process that it started
 _FOREIGN_FOLDERS = ("site-packages", "dist-packages")
 Imports = ast.Import | ast.ImportFrom
 Functions = ast.FunctionDef | ast.AsyncFunctionDef
@@ -134,7 +135,7 @@ def _reached_package(module: str) -> str:
 def source_name(thing: Any) -> str:
     """Return what the module of a thing is called where it is imported: a script is the same code run or imported."""
     name = str(thing.__module__)
-    if name != "__main__":
+    if name not in _SCRIPTS:
         return name
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
@@ -149,6 +150,13 @@ def _bindings(body: list[Any]) -> dict[str, list[ast.stmt]]:
     for statement in _flat(body):
         for name in _bound(statement):
             found.setdefault(name, []).append(statement)
+    for statement in _flat(body):
+        for name in _filled(statement):
+            known = found.get(name)
+            if known and not isinstance(
+                known[0], Imports
+            ):  # a call on a module, such as logging, is no value
+                known.append(statement)
     return found
 
 
@@ -172,9 +180,40 @@ def _bound(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.ImportFrom):
         return [alias.asname or alias.name for alias in statement.names]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        stored = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
-        return [node.id for node in stored if isinstance(node.ctx, ast.Store)]
+        return _stored(statement)
+    if isinstance(statement, ast.For):
+        return _stored(statement.target)
+    if isinstance(statement, ast.With):
+        kept = [item.optional_vars for item in statement.items if item.optional_vars is not None]
+        return [name for target in kept for name in _stored(target)]
     return []
+
+
+def _stored(node: ast.AST) -> list[str]:
+    names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
+
+
+def _filled(statement: ast.stmt) -> set[str]:
+    """Return the names whose values a statement changes from inside: ``X["k"] = 1``, ``X.k = 1``, ``X.update(y)``."""
+    if isinstance(statement, ast.Assign):
+        changed: list[ast.expr] = statement.targets
+    elif isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        changed = [statement.target]
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        changed = [statement.value.func]
+    else:
+        return set()
+    return {root for node in changed if (root := _root(node))}
+
+
+def _root(node: ast.expr) -> str:
+    """Return the name that a subscript or attribute begins with, "" for anything else."""
+    if not isinstance(node, ast.Subscript | ast.Attribute):
+        return ""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _imported(

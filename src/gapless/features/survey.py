@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gapless.errors import NotFound
+from gapless.features.code_digest import UNKNOWN
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, KnownEntry
 from gapless.features.frame import EntryPlan, InputSource
 from gapless.features.identity import RunIdentity
@@ -176,7 +177,10 @@ def _is_other(
     """Tell whether an entry or the state was made by other source code, which nobody accepted."""
     if code is None or record is None or (record.code == code and state_code is None):
         return False
-    made_with = (record.code, state_code)
+    made_with = (
+        record.code or UNKNOWN,
+        state_code,
+    )  # a record that names no code tells of none that is known
     return any(then is not None and then != code and f"{then}>{code}" not in accepted for then in made_with)
 
 

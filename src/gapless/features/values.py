@@ -16,6 +16,7 @@ from gapless.features.entry import EntryKey
 from gapless.features.frame import EntryPlan, InputSource, read_frame
 from gapless.features.identity import RunOptions
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
+from gapless.features.pandas_frame import as_pandas
 from gapless.features.result import ResultColumn, TracksColumn
 from gapless.features.scope import Scope
 from gapless.features.table_source import TableSource, record_source
@@ -68,8 +69,7 @@ def load_values(
     columns = [
         _column(ds, scope, name, source) for name, source in zip(_names(sources), sources, strict=True)
     ]
-    frame: pd.DataFrame = _stacked([_entry(ds, key, columns) for key in scope.keys], columns).to_pandas()
-    return frame
+    return as_pandas(_stacked([_entry(ds, key, columns) for key in scope.keys], columns))
 
 
 # -- what was asked for ------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Templates(FittedFeature):
 
     def apply(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the entry's templates with their meta columns."""
-        key = (_only(df, self.columns.group_col), _only(df, self.columns.seq_col))
+        key = self.entry_key or (_only(df, self.columns.group_col), _only(df, self.columns.seq_col))
         place = self._places.get(key, np.empty(0, np.intp))
         return df.iloc[place][[*meta_columns(df, self.columns), *self._names]].reset_index(drop=True)
 

@@ -12,7 +12,8 @@ from gapless.features.training.model_run import MANIFEST
 from gapless.features.training.plan import PLAN_FILE, TrainingPlan
 from gapless.model.names import to_component
 
-_PLAIN = (("version", "another version"), ("config", "another configuration"), ("seed", "another seed"))
+_PLAIN = (("version", "another version"), ("config", "another configuration"), ("seed", "another seed"),
+          ("columns", "other names of columns"))  # fmt: skip
 _NAMED = 3  # entries that are named; more are counted
 
 
@@ -26,7 +27,7 @@ def training_difference(models_root: Path, plan: TrainingPlan) -> str:
         return ""
     manifest, then = newest
     now = plan.document
-    told = [text for name, text in _PLAIN if then[name] != now[name]]
+    told = [text for name, text in _PLAIN if then.get(name) != now.get(name)]
     if then["inputs"] != now["inputs"]:
         told.append("another run of an input")
     told += _entries("entries", _by_key(then["entries"]), _by_key(now["entries"]))

@@ -13,6 +13,7 @@ from gapless.features.entry import EntryKey
 from gapless.features.frame import EntryPlan, InputSource, read_frame
 from gapless.features.identity import RunOptions
 from gapless.features.inputs import TopicInput
+from gapless.features.pandas_frame import as_pandas
 from gapless.features.result import Result
 from gapless.features.run_folder import RunFolder
 from gapless.features.table_source import TableSource, record_source
@@ -36,7 +37,7 @@ class InputRows:
     @property
     def run(self) -> tuple[str, str] | None:
         """Storage and run id of a feature's output, None for a topic that was recorded."""
-        return _run_of(self.item)
+        return run_of(self.item)
 
     @property
     def name(self) -> str:
@@ -62,8 +63,7 @@ def input_rows(ds: Dataset, items: Sequence[Any]) -> list[InputRows]:
 def read_entry(ds: Dataset, rows: Sequence[InputRows], key: EntryKey) -> pd.DataFrame:
     """Return the frame of an entry with its inputs joined, as a feature would see it."""
     plan = EntryPlan(key, tuple(item.sources[key] for item in rows))
-    frame: pd.DataFrame = read_frame(plan, ds.columns, RunOptions()).table.to_pandas()
-    return frame
+    return as_pandas(read_frame(plan, ds.columns, RunOptions()).table)
 
 
 def _pinned(ds: Dataset, item: Any) -> PinnedItem:
@@ -80,7 +80,8 @@ def _pinned(ds: Dataset, item: Any) -> PinnedItem:
     return Result(feature=storage, run_id=run_id)
 
 
-def _run_of(item: PinnedItem) -> tuple[str, str] | None:
+def run_of(item: PinnedItem) -> tuple[str, str] | None:
+    """Return storage and run id of what an input is the output of, None for a topic that was recorded."""
     if isinstance(item, Result):
         return item.feature, str(item.run_id)
     if not item.name.startswith(_DERIVED):
@@ -90,7 +91,7 @@ def _run_of(item: PinnedItem) -> tuple[str, str] | None:
 
 
 def _rows(ds: Dataset, item: PinnedItem) -> InputRows:
-    run = _run_of(item)
+    run = run_of(item)
     if run is None:
         assert isinstance(item, TopicInput)
         entries = ds.scope(topics=[item.name]).entries

@@ -19,12 +19,13 @@ from pydantic import BaseModel
 
 from gapless.errors import ArgumentRefused, FeatureFailed, IdentityRefused
 from gapless.features.canonical import canonical, canonical_text
+from gapless.features.columns import Columns
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey
 from gapless.features.labels import label_digests, labels_missing
 from gapless.features.labels_source import FeatureLabelsSource, LabelsSource
 from gapless.features.result import Result
 from gapless.features.scope import absent_topic
-from gapless.features.training.input_rows import InputRows, PinnedItem, input_rows, pinned_item
+from gapless.features.training.input_rows import InputRows, PinnedItem, input_rows, pinned_item, run_of
 from gapless.features.training.split import Split, SplitSpec
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class TrainingPlan:
     label_entries: tuple[dict[EntryKey, str], ...] = field(
         default=(), compare=False
     )  # the digests in each of them
+    columns: Columns = field(default_factory=Columns)
 
     @property
     def train(self) -> tuple[EntryKey, ...]:
@@ -73,8 +75,10 @@ class TrainingPlan:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The plan as JSON; its digest names the run."""
+        """The plan as JSON; its digest names the run. Columns are in it where they have other names than usual."""
+        named = {} if self.columns == Columns() else {"columns": self.columns.model_dump()}
         return {
+            **named,
             "scheme": SCHEME,
             "model": self.model,
             "version": self.version,
@@ -116,6 +120,7 @@ class TrainingPlan:
                 _keys(document["test"]),
                 tuple(_keys(fold) for fold in document["folds"]),
             ),
+            columns=Columns(**document.get("columns", {})),
         )
 
     def sources(self) -> list[LabelsSource[Any]]:
@@ -129,6 +134,14 @@ class TrainingPlan:
 def read_plan(run_root: Path) -> TrainingPlan:
     """Return the plan of the training that writes, or wrote, into a folder."""
     return TrainingPlan.of(json.loads((Path(run_root) / PLAN_FILE).read_bytes()))
+
+
+def runs_of(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return storage and run id of every feature run that the plan of a document reads, for rows or for labels."""
+    items = (pinned_item(item) for item in document["inputs"])
+    read = [run for item in items if (run := run_of(item)) is not None]
+    read += [(source["feature"], source["run_id"]) for source, _ in document["labels"] if "feature" in source]
+    return tuple(dict.fromkeys(read))
 
 
 def plan_training(ds: Dataset, model: Any, config: Config = None, *, ahead: bool = False) -> TrainingPlan:
@@ -161,8 +174,9 @@ def plan_training(ds: Dataset, model: Any, config: Config = None, *, ahead: bool
         (source.model_dump(), _labels_digest(found)) for source, found in zip(sources, each, strict=True)
     )
     return TrainingPlan(
-        name, version, settings, seed, tuple(item.item for item in rows), entries, labels, spec, sides, each
-    )
+        name, version, settings, seed, tuple(item.item for item in rows), entries, labels, spec, sides, each,
+        ds.columns,
+    )  # fmt: skip
 
 
 def model_items(model: Any) -> tuple[Any, ...]:

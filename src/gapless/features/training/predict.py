@@ -11,7 +11,7 @@ from gapless.features.entry import EntryKey
 from gapless.features.inputs import Inputs as AnyInputs
 from gapless.features.kit import TableFeature
 from gapless.features.params import Params as AnyParams
-from gapless.features.training.trained import find_model_run, load_model
+from gapless.features.training.trained import find_model_run, load_model, trained_class
 from gapless.store.declaration import TIME
 
 if TYPE_CHECKING:
@@ -71,6 +71,15 @@ class PredictFeature(TableFeature):
         except NotFound:
             digest = "missing"
         return {f"model {reference}": digest}
+
+    def code_class(self, ds: Dataset | None = None) -> type | None:
+        """Return the class of the model where it is the user's, so that its source counts as the feature's own does."""
+        if self._loaded is not None:
+            found: type | None = type(self._loaded)
+        else:
+            root = self._models_root if ds is None else ds.models_root
+            found = None if root is None else trained_class(root, self.params.model)
+        return None if found is None or found.__module__.startswith("gapless.") else found
 
     def load_state(
         self,

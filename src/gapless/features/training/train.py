@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapless._version import __version__
 from gapless.errors import GaplessError, IntegrityError, ModelFailed, RunCancelled
+from gapless.features.code_digest import user_code
 from gapless.features.damage import distrust_damaged
 from gapless.features.dataset import checked_dataset
 from gapless.features.run_folder import now_text
@@ -44,7 +45,7 @@ def train_model(
 
     ``config``: a mapping or the path of a JSON file. Its keys belong to the model but for two: ``seed`` (an
     integer, 0) and ``split`` (see :class:`SplitSpec`). The run id covers model, version, configuration, seed,
-    split, the pinned runs it reads, and the content of every entry and label.
+    split, the pinned runs it reads, the content of every entry and label, and other names of columns than usual.
 
     ``overwrite`` trains again; the old files stay until the new ones are complete. ``cancel``: an event, seen
     at the next call of the callback. ``wait_s``: how long to wait for another process that trains the same.
@@ -75,6 +76,15 @@ def model_identity(ds: Dataset, model: Any, config: Config = None) -> tuple[str,
 def model_why(ds: Dataset, model: Any, config: Config = None) -> str:
     """Return what changed since the newest finished training of a model, "" if it was never trained."""
     return training_difference(ds.models_root, plan_training(ds, model, config, ahead=True))
+
+
+def model_code_why(ds: Dataset, model: Any, run_id: str) -> str:
+    """Return that a finished run was trained by other source code than the model's present one, or ""."""
+    known = ModelRun.of(ds.models_root, model.name, run_id).manifest().get("code_digest")
+    now = user_code(type(model))
+    if known is None or now is None or known == now:
+        return ""
+    return "source code changed since it was trained: train it again with overwrite=True, or force the step"
 
 
 def model_status(ds: Dataset, model: Any, run_id: str) -> Status:
@@ -175,6 +185,7 @@ def _facts(ds: Dataset, model: Any, plan: TrainingPlan, run_id: str) -> dict[str
         "run_id": run_id,
         "digest": plan.digest,
         "class": f"{type(model).__module__}:{type(model).__qualname__}",
+        "code_digest": user_code(type(model)),
         "config": plan.config,
         "seed": plan.seed,
         "inputs": [[*item.run, item.digest(keys)] for item in rows if item.run is not None],

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from gapless.errors import ArgumentRefused, ArtifactMissing, UsageError
+from gapless.errors import ArgumentRefused, ArtifactMissing, NotFound, UsageError
 from gapless.features.training.model_run import ModelRun
 from gapless.features.training.plan import read_plan
 from gapless.model.names import to_component
@@ -55,8 +55,17 @@ def load_model(models_root: Path, reference: str, model: Any = None) -> Any:
     return loaded
 
 
-def _made(address: str, run: ModelRun) -> Any:
-    """Return a fresh model of a class, with the inputs that it was trained on."""
+def trained_class(models_root: Path, reference: str) -> type | None:
+    """Return the class that a model was trained by; None where there is no such run, or no such class here."""
+    try:
+        address = find_model_run(models_root, reference).manifest().get("class", "")
+        found = _class_of(address) if address else None
+    except (NotFound, UsageError):
+        return None  # what is missing is told where the model is loaded
+    return found if inspect.isclass(found) else None
+
+
+def _class_of(address: str) -> Any:
     module, _, name = address.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -67,6 +76,12 @@ def _made(address: str, run: ModelRun) -> Any:
             "the class of the model cannot be imported here", found=address, expected=str(error),
             next_step="define it in a module that can be imported, or pass the model itself",
         ) from error  # fmt: skip
+    return found
+
+
+def _made(address: str, run: ModelRun) -> Any:
+    """Return a fresh model of a class, with the inputs that it was trained on."""
+    found = _class_of(address)
     if not inspect.isclass(found) or not all(hasattr(found, method) for method in ("load", "predict")):
         raise UsageError("the manifest of the model names something that is no model", found=address)
     made: Any = found
