@@ -1,7 +1,8 @@
 """Records twenty walks of two animals, derives features, trains a classifier on labels, and explains itself.
 
 Run it with a folder to keep the store: `python examples/04_features.py ./gapless-data`. Without one it works
-in a temporary folder. A second run over the same folder computes nothing.
+in a temporary folder. It needs `pip install 'gapless[features]'`. A second run over the same folder computes
+nothing.
 """
 
 from __future__ import annotations
