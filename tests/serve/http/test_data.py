@@ -437,7 +437,11 @@ def test_all_rows_come_as_one_json_where_that_is_asked_for(still: Site) -> None:
         asked(still, IMU_DATA, format="json-all", **some).json()["rows"]
         == asked(still, IMU_DATA, **some).json()["rows"]
     )
-    assert asked(still, MIXED_DATA, format="json-all").json() == asked(still, MIXED_DATA).json()
+    mixed, paged = (asked(still, MIXED_DATA, format=name).json() for name in ("json-all", "json"))
+    long = next(n for n, column in enumerate(mixed["columns"]) if column["name"] == "blob")  # a page cuts it
+    for row, cut in zip(mixed["rows"], paged["rows"], strict=True):
+        assert row[:long] + row[long + 1 :] == cut[:long] + cut[long + 1 :]
+    assert (mixed["columns"], mixed["next"]) == (paged["columns"], None)
     nothing = asked(still, IMU_DATA, format="json-all", start_ns=SPIKE_NS, end_ns=SPIKE_NS).json()
     assert (nothing["rows"], nothing["next"], len(nothing["columns"])) == ([], None, len(imu_names(still)))
 
