@@ -101,7 +101,8 @@ class Approvals:
     def stop(self, task: HubTask) -> None:
         """Wait no longer for a task that was cancelled, and let the hub stop it if it knows it."""
         self._waiting.pop(task, None)
-        self._tell(task)
+        if task.id is not None:
+            self._give_up(task.id, "" if task.error is None else task.error.message)
 
     def poll(self) -> float | None:
         """Poll the tasks that wait if it is time; return the seconds until the next time, None if none waits."""
@@ -117,8 +118,7 @@ class Approvals:
         waiting = list(self._waiting)
         self._waiting.clear()
         for task in waiting:
-            task.refuse(error)
-            self._tell(task)
+            self._end(task, error)
 
     def _poll_one(self, task: HubTask) -> None:
         assert task.id is not None
@@ -128,17 +128,22 @@ class Approvals:
             decision = _decision(self._endpoint.look(task.id))
         except GaplessError as error:
             del self._waiting[task]
-            task.refuse(error)
-            if not isinstance(error, _Decided):
-                self._tell(task)
+            if isinstance(error, _Decided):
+                task.refuse(error)
+            else:
+                self._end(task, error)
             return
         if decision is Decision.APPROVED:
             del self._waiting[task]
             task.approve()
 
-    def _tell(self, task: HubTask) -> None:
-        if task.id is not None:
-            self._give_up(task.id, "" if task.error is None else task.error.message)
+    def _end(self, task: HubTask, error: GaplessError) -> None:
+        """Refuse a task of which the hub is to hear: first that, so that who sees the refusal can wait for it."""
+        try:
+            if task.id is not None:
+                self._give_up(task.id, error.message)
+        finally:
+            task.refuse(error)
 
     def _read_created(self, task: HubTask, answer: Answer) -> bool:
         """Learn the id and return whether the task is approved; raises ApprovalRefused and HubFailed."""

@@ -243,7 +243,7 @@ def test_tasks_change_within_an_episode(tmp_path: Path, client: gapless.Client) 
 
 
 def test_the_manifest_tells_the_origin_and_every_digest(tmp_path: Path, client: gapless.Client) -> None:
-    """Each file is in it but itself and the one that is written last."""
+    """Each file is in it but itself."""
     name = record(client, "pick", 0, two_cameras(20, success=False))
     export_lerobot(client, "pick", tmp_path / "set")
     told = json.loads((tmp_path / "set/meta/gapless.json").read_text())
@@ -253,7 +253,7 @@ def test_the_manifest_tells_the_origin_and_every_digest(tmp_path: Path, client: 
     assert (entry["outcome"], entry["success"], entry["rows"]) == ("completed", False, 20)
     known = told["files"] | entry["files"]
     there = {p.relative_to(tmp_path / "set").as_posix() for p in (tmp_path / "set").rglob("*") if p.is_file()}
-    assert there - known.keys() == {"meta/gapless.json", "meta/info.json"}
+    assert there - known.keys() == {"meta/gapless.json"}
     for file, digest in known.items():
         assert hashlib.sha256((tmp_path / "set" / file).read_bytes()).hexdigest() == digest
 
