@@ -345,12 +345,12 @@ def _by_kind(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
 
 def _layer_states(bundle: Path, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield folder and state, in words, of the layers that are not sealed at this moment."""
-    from gapless.store.adopt import is_awaited
-
     for folder in folders:
         path = bundle / "layers" / folder
         state = bundle_state(path)
         if state == "open" and not owner_alive(path):
+            from gapless.store.adopt import is_awaited  # what `show` of a sealed sequence does not need
+
             awaited = is_awaited(Bundle(path), PLATFORM)
             yield folder, "open, client away" if awaited else "open, owner gone"
         elif state in ("open", "pending"):

@@ -79,7 +79,6 @@ def _unsealed_layers(bundle: Path) -> list[dict[str, Any]]:
     """Return the layers that were begun and not sealed; their rows are not counted."""
     from gapless.catalog.bundle_facts import bundle_state, owner_alive
     from gapless.model.names import name_of
-    from gapless.store.bundle_state import Folder
 
     found = []
     for path in Bundle(bundle).layer_paths():
@@ -91,12 +90,18 @@ def _unsealed_layers(bundle: Path) -> list[dict[str, Any]]:
                     "name": name_of(component) or component,
                     "state": state,
                     "owner_alive": owner_alive(path),
-                    "awaited_until_ns": Folder(path, None, None).awaited_until_ns,
+                    "awaited_until_ns": _awaited_until_ns(path),
                     "content_digest": None,
                     "path": str(path),
                 }
             )
     return found
+
+
+def _awaited_until_ns(layer: Path) -> int | None:
+    from gapless.store.bundle_state import Folder  # it loads Arrow, which a sealed sequence does not need
+
+    return Folder(layer, None, None).awaited_until_ns
 
 
 def _describe_sealed(bundle: Path) -> dict[str, Any]:
