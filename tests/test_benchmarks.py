@@ -34,6 +34,7 @@ def test_every_budgeted_job_has_a_script() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.timeout(600)  # some draw, and some start peers: minutes on a busy machine
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem.removeprefix("bench_"))
 def test_benchmark_runs_and_prints_its_rows(script: Path, tmp_path: Path) -> None:
     """With --quick a benchmark ends well, prints every row and writes the same rows with the machine's facts."""
