@@ -19,7 +19,7 @@ from tests.features.tracks import TRACKS, record_topics, record_tracks, statuses
 
 import gapless
 from gapless import Sequence
-from gapless.errors import IntegrityError
+from gapless.errors import ArgumentRefused, IntegrityError
 from gapless.features import (
     CallbackStep,
     Dataset,
@@ -166,6 +166,30 @@ def test_a_step_that_reads_another_through_a_parameter_is_forced_with_it(ds: Dat
     assert marked(marks) == {f"apply s00{n}": 2 for n in range(4)}
     pipeline.run(ds)
     assert sum(marked(marks).values()) == 8
+
+
+def test_a_reference_to_what_two_steps_make_names_the_step(ds: Dataset) -> None:
+    """Without a run it is refused, in a look and in a run; by the step's name it is that step's output."""
+    pipeline = Pipeline().add(FeatureStep("few", Double)).add(FeatureStep("many", Double, {"factor": 3.0}))
+    unclear = FeatureStep("unclear", Referring)
+    pipeline.add(unclear)
+    pipeline.add(FeatureStep("clear", Referring, {"column": {"step": "few", "column": "value"}}))
+    assert told(pipeline, ds)[2][1].startswith("cannot be named: several steps before this one make outputs")
+    with pytest.raises(ArgumentRefused, match="several steps before this one"):
+        pipeline.run(ds)
+    few, clear = pipeline.results["few"], pipeline.results["clear"]
+    assert ds.registry.get_dependencies(clear.feature, str(clear.run_id)) == [("double", few.run_id)]
+    assert pipeline.dag()["clear"] == ["few"]
+    assert told(pipeline, ds)[3] == (True, "")
+
+
+def test_a_run_of_a_step_is_the_run_of_its_feature(ds: Dataset) -> None:
+    """Named by step or by feature, it is one identity: nothing is computed twice."""
+    by_feature = Pipeline().add(FeatureStep("d", Double)).add(FeatureStep("r", Referring)).run(ds)["r"]
+    named = {"column": {"step": "d", "column": "value"}}
+    by_step = Pipeline().add(FeatureStep("d", Double)).add(FeatureStep("r", Referring, named)).run(ds)["r"]
+    assert by_step == by_feature
+    assert by_step.cache_hit
 
 
 # -- what was learned --------------------------------------------------------------------------

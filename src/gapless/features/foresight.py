@@ -24,7 +24,7 @@ class Foresight:
 
     def __init__(self, ds: Dataset) -> None:
         self._ds = ds
-        self._latest: dict[str, str] = {}  # storage -> run id of the features so far
+        self._made: dict[str, set[str]] = {}  # storage -> run ids of the features so far
         self.topics = {ds.topic}
         self.runs: list[WantedRun] = []
 
@@ -52,11 +52,11 @@ class Foresight:
         found = identify(
             feature, options, columns=self._ds.columns, topic=self._ds.topic, pins=pins, code=code
         )
-        self._latest[found.storage] = found.run_id
+        self._made.setdefault(found.storage, set()).add(found.run_id)
         return found.storage, found.run_id
 
     def _pinned(self, result: Result[Any] | FeatureLabelsSource) -> Pair | None:
         if result.run_id is not None:
             return result.feature, result.run_id
-        run_id = self._latest.get(result.feature)
-        return None if run_id is None else (result.feature, run_id)
+        run_ids = self._made.get(result.feature, set())
+        return (result.feature, next(iter(run_ids))) if len(run_ids) == 1 else None

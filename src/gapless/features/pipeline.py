@@ -89,7 +89,7 @@ class Pipeline:
             referred = [known[feature] for feature in step.referred if feature in known]
             found[name] = list(dict.fromkeys([*step.upstream, *referred]))
             if isinstance(step, FeatureStep):
-                known[str(getattr(step.feature_cls, "name", name))] = name
+                known[str(getattr(step.feature_cls, "name", name))] = known[f"step:{name}"] = name
         return found
 
     # -- looking -------------------------------------------------------------------------------

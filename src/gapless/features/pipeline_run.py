@@ -123,7 +123,8 @@ class PipelineRun:
     def _compute(self, step: FeatureStep) -> Result[str]:
         results = self.pipeline.results
         view = RunView(self.ds)
-        view.latest = {result.feature: result.run_id for result in results.values() if result.run_id}
+        for result in results.values():
+            view.made.setdefault(result.feature, {})[str(result.run_id)] = None
         view.predicted = self.predicted
         feature = step.feature(results, self.models)
         policy = step.run_kwargs.get("code", "warn")

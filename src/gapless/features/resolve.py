@@ -56,7 +56,7 @@ class RunView:
     deep: bool = False
     surveys: dict[Pair, Survey] = field(default_factory=dict)
     predicted: dict[Pair, list[EntryKey]] = field(default_factory=dict)
-    latest: dict[str, str] = field(default_factory=dict)  # storage -> run id of the step in this pass
+    made: dict[str, dict[str, None]] = field(default_factory=dict)  # storage -> run ids of steps in this pass
     _records: dict[Pair, dict[EntryKey, KnownEntry]] = field(default_factory=dict)
     _accepted: dict[Pair, frozenset[str]] | None = None
 
@@ -98,20 +98,27 @@ class RunView:
         A plain feature name stands for the only storage of that feature.
         """
         if result.run_id is None:
-            mine = [name for name in self.latest if name.startswith(f"{result.feature}__from__")]
-            if result.feature in self.latest:
-                mine = [result.feature]
+            mine = self._made_by(result.feature)
             if len(mine) > 1:
                 raise ArgumentRefused(
-                    "several outputs of this feature are in the pipeline: name one",
-                    found=result.feature,
-                    expected=mine,
-                )
+                    "several steps before this one make outputs of the feature", found=result.feature,
+                    expected=", ".join(f"{storage} {run_id}" for storage, run_id in mine),
+                    next_step='refer to the step instead: {"step": its name}',
+                )  # fmt: skip
             if mine:
-                return mine[0], self.latest[mine[0]]
+                return mine[0]
         elif (result.feature, result.run_id) in self.predicted:
             return result.feature, result.run_id
         return self.ds.resolve(result)
+
+    def _made_by(self, feature: str) -> list[Pair]:
+        """Return the runs of a storage, or of all storages of a feature, that this pass has named."""
+        mine = (
+            [feature]
+            if feature in self.made
+            else [n for n in self.made if n.startswith(f"{feature}__from__")]
+        )
+        return [(storage, run_id) for storage in mine for run_id in self.made[storage]]
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ def bind_run(
     folder = RunFolder.of(view.ds.root, identity.storage, identity.run_id)
     bound = BoundRun(feature, options, identity, folder, refs, pins, keys, around, code, policy)
     view.predicted[bound.pair] = list(keys)
-    view.latest[identity.storage] = identity.run_id
+    view.made.setdefault(identity.storage, {})[identity.run_id] = None
     return bound
 
 

@@ -404,7 +404,7 @@ class FeatureRun:
 
     def _ended(self) -> Result[str]:
         view = RunView(self.ds)
-        view.predicted, view.latest = self.view.predicted, self.view.latest
+        view.predicted, view.made = self.view.predicted, self.view.made
         survey = survey_run(view, self.bound)
         failed = [record for record in self.attempted.values() if record.status == "failed"]
         if failed and len(failed) == len(self.attempted) and not any(s.done for s in survey.states):

@@ -28,7 +28,8 @@ class FeatureStep:
 
     ``feature_cls`` is called with its ``Inputs`` and ``params``. ``input_names`` are the earlier steps whose
     outputs it reads, ``"tracks"`` among them where it reads the recording as well; empty means tracks alone.
-    ``run_kwargs`` go to :func:`run_feature`.
+    In ``params``, ``{"step": name}`` refers to the output of an earlier step, like ``{"feature": its feature}``
+    but of that very run. ``run_kwargs`` go to :func:`run_feature`.
     """
 
     name: str
@@ -52,9 +53,11 @@ class FeatureStep:
 
     @property
     def referred(self) -> list[str]:
-        """The plain names of the features that its parameters refer to."""
+        """What its parameters refer to: plain names of features, and ``step:NAME`` for a step."""
         try:
-            params = self.feature_cls.Params.from_overrides(self.params)  # type: ignore[attr-defined]
+            params = self.feature_cls.Params.from_overrides(  # type: ignore[attr-defined]
+                _with_steps(self.params, lambda name: Result(feature=f"step:{name}"))
+            )
         except (ValueError, TypeError, AttributeError):
             return []  # what is wrong with them is said when the step is named
         return [str(ref.value.feature).partition("__from__")[0] for ref in params_references(params)
@@ -74,7 +77,7 @@ class FeatureStep:
         """Return the feature, reading the results of the steps before it."""
         cls: Any = self.feature_cls
         items: list[Any] = []
-        params = dict(self.params or {})
+        params = dict(_with_steps(self.params or {}, results.get))
         for name in self.input_names:
             if name in models:
                 params.setdefault("model", models[name])
@@ -87,6 +90,20 @@ class FeatureStep:
 
     def _takes_nothing(self, cls: Any) -> bool:
         return getattr(cls.Inputs, "_require", "nonempty") in ("empty", "any")
+
+
+def _with_steps(value: Any, result_of: Callable[[str], Result[str] | None]) -> Any:
+    """Return parameters in which each ``{"step": name}`` of a known step has become a reference to its run."""
+    if isinstance(value, Mapping):
+        step = value.get("step")
+        result = result_of(step) if isinstance(step, str) and "feature" not in value else None
+        if result is not None:
+            others = {name: item for name, item in value.items() if name != "step"}
+            return {"feature": result.feature, "run_id": result.run_id, **others}
+        return {name: _with_steps(item, result_of) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_with_steps(item, result_of) for item in value)
+    return value
 
 
 @dataclass

@@ -107,6 +107,24 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_reading_makes_no_file_and_sees_what_is_being_written(tmp_path: Path) -> None:
+    """Neither beside a database that nobody has open, nor beside one that somebody writes."""
+    with gapless.connect(str(tmp_path / "store")):
+        pass
+    SQLiteProgressCallback(tmp_path / "store", "job").on_phase("fit", "one")
+    before = sorted(tmp_path.rglob("*"))
+    assert not [path for path in before if path.suffix.endswith(("-wal", "-shm"))]
+    assert len(read_progress(tmp_path / "store", "job")) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    writer = sqlite3.connect(tmp_path / "store" / "state.db")
+    try:
+        writer.execute("UPDATE training_progress SET message = 'two'")
+        writer.commit()  # only the log holds it
+        assert [event["message"] for event in read_progress(tmp_path / "store", "job")] == ["two"]
+    finally:
+        writer.close()
+
+
 def test_a_file_that_cannot_be_written_is_read(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A read-only file in a read-only folder is read."""
     if run_again(request):

@@ -172,11 +172,7 @@ def read_progress(db_path: str | os.PathLike[str], job_id: str) -> list[dict[str
     """
     file = _file_of(Path(db_path))
     try:
-        with _connection(f"{file.absolute().as_uri()}?mode=ro", uri=True) as connection:
-            known = connection.execute(
-                "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name='training_progress'"
-            ).fetchone()
-            rows = connection.execute(_SELECT, (job_id,)).fetchall() if known[0] else []
+        rows = _rows_of(file, job_id)
     except sqlite3.OperationalError as error:
         if not file.exists():
             return []
@@ -197,6 +193,41 @@ def read_progress(db_path: str | os.PathLike[str], job_id: str) -> list[dict[str
         }
         for kind, index, total, metrics, message, timestamp, number in rows
     ]
+
+
+def _rows_of(file: Path, job_id: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a job, making no file.
+
+    A reader of a database in WAL mode leaves a ``-wal`` and a ``-shm`` where there were none, so a file that
+    nobody has open is read as one that cannot change; and again as any other if it did change.
+    """
+    quiet = _quiet(file)
+    if quiet is not None:
+        try:
+            rows = _selected(f"{file.absolute().as_uri()}?mode=ro&immutable=1", job_id)
+        except sqlite3.DatabaseError:
+            if _quiet(file) == quiet:
+                raise
+        else:
+            if _quiet(file) == quiet:
+                return rows
+    return _selected(f"{file.absolute().as_uri()}?mode=ro", job_id)
+
+
+def _quiet(file: Path) -> tuple[int, int] | None:
+    """Return time and size of a database that nobody has open; None for one that may be open, or is not there."""
+    if any(Path(f"{file}{suffix}").exists() for suffix in ("-wal", "-shm", "-journal")) or not file.exists():
+        return None
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _selected(uri: str, job_id: str) -> list[tuple[Any, ...]]:
+    with _connection(uri, uri=True) as connection:
+        known = connection.execute(
+            "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name='training_progress'"
+        ).fetchone()
+        return connection.execute(_SELECT, (job_id,)).fetchall() if known[0] else []
 
 
 def _file_of(path: Path) -> Path:
