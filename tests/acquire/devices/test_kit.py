@@ -47,6 +47,11 @@ class EchoServer(socketserver.ThreadingTCPServer):
         """The port that the system gave."""
         return int(self.server_address[1])
 
+    async def has_delayed(self) -> None:
+        """Wait until every delay that was set is under way: what is asked from now on is answered at once."""
+        while self.delays_s:
+            await asyncio.sleep(0.005)
+
     def end(self) -> None:
         """Answer no more."""
         self.shutdown()
@@ -241,6 +246,7 @@ def test_the_late_answer_of_a_command_is_nobodys(server: EchoServer) -> None:
         await echo.open()
         server.delays_s = [5.0]
         late = await echo.command(order("say", timeout_s=0.1, text="late"))
+        await server.has_delayed()
         results = [late, await echo.command(order("say", text="next"))]
         await echo.close()
         return results
@@ -375,6 +381,7 @@ def test_a_cancelled_read_is_cancelled_and_drops_its_connection(server: EchoServ
         server.delays_s = [20.0]
         taken = await Taken.begin(echo)
         await echo.in_read.wait()
+        await server.has_delayed()
         taken.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await taken.task
@@ -403,6 +410,7 @@ def test_a_device_that_hangs_in_its_disconnection_does_not_keep_the_bus(server: 
         server.delays_s = [20.0]
         first = await Taken.begin(stuck)
         await stuck.in_read.wait()
+        await server.has_delayed()
         second = await Taken.begin(other)
         await second.until(lambda: len(second.of(SourceRecord)) >= 3)
         await first.until(lambda: len(first.of(DeviceEvent)) == 2)
