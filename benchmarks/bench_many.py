@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 from bench_startup import _GAPLESS, spent_by
 from harness import Bench, cost, main
+from many_sequences import make_sequences
 
-from gapless import connect
 from gapless.catalog.catalog import Catalog
-from gapless.store.folder import FolderStore
 
 
 def run(bench: Bench) -> None:
@@ -22,8 +18,8 @@ def run(bench: Bench) -> None:
     program = folder / "program.py"
     program.write_text(_GAPLESS, encoding="utf-8")
     large, small = folder / "large", folder / "small"
-    _store(large, count)
-    _store(small, few)
+    make_sequences(large, count)
+    make_sequences(small, few)
     with cost() as first:
         _open(large)
     _open(small)
@@ -52,21 +48,6 @@ def run(bench: Bench) -> None:
             f"{few} sequences",
             found["small"],
         )
-
-
-def _store(root: Path, count: int) -> None:
-    """Make one sealed sequence and as many as wanted that differ in name and metadata only."""
-    with connect(root) as client, client.sequence_create("run-00000", metadata={"run": 0}) as sequence:
-        topic = sequence.topic_create("value", schema=pa.schema([("value", pa.float64())]))
-        topic.push_columns(np.arange(100), {"value": np.zeros(100)})
-    store = FolderStore(root)
-    manifest = json.loads(store.bundle("run-00000").manifest.read_bytes())
-    for number in range(1, count):
-        manifest["content"]["name"] = f"run-{number:05d}"
-        manifest["content"]["metadata"] = {"run": number}
-        bundle = store.sequences / f"run-{number:05d}"
-        bundle.mkdir()
-        (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def _open(root: Path) -> None:

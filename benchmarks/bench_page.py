@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import random
 import sqlite3
 import sys
@@ -20,9 +19,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from harness import ROOT, Bench, main
+from many_sequences import make_sequences
 
 from gapless import connect
-from gapless.store.folder import FolderStore
 
 sys.path.append(str(ROOT))
 from tests.page.rig_run import running_rig  # the tests' helpers start a server, a run and a browser
@@ -50,7 +49,7 @@ def run(bench: Bench) -> None:
 def _first_page(bench: Bench) -> None:
     count = bench.size(10_000, 60)
     root = bench.folder("many") / "store"
-    _make_sequences(root, count)
+    make_sequences(root, count)
     with (
         serving(root, bench.folder("server")) as site,
         _asking(site.url) as ask,
@@ -83,21 +82,6 @@ def _first_page(bench: Bench) -> None:
             note="the peer reads 100 rows of the catalog by an index with sqlite3, in its own process, and no JSON",
         )  # fmt: skip
     bench.limit("the HTML of the page, without data", "wall ms", html, None)
-
-
-def _make_sequences(root: Path, count: int) -> None:
-    """Make one sealed sequence and as many as wanted that differ in name and metadata only."""
-    with connect(root) as client, client.sequence_create("run-00000", metadata={"run": 0}) as sequence:
-        topic = sequence.topic_create("value", schema=pa.schema([("value", pa.float64())]))
-        topic.push_columns(np.arange(100), {"value": np.zeros(100)})
-    store = FolderStore(root)
-    manifest = json.loads(store.bundle("run-00000").manifest.read_bytes())
-    for number in range(1, count):
-        manifest["content"]["name"] = f"run-{number:05d}"
-        manifest["content"]["metadata"] = {"run": number}
-        bundle = store.sequences / f"run-{number:05d}"
-        bundle.mkdir()
-        (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -243,7 +242,6 @@ unit = "1"
 """
 
 
-_HANG_S = 30.0  # of a frozen disk
 DEFAULTS = {"deadline": 10, "drain": 30, "seal": 60, "rate": 100, "on_failure": "crash", "more": ""}
 
 
@@ -373,13 +371,10 @@ def test_a_disk_that_hangs(tmp_path: Path, heater: ModbusServer, frozen_disk: Pa
     """A sync that blocks in the kernel: safe within the deadline, sealed when the disk is back, exit code 6."""
     recorder = Recorder(tmp_path, heater, frozen_disk / "store", deadline=3, rate=500)
     subprocess.run(["fsfreeze", "-f", str(frozen_disk)], check=True)
-    began_s = time.monotonic()
-    thaw = threading.Timer(_HANG_S, subprocess.run, [["fsfreeze", "-u", str(frozen_disk)]], {"check": True})
-    thaw.start()
-    assert heater.wait_for(0, 1, timeout_s=_HANG_S - 5.0), "the heater stayed on while the disk hung"
+    assert heater.wait_for(0, 1, timeout_s=80), "the heater stayed on while the disk hung"
+    time.sleep(2)
     assert recorder.process.poll() is None
-    thaw.join()
-    assert time.monotonic() - began_s >= _HANG_S
+    subprocess.run(["fsfreeze", "-u", str(frozen_disk)], check=True)
     code, known = recorder.end()
     assert (code, known["outcome"], known["state"]) == (6, "crashed_but_sealed", "sealed")
     with gapless.connect(frozen_disk / "store") as client:
