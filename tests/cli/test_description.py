@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gapless.cli.description import describe
+import gapless
+from gapless.cli.description import describe, topic_of
 from gapless.cli.show import flat, ledger_text
-from gapless.errors import FormatUnknown, IntegrityError
+from gapless.errors import FormatUnknown, IntegrityError, NotFound
 
 LEDGER = {"produced": 10, "written": 9, "dropped": 1, "gapped": 0}
 
@@ -104,3 +105,23 @@ def test_metadata_paths_are_those_of_queries() -> None:
 def test_the_ledger_reads_as_an_equation() -> None:
     """The balance is shown whole."""
     assert ledger_text(LEDGER) == "10 produced = 9 written + 1 dropped + 0 gapped"
+
+
+def test_a_reserved_topic_is_there_as_it_is_for_readers(tmp_path: Path) -> None:
+    """With its fields, whether it has rows or not, while the sequence is open and once it is sealed."""
+    with gapless.connect(tmp_path) as client:
+        with client.sequence_create("walk") as sequence:
+            sequence.log("x", 1.0)
+            sequence.flush()
+            bundle = client.sequence_handler("walk").path
+            is_open = topic_of(describe(bundle), "_gaps")
+        sealed = describe(bundle)
+        gaps, health = topic_of(sealed, "_gaps"), topic_of(sealed, "_health")
+        rows = client.sequence_handler("walk").topic("_health").rows
+    assert (is_open["rows"], is_open["bytes"]) == (0, None)
+    assert (gaps["rows"], gaps["bytes"]) == (0, 0)
+    assert [f["name"] for f in gaps["fields"]] == [f["name"] for f in is_open["fields"]]
+    assert health["rows"] == rows > 0
+    assert health["bytes"] > 0
+    with pytest.raises(NotFound):
+        topic_of(sealed, "_nothing")

@@ -116,6 +116,18 @@ def test_a_missing_library_names_its_extra(tmp_path: Path, monkeypatch: pytest.M
         topic.to_pandas()
 
 
+def test_an_answer_without_pandas_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a query found says the same; as an Arrow table it needs nothing."""
+    with gapless.connect(tmp_path / "store") as client:
+        with client.sequence_create("walk") as sequence:
+            sequence.log("x", 1.0, timestamp_ns=0)
+        answer = client.query("x:value > 0")
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(MissingExtra, match=r"pip install 'gapless\[pandas\]'"):
+            answer.to_pandas()
+        assert answer.to_arrow().num_rows == 1
+
+
 def test_a_notebook_shows_escaped_rows_without_scripts(tmp_path: Path) -> None:
     """The page has the unit in the head and no markup from the data."""
     page = _mixed(tmp_path)._repr_html_()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from playwright.sync_api import Browser, Page, expect
+from tests.serve.native.client_away import leave_open
 
 from gapless.client.client import connect
 
@@ -219,6 +220,20 @@ def test_the_plots_are_saved_as_a_picture(screen: Screen) -> None:
 
 
 # -- open sequences -----------------------------------------------------------------------------------
+
+
+def test_a_client_that_is_away_is_not_called_gone(screen: Screen) -> None:
+    """The list, the facts and what to do say that it may come back, and until when."""
+    leave_open(screen.site.root, "afar")
+    leave_open(screen.site.root, "later", FAILED)
+    page = screen.open("/?query=afar")
+    expect(page.get_by_role("row").filter(has_text="afar")).to_contain_text("open, client away")
+    screen.open(address("afar"))
+    expect(page.get_by_label("Facts")).to_contain_text("open, client away, may come back until 20")
+    expect(page.locator(".rescue")).to_contain_text("Its client is away and may come back until 20")
+    expect(page.get_by_text("gone")).to_have_count(0)
+    screen.open(address(FAILED))
+    expect(page.get_by_label("Facts")).to_contain_text("later open, client away, may come back until 20")
 
 
 def test_an_open_sequence_grows_and_is_followed(

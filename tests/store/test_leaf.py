@@ -69,6 +69,14 @@ def test_a_leaf_says_what_its_column_declares() -> None:
     assert (Leaf.of(SCHEMA, "a.c[0]", "t").unit, Leaf.of(SCHEMA, "word", "t").unit) == ("V", None)
 
 
+def test_a_member_says_its_own_unit() -> None:
+    """What is declared nearest to the value counts."""
+    weight = pa.field("weight", pa.list_(pa.float64()), metadata={"unit": "g"})
+    column = pa.field("a", pa.struct([weight, pa.field("b", pa.int8())]), metadata={"unit": "m"})
+    units = [Leaf.of(pa.schema([column]), name, "t").unit for name in ("a.weight[2]", "a.b")]
+    assert units == ["g", "m"]
+
+
 def test_numbers_are_not_rounded() -> None:
     """Unsigned stay unsigned, float32 widens exactly, bool counts, null is 0."""
     for name, kind, values in [

@@ -60,8 +60,10 @@ class TiledWriter:
         name: str = "{uid}",
         on_error: Literal["spool", "raise"] = "spool",
     ) -> None:
-        from gapless.bluesky.tiled_sink.server import Server
-        from gapless.bluesky.tiled_sink.sink import TiledSink
+        from gapless.bluesky.tiled_sink.server import Server, check_installed
+
+        check_installed()
+        from gapless.bluesky.tiled_sink.sink import TiledSink  # it loads the client's libraries
 
         server = client if isinstance(client, Server) else Server.of_client(client)
         self._store = connect(backup_directory or os.environ.get("GAPLESS_STORE") or "./gapless-data")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
+from gapless.errors.extra import need
+
 if TYPE_CHECKING:
     from gapless.catalog.runs import Runs
 
@@ -165,7 +167,8 @@ class QueryAnswer(Sequence[AnswerItem]):
         return pa.table(dict(zip(kinds, arrays, strict=True)))
 
     def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame`` with one row per span."""
+        """Return a ``pandas.DataFrame`` with one row per span; raises MissingExtra without pandas."""
+        need("pandas")
         return self.to_arrow().to_pandas()
 
 

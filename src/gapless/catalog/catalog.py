@@ -69,11 +69,17 @@ class SequenceRow:
     problem: str | None
     owner_alive: bool
     unsealed_layers: tuple[tuple[str, str], ...] = ()
+    awaited_until_ns: int | None = None  # until when a client on another machine may come back to it
 
     @property
     def status(self) -> str:
-        """The state in words: a writer that died reads ``open, owner gone``; an unsealed layer is named."""
-        own = "open, owner gone" if self.state == "open" and not self.owner_alive else self.state
+        """The state in words: a writer that died reads ``open, owner gone``; an unsealed layer is named.
+
+        One on another machine that may come back reads ``open, client away``.
+        """
+        own = self.state
+        if self.state == "open" and not self.owner_alive:
+            own = _ownerless(self.awaited_until_ns)
         waiting = sorted({state for _, state in self.unsealed_layers})
         return f"{own}, layer {waiting[0]}" if waiting else own
 
@@ -332,7 +338,8 @@ class Catalog:
         alive = state != "sealed" and owner_alive(path)
         unsealed, metadata, ledger, problem = row[-4:]
         layers = tuple(_layer_states(path, json.loads(unsealed))) if unsealed != "[]" else ()
-        known = (*row[2:-4], json.loads(metadata), json.loads(ledger), problem, alive, layers)
+        awaited_ns = _awaited_until_ns(path) if state == "open" and not alive else None
+        known = (*row[2:-4], json.loads(metadata), json.loads(ledger), problem, alive, layers, awaited_ns)
         return SequenceRow(name, component, path, *known)
 
 
@@ -349,9 +356,18 @@ def _layer_states(bundle: Path, folders: Sequence[str]) -> Iterator[tuple[str, s
         path = bundle / "layers" / folder
         state = bundle_state(path)
         if state == "open" and not owner_alive(path):
-            from gapless.store.adopt import is_awaited  # what `show` of a sealed sequence does not need
-
-            awaited = is_awaited(Bundle(path), PLATFORM)
-            yield folder, "open, client away" if awaited else "open, owner gone"
+            yield folder, _ownerless(_awaited_until_ns(path))
         elif state in ("open", "pending"):
             yield folder, state
+
+
+def _ownerless(awaited_ns: int | None) -> str:
+    return "open, owner gone" if awaited_ns is None else "open, client away"
+
+
+def _awaited_until_ns(folder: Path) -> int | None:
+    """Return until when a client on another machine may come back to what nobody writes; None for nobody."""
+    from gapless.store.adopt import awaited_until_ns  # what `ls` and `show` of sealed sequences do not need
+
+    until_ns = awaited_until_ns(Bundle(folder))
+    return until_ns if until_ns is not None and PLATFORM.wall_ns() < until_ns else None

@@ -39,15 +39,21 @@ def feature_topics(known: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def topic_of(known: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what is known of one topic of a described sequence, its own or a feature run's; raises NotFound."""
+    """Return what is known of one topic of a described sequence, its own or a feature run's; raises NotFound.
+
+    A reserved topic is always there, as it is for readers; mostly it has no rows.
+    """
     if name in known["topics"]:
         return dict(known["topics"][name])
     from gapless.store.derived import is_feature_topic
+    from gapless.store.reserved import RESERVED_SCHEMAS
 
-    if is_feature_topic(name):
+    if is_feature_topic(name) or name in RESERVED_SCHEMAS:
         from gapless.store.reader import open_bundle
 
         topic = open_bundle(Path(known["path"])).topic(name)
+        if name in RESERVED_SCHEMAS:
+            return reserved_topic(topic)
         return {**live_topic(topic), "bytes": sum(part.size_bytes for part in topic.parts())}
     raise NotFound(
         f"there is no topic {name!r}",
@@ -85,12 +91,14 @@ def _unsealed_layers(bundle: Path) -> list[dict[str, Any]]:
         state = bundle_state(path)
         if state in ("open", "pending"):
             component = path.name.partition("-")[2]
+            awaited_ns = _awaited_until_ns(path)
             found.append(
                 {
                     "name": name_of(component) or component,
                     "state": state,
                     "owner_alive": owner_alive(path),
-                    "awaited_until_ns": _awaited_until_ns(path),
+                    "awaited_until_ns": awaited_ns,
+                    "client_away": awaited_ns is not None,
                     "content_digest": None,
                     "path": str(path),
                 }
@@ -167,9 +175,13 @@ def sealed(
 
 def _other_bytes(manifest: dict[str, Any]) -> int:
     """Return the size of what is sealed with the topics of a manifest: the health table and artifacts."""
-    health = (manifest["record"].get("health") or {}).get("parts", ())
     artifacts = manifest["content"].get("artifacts", {}).values()
-    return int(sum(p["bytes"] for p in health)) + sum(a.get("bytes") or 0 for a in artifacts if "path" in a)
+    return _health_bytes(manifest) + sum(a.get("bytes") or 0 for a in artifacts if "path" in a)
+
+
+def _health_bytes(manifest: dict[str, Any]) -> int:
+    health = (manifest["record"].get("health") or {}).get("parts", ())
+    return int(sum(p["bytes"] for p in health))
 
 
 def _topic(entry: dict[str, Any]) -> dict[str, Any]:
@@ -286,6 +298,15 @@ def live_topic(topic: TopicReader) -> dict[str, Any]:
         "ledger": topic.ledger,
         "bytes": None,
     }
+
+
+def reserved_topic(topic: TopicReader) -> dict[str, Any]:
+    """Return what is known of a reserved topic that the description does not list; its size once it is sealed."""
+    if topic.bundle.manifest is None:
+        return live_topic(topic)
+    manifests = [folder.manifest for folder in topic.bundle.folders if folder.manifest is not None]
+    size = sum(map(_health_bytes, manifests)) if topic.name == "_health" else 0
+    return {**live_topic(topic), "bytes": size}
 
 
 def _field(field: Any) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def _addresses(text: str) -> list[tuple[str, int]]:
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as a look-up does, which refuses a label that is too long
     except ValueError as error:
         raise UsageError("an address is HOST or HOST:PORT", found=f"{text}: {error}") from error
     if not host or parts.path or parts.username is not None:

@@ -25,6 +25,8 @@ _OF_DATASETS = (
     "relabel",
 )  # fmt: skip
 _NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
+_EPISODE_DIGITS = 6  # of the numbers of a dataset's episodes; each one of a range is held
+_SHOWN = 60
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +212,12 @@ def _episodes(texts: list[str]) -> list[int | str]:
         if numbers is None:
             found.append(text.strip())
         else:
-            found += range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
+            first, last = numbers[1], numbers[2] or numbers[1]
+            if max(len(first), len(last)) > _EPISODE_DIGITS:
+                raise UsageError(
+                    "there is no such episode", found=text[:_SHOWN], expected="numbers below a million"
+                )
+            found += range(int(first), int(last) + 1)
     return [one for one in found if one != ""]
 
 

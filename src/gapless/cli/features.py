@@ -64,9 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--by", metavar="STEP", action="append", default=[], help="sample: compare frames by this step"
     )
     parser.add_argument(
-        "--min-gap-s", metavar="S", type=float, default=0.0, help="sample: apart in one sequence"
+        "--min-gap-s", metavar="S", type=options.number, default=0.0, help="sample: apart in one sequence"
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="sample: of everything random")
+    parser.add_argument(
+        "--seed", metavar="N", type=options.integer, default=0, help="sample: of everything random"
+    )
     parser.add_argument(
         "--images", metavar="TOPIC", default=None, help="sample: write pictures of this topic"
     )

@@ -69,7 +69,11 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 def _declare_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen (127.0.0.1)")
     parser.add_argument(
-        "--port", metavar="PORT", type=_port, default=_PORT, help=f"the port ({_PORT}); 0: one that is free"
+        "--port",
+        metavar="PORT",
+        type=options.port,
+        default=_PORT,
+        help=f"the port ({_PORT}); 0: one that is free",
     )
     parser.add_argument("--manual", action="store_true", help="a person approves each session")
     parser.add_argument(
@@ -86,17 +90,11 @@ def _declare_token(parser: argparse.ArgumentParser) -> None:
     add.add_argument("name", metavar="NAME", help="who will use it")
     add.add_argument("--approver", action="store_true", help="it may approve and reject over HTTP")
     add.add_argument(
-        "--days", metavar="N", type=options.positive, default=None, help="it ends after so many days"
+        "--days", metavar="N", type=options.days, default=None, help="it ends after so many days"
     )
     remove = _declare(actions, "remove", "Let a token count no longer.")
     remove.add_argument("name", metavar="NAME", help="whose")
     options.add_json(_declare(actions, "list", "List the tokens: names, rights, ends."))
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; write 0 to 65535")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     make.add_argument("--label", metavar="TEXT", default="", help="who will use it, or for what")
     make.add_argument(
-        "--expires", metavar="DAYS", type=options.positive, default=None, help="it ends after so many days"
+        "--expires", metavar="DAYS", type=options.days, default=None, help="it ends after so many days"
     )
     _declare(actions, "ls", "List the keys that were ever made.", json=True)
     revoke = _declare(actions, "revoke", "Let a key count no longer, for ever.", json=False)

@@ -39,7 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", metavar="TOPIC", default=None, help="whose frames a file counts")
     parser.add_argument("--kind", metavar="KIND", default="label", help="kind of annotation (default: label)")
     parser.add_argument("--author", metavar="WHO", default=None, help="who says so (default: this user)")
-    parser.add_argument("--confidence", metavar="P", type=float, default=None, help="between 0 and 1")
+    parser.add_argument(
+        "--confidence", metavar="P", type=options.number, default=None, help="between 0 and 1"
+    )
     options.add_store(parser)
     options.add_dry_run(parser)
 

@@ -100,6 +100,7 @@ def row_fields(row: SequenceRow) -> dict[str, Any]:
         "state": row.state,
         "outcome": row.outcome,
         "owner_alive": row.owner_alive,
+        "awaited_until_ns": row.awaited_until_ns,
         "group": row.group,
         "started": output.rfc3339(_started_ns(row)),
         "start_ns": row.start_ns,

@@ -15,7 +15,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from gapless._version import __version__
 from gapless.cli import output
@@ -75,7 +75,18 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that names the next step with each usage error."""
+    """An argument parser that refuses what is no text and names the next step with each usage error."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse; bytes that are no UTF-8 are refused but in names of files, which may have them."""
+        from gapless.cli.options import is_text  # not at the top: the front page starts without it
+
+        known, rest = super().parse_known_args(args, namespace)
+        for value in vars(known).values():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and not is_text(text):
+                    self.error(f"{text!r} is no UTF-8")
+        return known, rest
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}. Next: `{self.prog} --help`. [E100]\n")

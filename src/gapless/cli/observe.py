@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed",
         metavar="SEED",
-        type=int,
+        type=options.integer,
         default=0,
         help="of the session; each episode has its own (default 0)",
     )

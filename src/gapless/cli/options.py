@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from pathlib import Path
@@ -24,6 +25,11 @@ DEFAULT_STORE = "./gapless-data"
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")  # host:port, as other programs name a server
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
+_INT64 = range(-(2**63), 2**63)  # what SQLite, Arrow and every time of a row hold
+_LONGEST_S = 9e9  # int64 nanoseconds, and what a thread can wait, end shortly above
+_LONGEST_WAIT_S = 2_000_000.0  # a socket counts its milliseconds in 32 bits
+_MOST_DAYS = 1e5
+_SHOWN = 40
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +64,19 @@ def add_reference(parser: argparse.ArgumentParser, *, optional: bool = False) ->
 
 def store_url(args: argparse.Namespace) -> str:
     """Return the store that the command line, the environment or the default names."""
-    return str(args.store or os.environ.get("GAPLESS_STORE") or DEFAULT_STORE)
+    url = str(args.store or os.environ.get("GAPLESS_STORE") or DEFAULT_STORE)
+    if not is_text(url):
+        raise UsageError("a store's name is UTF-8", found=url, next_step="rename the folder")
+    return url
+
+
+def is_text(value: str) -> bool:
+    """Return whether a value is text: Python gives bytes that are no UTF-8 as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_server(url: str) -> bool:
@@ -146,7 +164,10 @@ def seconds(text: str) -> float:
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 500ms, 30s, 5m or 2h")
-    return float(found[1]) * _UNIT_S[found[2]]
+    value = float(found[1]) * _UNIT_S[found[2]]
+    if value > _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is too long; a duration ends at {_LONGEST_S:g} s")
+    return value
 
 
 def positive_seconds(text: str) -> float:
@@ -157,26 +178,70 @@ def positive_seconds(text: str) -> float:
     return value
 
 
+def wait_seconds(text: str) -> float:
+    """Return the seconds that a socket can wait for an answer (for argparse)."""
+    value = positive_seconds(text)
+    if value > _LONGEST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is too long; a wait ends at {_LONGEST_WAIT_S:g} s")
+    return value
+
+
 def positive(text: str) -> float:
     """Return a number above zero (for argparse)."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return value
+
+
+def number(text: str) -> float:
+    """Return a finite number (for argparse)."""
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no finite number")
+    return value
+
+
+def days(text: str) -> float:
+    """Return a number of days after which something ends (for argparse)."""
+    value = positive(text)
+    if value >= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is too long; write less than {_MOST_DAYS:g} days")
     return value
 
 
 def whole(text: str) -> int:
     """Return a whole number above zero (for argparse)."""
+    value = integer(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not above zero")
+    return value
+
+
+def integer(text: str) -> int:
+    """Return a whole number of 64 bits (for argparse)."""
     try:
         value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    except ValueError:  # Python reads no more than 4300 digits
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no whole number") from None
+    if value not in _INT64:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} has more than 64 bits")
     return value
+
+
+def port(text: str) -> int:
+    """Return the number of a port (for argparse); 0 is one that is free."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no port; write 0 to 65535")
+    return int(text)
+
+
+def _cut(text: str) -> str:
+    """Return what was written, short enough for a line."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def connect(root: Path) -> Client:

@@ -2,8 +2,9 @@
 
 Without REF, recovers every sequence whose recorder is gone, layers included. A sequence that a live process
 writes is never touched, and one whose client on another machine may come back is named and left as it is, an
-hour long or, where the client has a spool, a week: with REF it is sealed, and what the client still has of it
-is not taken any more. One that cannot be recovered does not stop the others; the exit code is the worst.
+hour long or, where the client has a spool, a week: with REF it is sealed at once. What the client's spool
+delivers later becomes a layer of it, `spooled`; rows that are in no spool are not taken any more. One that
+cannot be recovered does not stop the others; the exit code is the worst.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from gapless.client.remote.remote_client import RemoteClient
 from gapless.errors import NotFound
 from gapless.model.names import name_of
 from gapless.store.derived import DerivedTopic, is_feature_topic
+from gapless.store.reserved import RESERVED_SCHEMAS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -87,6 +88,8 @@ class RemoteStore:
         """Return what is known of one topic of a described sequence; raises NotFound."""
         if name in known["topics"]:
             return dict(known["topics"][name])
+        if name in RESERVED_SCHEMAS:
+            return description.reserved_topic(self._client.sequence_handler(known["name"]).topic(name).reader)
         if is_feature_topic(name):
             return self._topic(self._client.sequence_handler(known["name"]), name)
         raise NotFound(
@@ -133,6 +136,7 @@ def _waiting(row: SequenceRow) -> list[dict[str, Any]]:
                 "state": state.partition(",")[0],
                 "owner_alive": state == "open",
                 "awaited_until_ns": None,
+                "client_away": state == "open, client away",
                 "content_digest": None,
                 "path": None,
             }

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--confirm", action="store_true", help="confirm it here instead of being asked")
     command.add_argument(
-        "--timeout", metavar="TIME", type=options.positive_seconds, default=5.0, help="for the answer (5s)"
+        "--timeout", metavar="TIME", type=options.wait_seconds, default=5.0, help="for the answer (5s)"
     )
     confirm = _declare(actions, "confirm", "Answer what the method asks.", by=True)
     confirm.add_argument("answer", metavar="ANSWER", help="one of the choices")

@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port",
         metavar="PORT",
-        type=_port,
+        type=options.port,
         default=None,
         help=f"the port ({_PORT}; {_TILED_PORT} with --tiled); 0: one that is free",
     )
@@ -94,7 +94,7 @@ def _declare_operations(parser: argparse.ArgumentParser) -> None:
     http.add_argument(
         "--http-port",
         metavar="PORT",
-        type=_port,
+        type=options.port,
         default=None,
         help=f"where the page, /healthz, /readyz and /metrics are ({_HTTP_PORT}); 0: one that is free, also with"
         " --port 0",
@@ -149,12 +149,6 @@ def _declare_tiled(parser: argparse.ArgumentParser) -> None:
         help="with --tiled: who has it may read (else $TILED_SINGLE_USER_API_KEY, else one is made up and printed)",
     )
     access.add_argument("--public", action="store_true", help="with --tiled: anyone who can connect may read")
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; write 0 to 65535")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

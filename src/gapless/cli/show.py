@@ -145,6 +145,8 @@ def _open_text(name: str, known: dict[str, Any]) -> str:
     awaited_ns = known.get("awaited_until_ns")
     if awaited_ns is not None:
         return f"open, its client is away and may come back until {output.local_time(awaited_ns)}"
+    if known.get("client_away"):  # of a layer on a server, which does not say until when
+        return "open, its client is away and may come back"
     return f"open, owner gone: gapless recover {name}"
 
 

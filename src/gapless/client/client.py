@@ -289,18 +289,18 @@ class Client:
     ) -> SequenceWriter:
         """Return the writer of a new layer on a sealed sequence; the base never changes.
 
-        Raises NotFound, and StateError for a sequence that is not sealed.
+        Raises NotFound, and StateError for a sequence that is not sealed; entering the block as well, where it is
+        discarded meanwhile.
         """
         from gapless.client.layer_topics import LayerTopics
         from gapless.client.local_recording import LocalRecording
         from gapless.client.sequence_writer import SequenceWriter
-        from gapless.store.journal import read_json
 
         base = self._store.bundle(sequence_name)
         self._recover_once()
         topics = self.sequence_handler(sequence_name).reader.topics  # before the layer has a folder
         bundle = self._store.reserve_layer(base, layer)
-        digest = read_json(base.manifest)["content_digest"]
+        digest = self._store.base_digest(base)
         known = {fold(topic): (topic, reader.schema) for topic, reader in topics.items()}
         header = self._header(
             layer, None, dict(metadata or {}), {"name": sequence_name, "content_digest": digest}

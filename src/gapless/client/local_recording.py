@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,10 +58,15 @@ class LocalRecording(BundleWriter):
         header: dict[str, Any],
         durability: Durability,
     ) -> LocalRecording:
-        """Reserve the name, unless a bundle was reserved before, and begin; on an error the name is free again."""
+        """Reserve the name, unless a bundle was reserved before, and begin; on an error the name is free again.
+
+        Raises for a layer NotFound and StateError where its base was or is being discarded.
+        """
         reserved = keeper._store.reserve(name) if bundle is None else bundle
+        kept = nullcontext() if header["base"] is None else keeper._store.base_kept(reserved)
         try:
-            return cls(keeper, reserved, header, durability)
+            with kept:
+                return cls(keeper, reserved, header, durability)
         except OSError as error:
             shutil.rmtree(reserved.path, ignore_errors=True)  # nothing was recorded
             raise StorageFailed(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import html
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from gapless.errors import MissingExtra
+from gapless.errors.extra import need
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,17 +116,6 @@ def _projected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema | 
         return schema
     names = dict.fromkeys(["timestamp_ns", *columns])
     return pa.schema([schema.field(n) for n in names if n in schema.names], metadata=schema.metadata)
-
-
-def need(module: str, *, extra: str | None = None) -> ModuleType:
-    """Return a module of an extra, by default of the extra of its name; raises MissingExtra if it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"this needs {module}, which is not installed",
-            next_step=f"pip install 'gapless[{extra or module}]'",
-        ) from error
 
 
 def _is_integral(column: pa.ChunkedArray) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gapless.client.plot import Plot, gaps_of
-from gapless.client.table import TableView, need
+from gapless.client.table import TableView
 from gapless.client.tail import tail
 from gapless.errors import NotFound, UsageError
+from gapless.errors.extra import need
 from gapless.model.message import Message
 from gapless.model.ontology.registry import OntologyRegistry
 from gapless.model.ontology.variant import item_paths

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gapless.errors import FeatureFailed, GaplessError
+from gapless.errors.extra import need
 from gapless.features.code_digest import UNKNOWN, feature_code
 from gapless.features.columns import Columns
 from gapless.features.entry import GLOBAL_ENTRY, EntryKey, EntryRecord
@@ -200,9 +201,7 @@ def as_frame(table: pa.Table, kind: str) -> Any:
     if kind == "arrow":
         return table
     if kind == "polars":
-        import polars as pl
-
-        return pl.from_arrow(table)
+        return need("polars").from_arrow(table)
     raise FeatureFailed(
         "a feature asks for an unknown kind of frame", found=kind, expected="pandas | polars | arrow"
     )

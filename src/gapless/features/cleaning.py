@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.errors import IntegrityError
+from gapless.errors.extra import need
 from gapless.features.owner import Owner
 from gapless.features.pipeline_status import modified
 from gapless.features.run_folder import RunFolder
@@ -45,6 +46,7 @@ def clean_runs(ds: Dataset, surveys: Sequence[StepSurvey], *, dry_run: bool) -> 
     A step that cannot be named, or names a topic that is not there, might expect any run: then nothing is
     removed at all.
     """
+    need("pandas", extra="features")
     import pandas as pd
 
     named = [item for item in surveys if item.bound is not None]

@@ -16,6 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from gapless.errors import MixedTimebaseError, NotFound, OverlapRefused, UsageError
+from gapless.errors.extra import need
 from gapless.features.columns import Columns
 from gapless.features.entry import EntryKey
 from gapless.features.identity import RunOptions
@@ -231,6 +232,7 @@ def _matching_rows(
     table: pa.Table, other: pa.Table, keys: list[str], label: str
 ) -> tuple[pa.Array, pa.Array]:
     """Return the row numbers of an inner join, in the order of the left rows."""
+    need("pandas", extra="features")
     left = table.select(keys).to_pandas()
     right = other.select(keys).to_pandas()
     if right.duplicated().any():

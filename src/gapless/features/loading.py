@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapless.errors import ArgumentRefused, ArtifactMissing, IntegrityError, MissingExtra, UntrustedArtifact
+from gapless.errors.extra import need
 from gapless.features.load_spec import LoadSpec, NpzLoadSpec, ParquetLoadSpec
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _frame(path: Path, spec: ParquetLoadSpec) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    need("pandas", extra="features")
     try:
         file = pq.ParquetFile(path)
         with file:

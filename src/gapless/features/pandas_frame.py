@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gapless.errors.extra import need
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,8 +19,9 @@ def as_pandas(table: pa.Table) -> pd.DataFrame:
     """Return the table for pandas.
 
     An integer column with nulls is float64 with NaN, as everywhere in pandas; one with numbers that float64 does
-    not hold is a nullable integer column.
+    not hold is a nullable integer column. Raises MissingExtra without pandas.
     """
+    need("pandas", extra="features")
     frame: pd.DataFrame = table.to_pandas()
     large = [place for place, column in enumerate(table.columns) if _is_large(column)]
     for place in large:

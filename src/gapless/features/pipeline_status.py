@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapless.errors.extra import need
 from gapless.features.run_folder import RunFolder
 from gapless.model.names import to_component
 
@@ -27,6 +28,7 @@ _COUNTS = ("ok", "empty", "failed", "pending", "stale")
 
 def status_table(ds: Dataset, surveys: Sequence[StepSurvey]) -> pd.DataFrame:
     """Return the table of :meth:`Pipeline.status`."""
+    need("pandas", extra="features")
     import pandas as pd
 
     rows = [status_row(ds, item) for item in surveys]
@@ -74,6 +76,7 @@ def _cached(cached: bool, counts: dict[str, int], state_stale: bool) -> bool | s
 
 def plan_table(surveys: Sequence[StepSurvey]) -> pd.DataFrame:
     """Return the table of :meth:`Pipeline.plan`."""
+    need("pandas", extra="features")
     import pandas as pd
 
     rows = []

@@ -30,6 +30,7 @@ from gapless.catalog.hand_journal import record_by_hand
 from gapless.catalog.record_lines import read_object
 from gapless.catalog.sqlite import Database
 from gapless.errors import ArgumentRefused, IntegrityError, NotFound, StateError
+from gapless.errors.extra import need
 from gapless.features import claims
 from gapless.features.entry import EntryKey, EntryRecord, KnownEntry
 from gapless.features.registry_file import open_tables
@@ -344,6 +345,7 @@ class FeatureRegistry:
 
     def list_runs(self, feature: str) -> pd.DataFrame:
         """Return the runs of a feature, one row each, the newest first; its columns are those of RunRow."""
+        need("pandas", extra="features")
         import pandas as pd
 
         rows = self._database.rows(
@@ -353,6 +355,7 @@ class FeatureRegistry:
 
     def list_entries(self, feature: str, run_id: str | None = None) -> pd.DataFrame:
         """Return the entries of a feature, or of one run, one row each, in order of run, group and sequence."""
+        need("pandas", extra="features")
         import pandas as pd
 
         rows = self._database.rows(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gapless.errors import ArgumentRefused, NotFound
+from gapless.errors.extra import need
 from gapless.features.apply import bind, frames
 from gapless.features.arrays import read_arrays, write_arrays
 from gapless.features.entry import EntryKey
@@ -227,12 +228,15 @@ def sample_frames(
     the same data gives the same frames without computing. ``record=False`` chooses without keeping
     anything. Raises NotFound for a data set without frames.
     """
+    need("pandas", extra="features")
     import pandas as pd
 
     if method not in METHODS:
         raise ArgumentRefused("there is no such method", found=method, expected=" | ".join(METHODS))
     if method == "kmeans" and by is None:
         raise ArgumentRefused("kmeans compares frames by features", expected="by=Result")
+    if method == "kmeans":
+        need("sklearn", extra="features")
     items: tuple[Any, ...] = ("tracks",) if by is None else (by,) if isinstance(by, Result) else tuple(by)
     feature = SampledFrames(
         SampledFrames.Inputs(items), {"n": n, "method": method, "min_gap_s": min_gap_s, "seed": seed}

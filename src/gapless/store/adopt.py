@@ -220,7 +220,10 @@ def awaited_until_ns(bundle: Bundle) -> int | None:
     header = journal.read_checked(bundle.journal / "open.json") or {}
     if not header.get("remote"):
         return None
-    written_ns = max((path.stat().st_mtime_ns for path in segment_paths(bundle)), default=0)
+    try:
+        written_ns = max((path.stat().st_mtime_ns for path in segment_paths(bundle)), default=0)
+    except FileNotFoundError:  # it is being sealed or discarded
+        return None
     return written_ns + (SPOOLED_AWAITED_NS if header.get("spooled") is True else AWAITED_NS)
 
 

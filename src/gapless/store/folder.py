@@ -27,6 +27,7 @@ from gapless.errors import (
 from gapless.model.metadata import canonical_json
 from gapless.model.names import check_sequence_name, fold, from_component, name_of, to_component
 from gapless.model.outcome import State
+from gapless.store.journal import read_json
 from gapless.store.layout import FORMAT, MAKING, Bundle
 from gapless.store.platform import PLATFORM, Platform
 from gapless.store.tombstone import TOMBSTONE, Tombstone, read_tombstones
@@ -162,7 +163,14 @@ class FolderStore:
                 sequence=from_component(base.path.name),
                 next_step="seal it first",
             )
-        base.layers.mkdir(exist_ok=True)
+        try:
+            base.layers.mkdir(exist_ok=True)
+            return self._next_layer(base, name)
+        except FileNotFoundError as error:
+            raise _gone(base) from error
+
+    @staticmethod
+    def _next_layer(base: Bundle, name: str) -> Bundle:
         while True:
             number = 1 + max((int(p.name[:5]) for p in base.layer_paths()), default=0)
             path = base.layers / f"{number:05d}-{to_component(name)}"
@@ -171,6 +179,37 @@ class FolderStore:
             except FileExistsError:  # another process was quicker: take the next number
                 continue
             return Bundle(path)
+
+    def base_digest(self, base: Bundle) -> str:
+        """Return the content digest by which a layer names its base; NotFound where that was just discarded."""
+        try:
+            return str(read_json(base.manifest)["content_digest"])
+        except FileNotFoundError as error:
+            raise _gone(base) from error
+
+    @contextlib.contextmanager
+    def base_kept(self, layer: Bundle) -> Iterator[None]:
+        """Let nobody discard the base of a new layer until it has an owner, whose lock then speaks for it.
+
+        StateError where the base is being discarded, NotFound where it was: the layer's folder went with it.
+        """
+        base = Bundle(layer.path.parent.parent)
+        try:
+            fd = self.platform.hold(base.manifest, alone=False)
+        except FileNotFoundError as error:
+            raise _gone(base) from error
+        except SequenceOwned as error:
+            raise StateError(
+                "the sequence is being discarded and takes no layer",
+                sequence=from_component(base.path.name),
+                next_step="try again if it is still there: `gapless ls` lists what there is",
+            ) from error
+        try:
+            if not layer.path.is_dir():  # it moved between opening and locking
+                raise _gone(base)
+            yield
+        finally:
+            self.platform.close(fd)
 
     # -- discarding ----------------------------------------------------------------------------
 
@@ -225,11 +264,14 @@ class FolderStore:
     def discard_unsealed(self, bundle: Bundle, tombstone: dict[str, Any]) -> Path:
         """Discard a bundle; SequenceOwned while a live process writes it or one of its layers.
 
-        The locks are held until it has moved: an owner that came back after a mere look would go on in the trash.
+        The locks are held until it has moved: an owner that came back after a mere look would go on in the trash,
+        and so would a layer that is begun behind the look.
         """
         name = from_component(bundle.path.name)
         with contextlib.ExitStack() as held:
             self._hold(bundle, name, held)
+            if bundle.manifest.exists():
+                self._keep_layers_out(bundle, name, held)
             for layer in map(Bundle, bundle.layer_paths()):
                 self._hold(layer, name, held, found=f"its layer {layer.path.name} is being recorded")
             if not self.platform.moves_open_files:
@@ -248,6 +290,19 @@ class FolderStore:
             except SequenceOwned:
                 raise SequenceOwned("a live process is writing it", sequence=sequence, found=found) from None
             held.callback(self.platform.close, lock)
+
+    def _keep_layers_out(self, base: Bundle, sequence: str, held: contextlib.ExitStack) -> None:
+        """Take the lock that whoever begins a layer shares; see :meth:`base_kept`."""
+        try:
+            lock = self.platform.hold(base.manifest, alone=True)
+        except SequenceOwned:
+            raise SequenceOwned(
+                "the sequence is in use",
+                sequence=sequence,
+                found="a layer of it is being begun, or another process discards it",
+                next_step="try again in a moment",
+            ) from None
+        held.callback(self.platform.close, lock)
 
     # -- cleaning up ---------------------------------------------------------------------------
 
@@ -279,3 +334,7 @@ class FolderStore:
         if (path / TOMBSTONE).exists():
             self._bury(path)
         self.platform.remove_tree(path)
+
+
+def _gone(base: Bundle) -> NotFound:
+    return NotFound("the sequence was discarded and takes no layer", sequence=from_component(base.path.name))

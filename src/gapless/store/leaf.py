@@ -54,9 +54,18 @@ class Leaf:
 
     @property
     def unit(self) -> str | None:
-        """The unit that the column declares."""
-        known = (self.declared.metadata or {}).get(b"unit")
-        return known.decode() if known else None
+        """The unit that is declared nearest to the value: by a member, or else by what holds it."""
+        known = [(field.metadata or {}).get(b"unit") for field in self._way]
+        return next((unit.decode() for unit in reversed(known) if unit), None)
+
+    @property
+    def _way(self) -> list[pa.Field]:
+        """The fields that lead to the value, from the column on."""
+        way = [self.declared]
+        for step in self.steps:
+            kind = way[-1].type
+            way.append(kind.value_field if isinstance(step, int) else kind.field(step))
+        return way
 
     @property
     def uncertainty(self) -> str | None:

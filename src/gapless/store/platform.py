@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,10 @@ class Platform:
             os.pwrite(fd, bytes(size_bytes), 0)
 
     def sync_file(self, path: Path) -> None:
-        """Sync a file written by somebody else (a Parquet writer)."""
-        fd = os.open(path, os.O_RDWR | _O_CLOEXEC | _O_BINARY)
+        """Sync a file written by somebody else (a Parquet writer), or one that nobody may write."""
+        # only Windows wants the right to write for a sync
+        mode = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+        fd = os.open(path, mode | _O_CLOEXEC | _O_BINARY)
         try:
             self.data_sync(fd)
         finally:
@@ -177,9 +179,22 @@ class Platform:
 
         A reader that asks whether the lock is free holds it for an instant, so a refusal is tried again.
         """
-        fd = self.open_update(path)
+        return self._locked(self.open_update(path), path, self._try_exclusive)
+
+    def hold(self, path: Path, *, alone: bool) -> int:
+        """Take the lock of a file that is there, alone or beside others, and return its descriptor.
+
+        SequenceOwned where somebody holds it otherwise. Whoever only reads or writes the file is not held up.
+        """
+        fd = self._open_lock(path)
+        if not self.moves_open_files:  # that it is open is enough to keep its folder where it is
+            return fd
+        return self._locked(fd, path, self._try_exclusive if alone else self._try_shared)
+
+    @staticmethod
+    def _locked(fd: int, path: Path, take: Callable[[int], bool]) -> int:
         for attempt in range(_LOCK_ATTEMPTS):
-            if self._try_exclusive(fd):
+            if take(fd):
                 return fd
             time.sleep(0.005 * attempt)
         os.close(fd)

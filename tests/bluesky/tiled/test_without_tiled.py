@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cli.conftest import environment
+
 import gapless
 
 _SAYS = """
@@ -20,6 +22,18 @@ except MissingExtra as error:
     print(error)
 """
 
+_WRITES = """
+import sys
+from gapless.bluesky import TiledWriter, Writer
+from gapless.errors import MissingExtra
+sys.modules["tiled"] = sys.modules["httpx"] = None
+for begin in (lambda: TiledWriter(object()), lambda: Writer("http://localhost:8000")):
+    try:
+        begin()
+    except MissingExtra as error:
+        print(error)
+"""
+
 
 def test_it_is_light_to_import_and_names_the_extra(tmp_path: Path) -> None:
     """Importing costs none of Tiled's packages; without Tiled the error says what to install."""
@@ -30,3 +44,17 @@ def test_it_is_light_to_import_and_names_the_extra(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "pip install 'gapless[bluesky]'" in done.stdout
+
+
+def test_writing_to_a_server_names_the_extra(tmp_path: Path) -> None:
+    """Both ways to send documents to Tiled say what to install before they load any of its libraries."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITES],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("pip install 'gapless[bluesky]'") == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.client.remote.write_server import NUMBERS, PATIENCE_S, assert_counted, server, stored, wait_for
+from tests.client.remote.write_server import NUMBERS, PATIENCE_S, assert_counted, stored, wait_for
 
 import gapless
 from gapless.client.remote.lane_parcel import Parcel
@@ -22,26 +22,6 @@ from gapless.testing.network import Link
 BLOCK = 1_000
 BOUND_BYTES = 400_000
 BYTES = pa.schema([pa.field("data", pa.large_binary())])
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def served(root: Path) -> Iterator[Server]:
-    """A server in this process."""
-    with server(root) as running:
-        yield running
-
-
-@pytest.fixture
-def link(served: Server) -> Iterator[Link]:
-    """A bad network before the server."""
-    with Link(("127.0.0.1", served.port)) as between:
-        yield between
 
 
 def push_block(topic: TopicWriter, index: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from tests.client.remote.write_server import (
     TEXTS,
     ServerProcess,
     assert_counted,
-    server,
     stored,
     uplink_threads,
     wait_for,
@@ -21,30 +19,9 @@ from tests.client.remote.write_server import (
 import gapless
 from gapless import OnErrorPolicy, TopicErrorPolicy
 from gapless.errors import RecordingFailed
-from gapless.serve.server import Server
 from gapless.testing.network import Link
 
 ROWS = 30_000
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def served(root: Path) -> Iterator[Server]:
-    """A server in this process."""
-    with server(root) as running:
-        yield running
-
-
-@pytest.fixture
-def link(served: Server) -> Iterator[Link]:
-    """A bad network before the server."""
-    with Link(("127.0.0.1", served.port)) as between:
-        yield between
 
 
 def url_of(link: Link) -> str:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,22 +38,9 @@ AWAY = "grpc://127.0.0.1:9"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def spool(tmp_path: Path) -> Path:
     """Where the spool is."""
     return tmp_path / "spool"
-
-
-@pytest.fixture
-def served(root: Path) -> Iterator[Server]:
-    """A server in this process."""
-    with server(root) as running:
-        yield running
 
 
 def waiting(spool: Path) -> int:

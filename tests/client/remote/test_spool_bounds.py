@@ -23,12 +23,6 @@ MOST = 3
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def spool(tmp_path: Path) -> Path:
     """Where the spool is."""
     return tmp_path / "spool"

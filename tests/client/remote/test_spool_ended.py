@@ -25,12 +25,6 @@ HALF = ROWS // 2
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def spool(tmp_path: Path) -> Path:
     """Where the spool is."""
     return tmp_path / "spool"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from tests.client.remote.write_server import (
     NUMBERS,
     TEXTS,
     assert_counted,
-    server,
     stored,
     uplink_threads,
     wait_for,
@@ -27,6 +25,7 @@ from gapless.cli.main import main
 from gapless.errors import (
     NameTaken,
     NotFound,
+    RecordingFailed,
     RecordTooLarge,
     SchemaRefused,
     StateError,
@@ -37,19 +36,6 @@ from gapless.errors import (
     WrongThread,
 )
 from gapless.serve.server import Server
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def served(root: Path) -> Iterator[Server]:
-    """A server in this process."""
-    with server(root) as running:
-        yield running
 
 
 def test_rows_of_every_kind_arrive_once_and_in_order(served: Server, root: Path) -> None:
@@ -181,6 +167,45 @@ def test_layers_are_written_to_sealed_sequences_only(served: Server, root: Path)
     assert stored(root, "base", "more")["s"].to_pylist() == ["two"]
     with gapless.connect(root) as local:
         assert local.sequence_handler("base").layers == ["labels"]
+
+
+@pytest.mark.parametrize("is_remote", [True, False])
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_layers_agree_on_the_columns_of_a_topic(
+    served: Server, root: Path, is_remote: bool, is_sealed: bool
+) -> None:
+    """A server refuses what a folder refuses: a topic that could not be read, whether its layer is sealed or open.
+
+    Of an open layer a client of a server knows nothing: the refusal is the end of its recording.
+    """
+    with gapless.connect(served.url if is_remote else root) as client:
+        with client.sequence_create("base") as seq:
+            seq.topic_create("t", schema=NUMBERS).push_row(1, 0.0, 0)
+        with client.sequence_update("base", "ada") as one:
+            one.topic_create("note", schema=NUMBERS).push_row(1, 0.0, 0)
+            one.flush()
+            if not is_sealed:
+                assert_refused(client, told_late=is_remote)
+        if is_sealed:
+            assert_refused(client, told_late=False)
+        with client.sequence_update("base", "cid") as three:
+            three.topic_create("note", schema=NUMBERS).push_row(2, 0.0, 1)
+    assert_counted(stored(root, "base", "note"), 2)
+
+
+def assert_refused(client: gapless.Client, *, told_late: bool) -> None:
+    """Record layers with a topic of other columns, and of a name in another case."""
+    for name, refusal in (("note", SchemaRefused), ("Note", NameTaken)):
+        with pytest.raises(RecordingFailed if told_late else refusal, match="the base has") as caught:
+            record_layer(client, name)
+        assert isinstance(caught.value.__cause__ if told_late else caught.value, refusal)
+
+
+def record_layer(client: gapless.Client, topic: str) -> None:
+    """Add a layer of one text."""
+    with client.sequence_update("base", "bob") as layer:
+        layer.topic_create(topic, schema=TEXTS).push_row(2, "two")
+        layer.flush()
 
 
 def test_on_error_keeps_or_discards_and_the_users_exception_goes_on(served: Server, root: Path) -> None:

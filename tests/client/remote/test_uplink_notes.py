@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.remote.write_server import NUMBERS, PATIENCE_S, server, uplink_threads, wait_for
+from tests.client.remote.write_server import NUMBERS, PATIENCE_S, uplink_threads, wait_for
 
 import gapless
 from gapless.client.remote.uplink_notes import Note, NoteSender
@@ -18,26 +17,6 @@ from gapless.serve.native.writing_sequence import IncomingSequence
 from gapless.serve.server import Server
 from gapless.store.frame import Kind
 from gapless.testing.network import Link
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Where the server's store is."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def served(root: Path) -> Iterator[Server]:
-    """A server in this process."""
-    with server(root) as running:
-        yield running
-
-
-@pytest.fixture
-def link(served: Server) -> Iterator[Link]:
-    """The way to the server."""
-    with Link(("127.0.0.1", served.port)) as way:
-        yield way
 
 
 def url(link: Link) -> str:

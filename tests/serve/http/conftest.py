@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -131,3 +132,26 @@ def begin(root: Path) -> Iterator[Begin]:
 def site(begin: Begin) -> Site:
     """Return a server of the store, without keys."""
     return begin()
+
+
+@pytest.fixture(scope="package")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the sample store, which no test changes."""
+    from .sample_store import record  # it needs Site
+
+    return record(tmp_path_factory.mktemp("recorded"))
+
+
+@pytest.fixture(scope="package")
+def still(recorded: Path) -> Iterator[Site]:
+    """Return a server of the sample store for tests that only look."""
+    from .sample_store import serving
+
+    with serving(recorded) as site:
+        yield site
+
+
+@pytest.fixture
+def filled(begin: Begin, recorded: Path, root: Path) -> Site:
+    """Return a server of a copy of the sample store."""
+    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))

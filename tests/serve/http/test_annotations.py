@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +12,11 @@ import pytest
 import gapless
 
 from .conftest import Begin, Site
-from .sample_store import BASE_NS, ROWS, SPIKE_NS, STEP_NS, record, serving
+from .sample_store import BASE_NS, ROWS, SPIKE_NS, STEP_NS
 
 LABELS = "/sequences/walk/annotations"
 LAST_NS = BASE_NS + (ROWS - 1) * STEP_NS
 LABEL = {"start_ns": str(BASE_NS), "end_ns": SPIKE_NS, "label": "fast"}
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample store, which no test changes."""
-    return record(tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture(scope="module")
-def still(recorded: Path) -> Iterator[Site]:
-    """Return a server of the sample store for tests that only look."""
-    with serving(recorded) as site:
-        yield site
-
-
-@pytest.fixture
-def filled(begin: Begin, recorded: Path, root: Path) -> Site:
-    """Return a server of a copy of the sample store."""
-    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))
 
 
 def names(site: Site, query: str) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,29 +10,9 @@ import pytest
 import gapless
 
 from .conftest import Begin, Site
-from .sample_store import record, serving
 
 NOTES = b"<script>alert(1)</script>"
 FILE = "/sequences/walk/artifacts/notes.html"
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample store, which no test changes."""
-    return record(tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture(scope="module")
-def still(recorded: Path) -> Iterator[Site]:
-    """Return a server of the sample store for tests that only look."""
-    with serving(recorded) as site:
-        yield site
-
-
-@pytest.fixture
-def filled(begin: Begin, recorded: Path, root: Path) -> Site:
-    """Return a server of a copy of the sample store."""
-    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))
 
 
 def test_artifacts_are_listed_and_sent(still: Site) -> None:

@@ -36,6 +36,8 @@ LONG = pa.schema(
     [TIME, pa.field("x", pa.int64(), metadata={"unit": "count"}), pa.field("label", pa.string())]
 )
 
+NAMES = [("t", "a:b"), ("t:a", "b"), ("t:a:b", "c"), ("50%", "x"), ("50%25", "x"), ("u", ":"), ("v:w", "x:y")]
+
 
 def small_rows() -> dict[str, list[Any]]:
     """Return ten rows, 1 s apart."""
@@ -70,6 +72,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
                 START_NS + count * MS,
                 {"x": np.where(count == 77_777, 2**60 + 1, count % 1000), "label": label},
             )
+        with store.sequence_create("names") as sequence:
+            for number, (name, column) in enumerate(NAMES):
+                schema = pa.schema([TIME, pa.field(column, pa.int64())])
+                sequence.topic_create(name, schema=schema).push_row(START_NS, number)
         with store.sequence_create("text") as sequence:
             sequence.topic_create("t", schema=pa.schema([TIME, pa.field("word", pa.string())])).push_row(
                 1, "x"
@@ -202,6 +208,36 @@ def test_an_element_of_a_list_is_a_field(client: httpx.Client) -> None:
     assert frame.columns["0.value"].tolist() == [n * 1.5 for n in range(10)]
     assert frame.columns["1.value"].tolist() == [float(n) for n in range(10) if n % 4]
     assert frame.field(1)["nulls"] == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "means"),
+    [
+        pytest.param("t:a:b", ("t", "a:b"), id="the first colon parts them"),
+        pytest.param("t%3Aa:b", ("t:a", "b"), id="a colon of the topic"),
+        pytest.param("t%3aa%3Ab:c", ("t:a:b", "c"), id="colons in either case"),
+        pytest.param("t:a:b:c", ("t:a:b", "c"), id="colons of the topic as they are"),
+        pytest.param("50%25:x", ("50%", "x"), id="a percent sign"),
+        pytest.param("50%2525:x", ("50%25", "x"), id="what looks like an escape"),
+        pytest.param("50%:x", ("50%", "x"), id="a percent sign as it is"),
+        pytest.param("u::", ("u", ":"), id="a column that is a colon"),
+        pytest.param("v:w:x:y", ("v:w", "x:y"), id="both with colons"),
+    ],
+)
+def test_colons_in_names_lead_to_the_field_that_is_meant(
+    client: httpx.Client, field: str, means: tuple[str, str]
+) -> None:
+    """Written with escapes a name means one field only; written as they are, the shortest topic that has the rest."""
+    frame = curves(client, field, sequence="names")
+    assert (frame.field(0)["topic"], frame.field(0)["field"]) == means
+    assert frame.columns["0.value"].tolist() == [NAMES.index(means)]
+
+
+def test_of_names_that_nothing_has_the_first_is_refused(client: httpx.Client) -> None:
+    """With the columns of the topic that there is."""
+    answer = client.get("/sequences/names/curves", params={"fields": "t:a:x"})
+    assert (answer.status_code, answer.json()["error"]) == (404, "NotFound")
+    assert "a:b" in answer.text
 
 
 def test_an_open_sequence_is_drawn_as_far_as_it_is_durable(client: httpx.Client) -> None:

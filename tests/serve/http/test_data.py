@@ -10,7 +10,6 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,29 +29,10 @@ from gapless.store.part_reader import Part
 from gapless.store.reader import open_bundle
 
 from .conftest import DEADLINE_S, Begin, Site
-from .sample_store import BASE_NS, BIG, MIXED, ROWS, SPIKE_NS, STEP_NS, record, serving
+from .sample_store import BASE_NS, BIG, MIXED, ROWS, SPIKE_NS, STEP_NS
 
 MIXED_DATA = "/sequences/walk/topics/mixed/data"
 IMU_DATA = "/sequences/walk/topics/sensors%2Fimu/data"
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample store, which no test changes."""
-    return record(tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture(scope="module")
-def still(recorded: Path) -> Iterator[Site]:
-    """Return a server of the sample store for tests that only look."""
-    with serving(recorded) as site:
-        yield site
-
-
-@pytest.fixture
-def filled(begin: Begin, recorded: Path, root: Path) -> Site:
-    """Return a server of a copy of the sample store."""
-    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))
 
 
 def asked(site: Site, path: str, **params: Any) -> httpx.Response:

@@ -13,12 +13,15 @@ import pyarrow as pa
 import pytest
 from tests.acquire.small_run import event
 from tests.cli.conftest import environment
+from tests.serve.native.client_away import leave_open
 
 import gapless
 from gapless.acquire.control.client import ControlClient
 from gapless.acquire.emission import GapReport
 from gapless.client.sequence_writer import SequenceWriter
 from gapless.errors import ControlFailed
+from gapless.serve.http.live_feed import ending_of
+from gapless.serve.http.live_sequences import LiveSequence
 
 from .conftest import Begin, Site
 from .live_recorder import DEADLINE_S, Heard, SmallRecording, hearing, until
@@ -284,6 +287,14 @@ def test_a_discarded_recording_says_so(site: Site) -> None:
     with hearing_plain(site) as (heard, sequence):
         sequence.discard("a trial")
         assert heard.until("end")[0]["state"] == "discarded"
+
+
+def test_a_client_that_may_come_back_is_not_called_gone(root: Path) -> None:
+    """What a server is sent goes on when the network does."""
+    leave_open(root, "night")
+    with gapless.connect(root) as client:
+        live = LiveSequence("night", None, "recording", root / "sequences" / "night", None, 0)
+        assert ending_of(client, live)["state"] == "open, client away"
 
 
 def test_a_recorder_that_was_killed_is_told(begin: Begin, root: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -21,18 +20,6 @@ from gapless.store import quality, verify
 
 from .conftest import DEADLINE_S, Begin, Site
 from .sample_store import BASE_NS, record
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample store, which no test changes."""
-    return record(tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture
-def filled(begin: Begin, recorded: Path, root: Path) -> Site:
-    """Return a server of a copy of the sample store."""
-    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))
 
 
 def until(holds: Callable[[], bool]) -> None:

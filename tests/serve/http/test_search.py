@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,7 @@ import pytest
 import gapless
 
 from .conftest import Begin, Site
-from .sample_store import BASE_NS, SPIKE_NS, record, serving
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample store, which no test changes."""
-    return record(tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture(scope="module")
-def still(recorded: Path) -> Iterator[Site]:
-    """Return a server of the sample store for tests that only look."""
-    with serving(recorded) as site:
-        yield site
-
-
-@pytest.fixture
-def filled(begin: Begin, recorded: Path, root: Path) -> Site:
-    """Return a server of a copy of the sample store."""
-    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))
+from .sample_store import BASE_NS, SPIKE_NS
 
 
 def found(site: Site, **asked: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.catalog.bundle_files import TopicSpec, write_bundle
+from tests.serve.native.client_away import leave_open
 
 import gapless
 from gapless.catalog import Catalog
@@ -20,28 +20,9 @@ from gapless.catalog.page import Wanted, read_page
 from gapless.errors import QueryRefused
 
 from .conftest import DEADLINE_S, Begin, Site
-from .sample_store import BASE_NS, METADATA, ROWS, STEP_NS, record, serving
+from .sample_store import BASE_NS, METADATA, ROWS, STEP_NS
 
 VALUE = pa.schema([pa.field("v", pa.float64())])
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample store, which no test changes."""
-    return record(tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture(scope="module")
-def still(recorded: Path) -> Iterator[Site]:
-    """Return a server of the sample store for tests that only look."""
-    with serving(recorded) as site:
-        yield site
-
-
-@pytest.fixture
-def filled(begin: Begin, recorded: Path, root: Path) -> Site:
-    """Return a server of a copy of the sample store."""
-    return begin(shutil.copytree(recorded, root, dirs_exist_ok=True))
 
 
 @pytest.fixture
@@ -257,6 +238,16 @@ def test_a_description_tells_all_but_the_rows(still: Site) -> None:
         "uncertainty": None, "numeric": True,
     }  # fmt: skip
     assert (fields["pair"]["shape"], fields["pair"]["numeric"]) == ([2], False)
+    assert topics["mixed"]["inner"] == [
+        {
+            "name": "pair[*]",
+            "column": "pair",
+            "type": "float",
+            "unit": None,
+            "description": None,
+            "lengths": [2],
+        }
+    ]
     assert topics["mixed"]["start_ns"] == str(BASE_NS)
     assert still.api("/sequences/walk/topics/mixed").json() == topics["mixed"]
     assert still.api("/sequences/walk/topics/_events").json()["rows"] == 2
@@ -285,6 +276,25 @@ def test_lengths_of_time_are_as_long_as_the_description_says(begin: Begin, root:
         assert {"start_ns", "end_ns", "duration_ns"} <= patterns.keys()
         for name, pattern in patterns.items():
             assert values[name] is None or re.fullmatch(pattern, values[name]), name
+
+
+def test_a_client_that_is_away_is_awaited_and_not_called_gone(begin: Begin, root: Path) -> None:
+    """The table, the description and its layers say so, and until when."""
+    with gapless.connect(root) as client, client.sequence_create("base") as sequence:
+        sequence.log("t", 1.0)
+    leave_open(root, "night")
+    leave_open(root, "late", "base")
+    site = begin(root)
+    rows = {row["name"]: row for row in site.api("/sequences").json()["sequences"]}
+    assert rows["night"]["status"] == "open, client away"
+    assert rows["night"]["health"] == {"level": "warn", "words": "its client is away and may come back"}
+    told = site.api("/sequences/night").json()
+    assert (told["status"], told["live"]) == ("open, client away", False)
+    assert int(told["awaited_until_ns"]) > time.time_ns()
+    base = site.api("/sequences/base").json()
+    [layer] = base["layers"]
+    assert (base["status"], base["awaited_until_ns"]) == ("sealed, layer open, client away", None)
+    assert int(layer["awaited_until_ns"]) > time.time_ns()
 
 
 def test_a_description_reads_no_data(filled: Site, root: Path) -> None:

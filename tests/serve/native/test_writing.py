@@ -316,6 +316,47 @@ def test_a_layer_is_written_like_a_sequence(server: Server, writer: RawWriter) -
         other.open()
 
 
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_topic_of_another_layer_takes_only_the_same_columns(
+    server: Server, writer: RawWriter, is_sealed: bool
+) -> None:
+    """Also of one that began or ended since this one began, or was taken up again; what fits is taken."""
+    writer.end({"t": 0})
+    other = SCHEMA.remove(2)
+    with (
+        RawWriter(server.url, "bob", layer_of="run") as two,
+        RawWriter(server.url, "ada", layer_of="run") as one,
+    ):
+        two.open()
+        one.open()
+        one.topic("note")
+        lane = one.lane("note")
+        lane.push(0, 2)
+        assert lane.finish() == 2
+        if is_sealed:
+            one.end({"note": 2})
+        for name, refusal in (("note", SchemaRefused), ("Note", NameTaken)):
+            with pytest.raises(refusal):
+                two.topic(name, schema=other)
+        let_go_of(server, "bob")
+        two.open()
+        with pytest.raises(SchemaRefused):
+            two.topic("note", schema=other)
+        two.topic("note")
+        two.end({"note": 0})
+        if not is_sealed:
+            one.end({"note": 2})
+    found = server.served.client.sequence_handler("run").reader.topic("note").to_arrow()
+    assert found["n"].to_pylist() == [0, 1]
+
+
+def let_go_of(server: Server, name: str) -> None:
+    """Let the server forget an open sequence, as after a minute without its client."""
+    (table,) = [door._table for door in server._doors if isinstance(door, NativeWriting)]
+    (found,) = [sequence for sequence in table._open.values() if sequence.name == name]
+    table.forget(found)
+
+
 def test_a_key_of_the_group_is_told_twice_that_its_layer_is_discarded(server: Server) -> None:
     """The tombstone of a layer belongs to the group of the sequence."""
     with StateDatabase(server.served.root) as database:

@@ -16,8 +16,9 @@ def open_sink(url: str, client: Client, **options: Any) -> TiledSink:
     Raises UsageError for what is no such URL and MissingExtra without the Tiled client.
     """
     from gapless.bluesky.tiled_sink.server import Server, check_installed
-    from gapless.bluesky.tiled_sink.sink import TiledSink
 
     server = Server.of_url(url)
     check_installed()
+    from gapless.bluesky.tiled_sink.sink import TiledSink  # it loads the client's libraries
+
     return TiledSink(server, client, **options)

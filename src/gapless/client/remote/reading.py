@@ -35,3 +35,4 @@ ROW_FIELDS: Final = (
     "size_bytes", "topics", "layers", "content_digest", "metadata", "ledger", "problem", "owner_alive",
     "unsealed_layers",
 )  # fmt: skip
+AWAITED_ROW_FIELDS: Final = (*ROW_FIELDS, "awaited_until_ns")  # told to who asks for ``awaited``

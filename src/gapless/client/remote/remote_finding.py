@@ -107,12 +107,13 @@ class RemoteFinding:
         order: str = "created",
     ) -> list[SequenceRow]:
         """Return what the server's catalog knows of each sequence, in order; see ``Catalog.sequences``."""
-        question = {"state": state, "group": group, "outcome": outcome, "limit": limit, "order": order}
+        wanted = {"state": state, "group": group, "outcome": outcome, "limit": limit, "order": order}
+        question = {**wanted, "awaited": True}
         return [_row(told) for page in self._asking.actions(reading.ROWS, question) for told in page["rows"]]
 
     def sequence_row(self, ref: str) -> SequenceRow:
         """Return the sequence of a name, a unique beginning of one, ``@last`` or ``@last-1``."""
-        return _row(self._asking.action(reading.ROW, {"ref": ref}))
+        return _row(self._asking.action(reading.ROW, {"ref": ref, "awaited": True}))
 
     def _downloads(self) -> Path:
         """Return the folder that downloads go to."""

@@ -26,7 +26,11 @@ def curves(
     name: Name,
     fields: Annotated[
         list[str],
-        Query(min_length=1, max_length=MOST_FIELDS, description="TOPIC:FIELD, once for each field"),
+        Query(
+            min_length=1,
+            max_length=MOST_FIELDS,
+            description="TOPIC:FIELD, once for each field; a colon of TOPIC is %3A, a percent sign %25",
+        ),
     ],
     start_ns: StartNs = None,
     end_ns: EndNs = None,

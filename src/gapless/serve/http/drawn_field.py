@@ -6,15 +6,17 @@ At most 64 KiB, whatever is asked for: 52 bytes a bucket, 32 a row with its unce
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gapless.errors import UsageError
+from gapless.errors import NotFound, UsageError
 from gapless.serve.http.exact_times import add_exact_times
 from gapless.serve.http.frame import Frame
 from gapless.serve.native.reading_watched import WatchedReader
@@ -29,6 +31,8 @@ MOST_ROWS: Final = 2_000
 _MOST_WORD_BYTES: Final = 24 << 10
 _BATCH_ROWS: Final = 16_384
 _EXACT: Final = 2**53  # up to here float64 holds every integer
+_ESCAPED: Final = re.compile("%(25|3A)", re.IGNORECASE)
+_MOST_READINGS: Final = 32  # each may look for a feature run on disk
 Numbers = npt.NDArray[Any]
 
 
@@ -97,24 +101,34 @@ def draw(
 def find(bundle: BundleReader, text: str, gone: Callable[[], bool]) -> tuple[TopicReader, Leaf]:
     """Return the topic and leaf that ``TOPIC:FIELD`` means; scans end once ``gone()``.
 
-    A topic's name may hold colons; the shortest one that there is counts. Raises NotFound, or UsageError
+    The first colon parts them; in the topic ``%3A`` is a colon and ``%25`` a percent sign. A topic's colons may
+    also be written as they are: the shortest topic that has such a field counts. Raises NotFound, or UsageError
     for a text without a colon.
     """
-    topic, field = _split(bundle, text)
-    reader = WatchedReader(bundle.topic(topic), gone)
-    return reader, Leaf.of(reader.schema, field, topic)
+    missing: list[NotFound] = []
+    for topic, field in _readings(bundle, text):
+        try:
+            reader = WatchedReader(bundle.topic(topic), gone)
+            return reader, Leaf.of(reader.schema, field, topic)
+        except NotFound as error:
+            missing.append(error)
+    raise missing[0]
 
 
-def _split(bundle: BundleReader, text: str) -> tuple[str, str]:
+def _readings(bundle: BundleReader, text: str) -> list[tuple[str, str]]:
+    """Return what a text may mean, the likeliest first: of topics that there are, or else the plainest."""
     colons = [place for place, char in enumerate(text) if char == ":"]
     if not colons:
         raise UsageError(
             "a field is asked for by topic and name", sequence=bundle.name, found=text, expected="TOPIC:FIELD"
         )
     known = {name for folder in bundle.folders for name in folder.topic_names()}
-    there = [place for place in colons if text[:place] in known or is_feature_topic(text[:place])]
-    place = (there or colons)[0]
-    return text[:place], text[place + 1 :]
+    first = colons[0]
+    escaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text[:first])
+    readings = chain([(escaped, first)], ((text[:place], place) for place in colons))
+    there = ((name, place) for name, place in readings if name in known or is_feature_topic(name))
+    found = dict.fromkeys(islice(there, _MOST_READINGS)) or [(text[:first], first)]
+    return [(name, text[place + 1 :]) for name, place in found]
 
 
 def _rows(

@@ -36,6 +36,7 @@ def health_of(
     live: bool,
     outcome: str | None,
     ledger: Mapping[str, int],
+    awaited: bool = False,
     problem: str | None = None,
     unsealed_layers: bool = False,
 ) -> Health:
@@ -45,6 +46,8 @@ def health_of(
     if live:
         lost = losses(ledger)
         return Health(level="live", words=f"being recorded; {lost}" if lost else "being recorded")
+    if state == "open" and awaited:
+        return Health(level="warn", words="its client is away and may come back")
     if state == "open":
         return Health(level="bad", words=f"its writer is gone: gapless recover {name}")
     if state == "pending":

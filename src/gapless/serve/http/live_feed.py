@@ -18,9 +18,11 @@ from gapless.serve.http.live_words import plain
 
 if TYPE_CHECKING:
     from gapless.client.client import Client
+    from gapless.client.sequence_handler import SequenceHandler
     from gapless.serve.http.live_sequences import LiveSequence
 
 GONE: Final = "open, owner gone"
+AWAY: Final = "open, client away"
 _LOOK_S = 0.1
 _SETTLE_S = 1.0
 _AGAIN_S = 0.5
@@ -128,7 +130,7 @@ class LiveFeed:
         while self.live.is_recorded and not self._left.wait(_LOOK_S):
             continue
         settled_s = time.monotonic() + _SETTLE_S
-        while (ended := ending_of(self._client, self.live))["state"] == GONE:
+        while (ended := ending_of(self._client, self.live))["state"] in (GONE, AWAY):
             if time.monotonic() > settled_s or self._left.wait(_LOOK_S):
                 break
         return ended
@@ -192,16 +194,21 @@ def ending_of(client: Client, live: LiveSequence) -> dict[str, Any]:
     except NotFound:
         return {"state": "discarded", "outcome": None, "cause": None, "content_digest": None}
     manifest = handler.reader.manifest
-    gone = handler.state == "open" and not handler.owner_alive
     ended: dict[str, Any] = plain(
         {
-            "state": GONE if gone else handler.state,
+            "state": _state_of(handler),
             "outcome": handler.outcome,
             "cause": None if manifest is None else manifest["record"].get("cause"),
             "content_digest": handler.content_digest,
         }
     )
     return ended
+
+
+def _state_of(handler: SequenceHandler) -> str:
+    if handler.state != "open" or handler.owner_alive:
+        return handler.state
+    return GONE if handler.reader.base.awaited_until_ns is None else AWAY
 
 
 class LiveFeeds:

@@ -37,6 +37,7 @@ class Layer(BaseModel):
     name: str
     state: str
     owner_alive: bool
+    awaited_until_ns: Nanoseconds | None = Field(description="until when its client may come back, if it may")
     content_digest: str | None
 
 
@@ -58,11 +59,14 @@ class Sequence(BaseModel):
 
     name: str
     group: str | None
-    status: str = Field(description="the state in words: `open, owner gone`; an unsealed layer is named")
+    status: str = Field(
+        description="the state in words: `open, owner gone`, `open, client away`; an unsealed layer is named"
+    )
     state: str
     outcome: str | None
     cause: str | None = Field(description="why it did not end as it should")
     live: bool
+    awaited_until_ns: Nanoseconds | None = Field(description="until when its client may come back, if it may")
     metadata: dict[str, Any]
     producer: dict[str, Any] | None = Field(description="host and process that recorded")
     durability: dict[str, Any] | None
@@ -169,6 +173,7 @@ def _described(handler: SequenceHandler, row: SequenceRow) -> Sequence:
         outcome=handler.outcome,
         cause=_text(record.get("cause") or pending.get("error")),
         live=live,
+        awaited_until_ns=row.awaited_until_ns,
         metadata=finite(handler.metadata),
         producer=finite(record.get("producer")),
         durability=finite(record.get("durability")),
@@ -196,6 +201,7 @@ def _layers(handler: SequenceHandler) -> list[Layer]:
             name=folder.layer_name,
             state="sealed",
             owner_alive=False,
+            awaited_until_ns=None,
             content_digest=folder.manifest["content_digest"],
         )
         for folder in handler.reader.folders[1:]
@@ -212,6 +218,7 @@ def _unsealed_layers(handler: SequenceHandler) -> list[Layer]:
             name=folder.layer_name,
             state=waiting[folder.layer_name],
             owner_alive=folder.owner_alive,
+            awaited_until_ns=folder.awaited_until_ns,
             content_digest=None,
         )
         for folder in folders

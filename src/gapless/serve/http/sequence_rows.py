@@ -36,7 +36,9 @@ class Row(BaseModel):
 
     name: str
     group: str | None
-    status: str = Field(description="the state in words: `open, owner gone`; an unsealed layer is named")
+    status: str = Field(
+        description="the state in words: `open, owner gone`, `open, client away`; an unsealed layer is named"
+    )
     state: str = Field(description="open, pending or sealed")
     outcome: str | None = Field(description="how the recording ended; null until it is sealed")
     live: bool = Field(description="a living process is recording it")
@@ -91,6 +93,7 @@ def row_health(row: SequenceRow, ledger: dict[str, int], *, live: bool) -> Healt
         live=live,
         outcome=row.outcome,
         ledger=ledger,
+        awaited=row.awaited_until_ns is not None,
         problem=row.problem,
         unsealed_layers=bool(row.unsealed_layers),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from gapless.serve.http.asking import Asking
+from gapless.serve.http.declared_words import shape_of, word_of
 from gapless.serve.http.finite import finite
+from gapless.serve.http.inner_numbers import InnerNumber, inner_numbers
 from gapless.serve.http.names import Name, TopicName
 from gapless.serve.http.nanoseconds import Nanoseconds
 from gapless.serve.visible import extent, opened
@@ -36,6 +37,21 @@ class TopicField(BaseModel):
     shape: list[int] | None = Field(description="of the array that a list stands for")
     uncertainty: str | None
     numeric: bool = Field(description="a number or bool, which curves can show")
+
+
+class TopicInnerNumber(BaseModel):
+    """A number inside of a column: a member of a struct, an element of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="what curves are asked for; [*] stands for an element, [0] is the first")
+    column: str
+    type: str = Field(description="the Arrow type of the number")
+    unit: str | None = Field(description="of the member, or else of what holds it")
+    description: str | None
+    lengths: list[int | None] = Field(
+        description="of the lists, one for each [*]; null: each row has as many as it likes"
+    )
 
 
 class LedgerWords(BaseModel):
@@ -68,6 +84,9 @@ class Topic(BaseModel):
         " pushed; null: no picture"
     )
     fields: list[TopicField]
+    inner: list[TopicInnerNumber] = Field(
+        description="the numbers inside of columns, which curves can show, too"
+    )
 
 
 @router.get("/sequences/{name}/topics/{topic}")
@@ -94,6 +113,7 @@ def topic_of(reader: TopicReader) -> Topic:
         ledger=ledger_words(reader.ledger),
         media=media_of(reader),
         fields=[_field(field, numeric=field.name in numbers) for field in reader.schema],
+        inner=[_inner(number) for number in inner_numbers(reader.schema)],
     )
 
 
@@ -112,7 +132,7 @@ def media_of(reader: TopicReader) -> str | None:
 
 def unit_of(field: pa.Field) -> str | None:
     """Return the unit of a column, None where it has none."""
-    return _word(field, b"unit")
+    return word_of(field, "unit")
 
 
 def _field(field: pa.Field, *, numeric: bool) -> TopicField:
@@ -120,23 +140,19 @@ def _field(field: pa.Field, *, numeric: bool) -> TopicField:
         name=field.name,
         type=str(field.type),
         unit=unit_of(field),
-        description=_word(field, b"description"),
-        shape=_shape(field),
-        uncertainty=_word(field, b"uncertainty"),
+        description=word_of(field, "description"),
+        shape=shape_of(field),
+        uncertainty=word_of(field, "uncertainty"),
         numeric=numeric,
     )
 
 
-def _word(field: pa.Field, key: bytes) -> str | None:
-    told = (field.metadata or {}).get(key)
-    return None if told is None else told.decode("utf-8", "replace")
-
-
-def _shape(field: pa.Field) -> list[int] | None:
-    """Return the lengths along each axis; None where nothing or something else was declared."""
-    try:
-        told = json.loads(_word(field, b"shape") or "null")
-    except ValueError:
-        return None
-    known = isinstance(told, list) and all(isinstance(length, int) for length in told)
-    return told if known else None
+def _inner(number: InnerNumber) -> TopicInnerNumber:
+    return TopicInnerNumber(
+        name=number.name,
+        column=number.column,
+        type=str(number.type),
+        unit=number.unit,
+        description=number.description,
+        lengths=list(number.lengths),
+    )

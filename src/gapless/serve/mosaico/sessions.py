@@ -26,7 +26,6 @@ from gapless.serve.operations.recording_figures import recording_figures
 from gapless.serve.rights import Right
 from gapless.serve.served import Served
 from gapless.store.bundle_state import open_folder
-from gapless.store.journal import read_json
 from gapless.store.layout import Bundle
 
 _LOOK_S: Final = 1.0
@@ -85,7 +84,7 @@ class Sessions:
         if not base.manifest.exists() and store.owner_alive(base):
             raise SequenceOwned("another process is writing the sequence", sequence=name)
         bundle = store.reserve_layer(base, _LAYER)
-        words = {"name": name, "content_digest": read_json(base.manifest)["content_digest"]}
+        words = {"name": name, "content_digest": store.base_digest(base)}
         header = self._client._header(_LAYER, None, {}, words)
         session = self._begin(call, name, bundle.path.name, group, bundle, header)
         session.claimed = True

@@ -107,12 +107,14 @@ class NativeReading(Door):
             limit=question.count("limit", _MOST, missing=1) if limited else None,
             order=question.maybe_text("order"),
         )
-        return ({"rows": [_told(row) for row in page]} for page in _pages(rows))
+        awaited = question.flag("awaited")
+        return ({"rows": [_told(row, awaited=awaited) for row in page]} for page in _pages(rows))
 
     def _row(self, call: Call, question: Question) -> Answers:
         """Tell what the catalog knows of the sequence that a reference means."""
         call.require(Right.READ)
-        return [_told(visible_row(self._served, call, question.text("ref")))]
+        row = visible_row(self._served, call, question.text("ref"))
+        return [_told(row, awaited=question.flag("awaited"))]
 
     def _query(self, call: Call, question: Question) -> Answers:
         """Answer a query."""
@@ -307,8 +309,10 @@ def _pages(items: list[Any]) -> Iterator[list[Any]]:
     return (items[start : start + _PAGE] for start in range(0, len(items), _PAGE))
 
 
-def _told(row: SequenceRow) -> Answer:
-    return {name: getattr(row, name) for name in reading.ROW_FIELDS}
+def _told(row: SequenceRow, *, awaited: bool) -> Answer:
+    """Return a row as it travels; a word that older clients do not know comes to who asks for it."""
+    words = reading.AWAITED_ROW_FIELDS if awaited else reading.ROW_FIELDS
+    return {name: getattr(row, name) for name in words}
 
 
 def _told_folder(folder: Folder) -> Answer:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from gapless.client.layer_topics import LayerTopics
 from gapless.client.local_recording import LocalRecording
 from gapless.client.remote import protocol
 from gapless.errors import (
@@ -32,7 +33,6 @@ from gapless.serve.operations.log_lines import tell
 from gapless.serve.operations.recording_figures import recording_figures
 from gapless.serve.rights import Right
 from gapless.store.durability import Durability
-from gapless.store.journal import read_json
 from gapless.store.layout import Bundle
 from gapless.store.recover import recover
 
@@ -229,10 +229,10 @@ class WriterTable:
         bundle = self._client._store.bundle(name)
         if not bundle.manifest.exists():
             raise StateError("only a sealed sequence takes a layer", sequence=name, next_step="seal it first")
-        digest = read_json(bundle.manifest)["content_digest"]
+        digest = self._client._store.base_digest(bundle)
         known = self._client.sequence_handler(name).reader.topics
         topics = {fold(topic): (topic, reader.schema) for topic, reader in known.items()}
-        return {"name": name, "content_digest": str(digest)}, topics
+        return {"name": name, "content_digest": digest}, topics
 
     def _resume(
         self, act: Act, bundle: Bundle, header: dict[str, Any], group: str | None
@@ -257,6 +257,8 @@ class WriterTable:
     def _add(
         self, recording: LocalRecording, topics: BaseTopics, artifacts: dict[str, Any], group: str | None
     ) -> IncomingSequence:
+        if recording.header["base"] is not None:
+            topics = LayerTopics(recording.path.parent.parent, recording.path, topics)
         try:
             clear_uploads(recording.bundle, {str(entry.get("path")) for entry in artifacts.values()})
             sequence = IncomingSequence(recording, topics, artifacts, group, self._served.metrics)

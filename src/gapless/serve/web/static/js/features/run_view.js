@@ -4,6 +4,7 @@ import { get, segment } from "../core/api.js";
 import { el, freshId, replace } from "../core/dom.js";
 import { bytes, count, duration, time, utc } from "../core/format.js";
 import { stringify } from "../core/json.js";
+import { linkOf } from "../sequence/view.js";
 import { pagedTable } from "./paged_table.js";
 import { countsText, nsOf, sequenceLink, stateBadge } from "./words.js";
 
@@ -114,13 +115,8 @@ function outcome(run, entry) {
   const isNumeric = ({ name, type }) => /^(u?int|float|double|half)/.test(type) && name !== "timestamp_ns";
   const field = run.fields.find(isNumeric);
   if (field === undefined) return "";
-  const asked = new URLSearchParams({ tab: "plots", fields: escaped(`${run.topic}:${field.name}`) });
+  const asked = new URLSearchParams({ tab: "plots", fields: linkOf({ topic: run.topic, field: field.name }) });
   return el("a", { href: `/sequences/${encodeURIComponent(entry.sequence)}?${asked}` }, "plot");
-}
-
-/** Return a field as the list of fields in an address holds it. */
-function escaped(field) {
-  return field.replace(/[\\,]/g, "\\$&");
 }
 
 function failures(lines) {

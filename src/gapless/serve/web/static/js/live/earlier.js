@@ -5,6 +5,7 @@
 import * as api from "../core/api.js";
 import { offsetOf, timeAt } from "../core/frame.js";
 import { pausesBefore } from "../sequence/pauses.js";
+import { linkOf } from "../sequence/view.js";
 import { WINDOW_S } from "./trace.js";
 
 const FIELDS = 64; // the most that one request may name
@@ -82,11 +83,13 @@ export function earlier(name, failed) {
 function fieldOf(topics, channel) {
   const has = ({ fields }, column) => fields.some((field) => field.name === column);
   for (const topic of topics) {
-    if (channel === topic.name && has(topic, "value")) return `${channel}:value`;
-    if (channel.startsWith(`${topic.name}:`)) return channel;
+    if (channel === topic.name && has(topic, "value")) return linkOf({ topic: topic.name, field: "value" });
+    if (channel.startsWith(`${topic.name}:`)) {
+      return linkOf({ topic: topic.name, field: channel.slice(topic.name.length + 1) });
+    }
   }
   const holder = topics.find((topic) => topic.name.startsWith(OF_RUNS) && has(topic, channel));
-  return holder === undefined ? null : `${holder.name}:${channel}`;
+  return holder === undefined ? null : linkOf({ topic: holder.name, field: channel });
 }
 
 // Of buckets the least where they begin and the greatest where they end; null for texts, which are not drawn.

@@ -79,6 +79,7 @@ const NEXT = {
   sealed: "It is sealed.",
   pending: "It could not be sealed: `gapless seal` does it when the disk takes it again.",
   discarded: "It was discarded.",
+  "open, client away": "Its client, on another machine, is away and may come back; its rows go on then.",
   "open, owner gone": "Its recorder is gone: `gapless recover` seals what is durable.",
 };
 
@@ -90,7 +91,7 @@ function ending(name, { state, outcome, cause, content_digest: digest, problem }
     { class: "card ended", "data-outcome": outcome },
     el("h2", {}, outcome ? `Ended: ${outcome}` : "Ended"),
     el("p", {}, marked(problem ?? NEXT[state] ?? state), cause && ` ${onceOnly(cause)}.`),
-    isRun && state === "open, owner gone" && el("p", { class: "unknown" }, el("strong", {}, UNKNOWN)),
+    isRun && state.startsWith("open, ") && el("p", { class: "unknown" }, el("strong", {}, UNKNOWN)),
     digest && el("p", { class: "mono muted digest" }, digest),
     state !== "discarded" && el("p", {}, opened(name)),
   );

@@ -28,7 +28,8 @@ async function start() {
 function show(description, fields) {
   const { extent } = description;
   const view = extent === null ? null : new View(extent.startNs, extent.endNs);
-  view?.readPlace(fields);
+  const readPlace = () => view.readPlace(fields, (link) => description.fieldOf(link));
+  if (view !== null) readPlace();
   openPlots(view);
   tellWrongTimes();
   const marks = new Marks(description.path);
@@ -36,8 +37,8 @@ function show(description, fields) {
   showHead(byId("head"), description, tabs);
   marks.load();
   if (view !== null) {
-    place.onReturn(() => view.readPlace(fields));
-    onSetting("zone", () => view.readPlace(fields));
+    place.onReturn(readPlace);
+    onSetting("zone", readPlace);
   }
   if (description.isOpen) new Follow(name, { tell: (grown) => grow(grown, { view, tabs, marks }), failed: tellLost });
 }

@@ -2,7 +2,7 @@
 
 import * as api from "../core/api.js";
 import { curvesOf } from "./curve.js";
-import { nameOf } from "./view.js";
+import { linkOf } from "./view.js";
 
 const PAUSE_MS = 90;
 const PATIENCE = 10; // how many times as long as an answer took is waited before it is asked for anew
@@ -84,7 +84,7 @@ export class CurveFeed {
   async #curves({ fields, fromNs, toNs, points }, signal) {
     const room = (toNs - fromNs) / MARGIN + 1n;
     const asked = {
-      fields: fields.map(nameOf),
+      fields: fields.map(linkOf),
       start_ns: fromNs - room < FIRST_NS ? FIRST_NS : fromNs - room,
       end_ns: toNs + room > LAST_NS ? LAST_NS : toNs + room,
       points,
@@ -99,5 +99,5 @@ function pointsOf(pixels) {
 }
 
 function keyOf({ fields, fromNs, toNs, points }) {
-  return `${fields.map(nameOf).join(" ")} ${fromNs} ${toNs} ${points}`;
+  return `${fields.map(linkOf).join(" ")} ${fromNs} ${toNs} ${points}`;
 }

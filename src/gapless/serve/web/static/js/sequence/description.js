@@ -1,19 +1,27 @@
 // What the server says of one sequence, in the words that the views of the page need.
 
 import * as api from "../core/api.js";
+import { element, elements, leftOut } from "./inner_numbers.js";
+import { readingsOf } from "./view.js";
 
 const MEDIA_TAGS = ["EncodedImage", "Image", "CompressedImage"];
-const NUMBERS = /list<.*\b(u?int\d+|float|double|halffloat)\b/;
-const MOST_ELEMENTS = 32;
-const MOST_FEATURES = 24;
+const AT_ONCE = 24; // requests; a sequence may have hundreds of feature topics
 
 /** Return the description of a sequence, what feature runs made of it included. */
 export async function describe(name) {
   const path = `/sequences/${api.segment(name)}`;
   const raw = await api.get(path);
-  const features = raw.features.slice(0, MOST_FEATURES);
-  const asked = features.map((topic) => api.get(`${path}/topics/${api.segment(topic.name)}`));
-  return new Description(path, raw, await Promise.all(asked));
+  return new Description(path, raw, await featureTopics(path, raw.features));
+}
+
+async function featureTopics(path, features) {
+  const found = [];
+  for (let n = 0; n < features.length; n += AT_ONCE) {
+    const some = features.slice(n, n + AT_ONCE);
+    const asked = some.map((topic) => api.get(`${path}/topics/${api.segment(topic.name)}`));
+    found.push(...(await Promise.all(asked)));
+  }
+  return found;
 }
 
 /** One sequence; `raw` is the server's answer as it came, `features` the topics that feature runs made. */
@@ -48,7 +56,19 @@ class Description {
 
   /** The field of a topic, null if there is none. */
   field({ topic, field }) {
-    return this.topic(topic)?.numbers.find((known) => known.name === field) ?? null;
+    return this.topic(topic)?.number(field) ?? null;
+  }
+
+  /** Return the field `{topic, field}` that a link names; as the server reads it, see `linkOf`. */
+  fieldOf(link) {
+    const readings = readingsOf(link);
+    const known = readings.filter(({ topic }) => this.topic(topic) !== null);
+    return known.find((field) => this.#has(field)) ?? known[0] ?? readings[0];
+  }
+
+  // A text or struct is there, too, though it is not drawn.
+  #has({ topic, field }) {
+    return this.topic(topic).columns.has(field) || this.topic(topic).number(field) !== null;
   }
 
   /** The topics of pictures. */
@@ -73,17 +93,37 @@ class TopicDescription {
     this.rows = raw.rows;
     this.startNs = instant(raw.start_ns);
     this.endNs = instant(raw.end_ns);
+    this.columns = new Map(this.fields.map((field) => [field.name, field]));
+    this.numbers = this.fields.flatMap((field) => (field.numeric ? [field] : this.#inside(field.name)));
   }
 
-  /** The fields that can be plotted: numbers, and the elements of short lists whose length is declared. */
-  get numbers() {
-    return this.fields.flatMap((field) => (field.numeric ? [field] : elements(field)));
+  // A column that is called as a value inside of another one comes first, here as on the server.
+  #inside(column) {
+    const found = this.raw.inner.filter((inner) => inner.column === column).flatMap(elements);
+    return found.filter(({ name }) => !this.columns.has(name));
+  }
+
+  /** The field of a name that can be plotted: one of `numbers`, or a later element of a list; null if it is none. */
+  number(name) {
+    const known = this.numbers.find((field) => field.name === name) ?? null;
+    if (known !== null || this.columns.has(name)) return known;
+    return this.raw.inner.map((inner) => element(inner, name)).find((field) => field !== null) ?? null;
+  }
+
+  /** Elements that are not among the numbers, one of each list that is longer: the name to ask for one by. */
+  get leftOut() {
+    return this.raw.inner.map(leftOut).filter((name) => name !== null);
   }
 
   /** The numbers with a unit, without those that say how uncertain another is. */
   get quantities() {
     const spreads = new Set(this.fields.map(({ uncertainty }) => uncertainty));
     return this.numbers.filter(({ name, unit }) => unit && !spreads.has(name));
+  }
+
+  /** The numbers, those first that can be had without reading every row: an inner number is in no pyramid. */
+  get foremost() {
+    return this.numbers.toSorted((one, other) => Number(one.isInner ?? false) - Number(other.isInner ?? false));
   }
 
   /** True for pictures. */
@@ -93,7 +133,7 @@ class TopicDescription {
 
   /** The positions among the fields, see `Description.tracks`. */
   get tracks() {
-    const names = new Set(this.numbers.map(({ name }) => name));
+    const names = new Set(this.numbers.filter(({ isElement }) => !isElement).map(({ name }) => name));
     const found = [];
     for (const name of names) {
       const { stem, partner, isGlobe } = halves(name, this.tag);
@@ -103,12 +143,6 @@ class TopicDescription {
     }
     return found;
   }
-}
-
-function elements(field) {
-  const [length, ...more] = field.shape ?? [];
-  if (!NUMBERS.test(field.type) || length > MOST_ELEMENTS || more.length > 0) return [];
-  return Array.from({ length: length ?? 0 }, (_, n) => ({ ...field, name: `${field.name}[${n}]`, numeric: true }));
 }
 
 // What a name is the first half of. A GPS row keeps latitude in position.x and longitude in position.y.

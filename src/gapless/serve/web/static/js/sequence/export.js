@@ -37,13 +37,15 @@ export class Export {
     replace(this.node, this.#span(), topics.map((topic) => this.#topic(topic)), this.#picture());
   }
 
+  // A file has whole columns: of a value inside of one, which a plot can show, the column.
   #topics() {
     const topics = new Map();
     for (const { topic, field } of this.view.fields) {
       if (this.description.topic(topic) === null) continue;
-      topics.set(topic, [...(topics.get(topic) ?? []), field]);
+      if (!topics.has(topic)) topics.set(topic, new Set());
+      topics.get(topic).add(this.description.field({ topic, field })?.column ?? field);
     }
-    return [...topics].map(([topic, fields]) => ({ topic, fields }));
+    return [...topics].map(([topic, columns]) => ({ topic, plotted: [...columns] }));
   }
 
   #span() {
@@ -58,26 +60,26 @@ export class Export {
     return el("div", { class: "card stack" }, el("h2", {}, "What is on screen"), el("p", {}, words), all.node);
   }
 
-  #asked(fields) {
+  #asked(plotted) {
     const { view } = this;
-    return { columns: this.isWhole ? [] : columnsOf(fields), start_ns: view.fromNs, end_ns: view.toNs };
+    return { columns: this.isWhole ? [] : plotted, start_ns: view.fromNs, end_ns: view.toNs };
   }
 
-  #topic({ topic, fields }) {
+  #topic({ topic, plotted }) {
     const { path } = this.description.topic(topic);
-    const asked = this.#asked(fields);
+    const asked = this.#asked(plotted);
     const links = FORMATS.map(([format, words, title]) => {
       const href = api.address(`${path}/data`, { format, ...asked });
       return el("a", { class: "button", href, title, download: true, "data-format": format }, words);
     });
-    const columns = this.isWhole ? "all columns" : columnsOf(fields).join(", ");
+    const columns = this.isWhole ? "all columns" : plotted.join(", ");
     return el(
       "section",
       { class: "card stack", "data-topic": topic },
       el("h2", {}, topic),
       el("p", { class: "muted" }, columns),
       el("div", { class: "toolbar" }, links),
-      this.#line("In a terminal (STORE: the folder that is served)", this.#command(topic, fields)),
+      this.#line("In a terminal (STORE: the folder that is served)", this.#command(topic, plotted)),
       this.#line("From anywhere", this.#curl(path, asked)),
     );
   }
@@ -88,9 +90,9 @@ export class Export {
     return el("div", { class: "export-lines" }, label, code, copyButton("Copy", () => text));
   }
 
-  #command(topic, fields) {
+  #command(topic, plotted) {
     const { view, description } = this;
-    const columns = this.isWhole ? "" : columnsOf(fields).map((field) => ` --column ${quoted(field)}`).join("");
+    const columns = this.isWhole ? "" : plotted.map((column) => ` --column ${quoted(column)}`).join("");
     const span = ` --start ${view.fromNs} --end ${view.toNs}`;
     const file = `${topic.replace(/[^A-Za-z0-9._-]+/g, "_")}.csv`;
     return `gapless export ${quoted(description.name)} ${file} --topic ${quoted(topic)}${columns}${span} --store STORE`;
@@ -113,11 +115,6 @@ export class Export {
       el("div", { class: "toolbar" }, save),
     );
   }
-}
-
-// A file has whole columns: of an element of a list, which a plot can show, the list.
-function columnsOf(fields) {
-  return [...new Set(fields.map((field) => field.replace(/\[\d+\]$/, "")))];
 }
 
 /** Return text as one word of a shell. */

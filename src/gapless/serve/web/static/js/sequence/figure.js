@@ -5,13 +5,12 @@ import { Chart, extremes, palette } from "../core/bokeh_plot.js";
 import { el, replace } from "../core/dom.js";
 import { fixedSpread, hasValue } from "./curve.js";
 import { numberText } from "./exact.js";
-import { broken, gapsBefore, lonely, pausesBefore, pausesWithin, wideGaps } from "./pauses.js";
+import { bandOutline, broken, bucketsParted, gapsBefore, lonely, pausesWithin, rowsParted } from "./pauses.js";
 import { nameOf } from "./view.js";
 import { rowsWords } from "./words.js";
 
 const BOXES = { left: [], right: [], low: [], high: [], alpha: [] };
 const [FULL, FAINT] = [0.35, 0.08]; // a bucket; one with a pause within it
-const BAND = { x: [], low: [], high: [] };
 const POINTS = { x: [], y: [] };
 const STRIPS = { x0: [], x1: [] };
 const NAMES = { x: [], text: [] };
@@ -106,22 +105,23 @@ export class Figure {
 
   #showRows(curve, layers, gaps) {
     const points = curve.points();
-    const pauses = isStepped(curve.about) ? [] : pausesBefore(points.x); // a state lasts until the next row
-    const isParted = gapsBefore(points.x, gaps).map((isGap, n) => isGap || pauses[n] === true);
+    const parted = isStepped(curve.about) ? gapsBefore : rowsParted; // a state lasts until the next row
+    const isParted = parted(points.x, gaps);
     set(layers.boxes, BOXES);
-    set(layers.spread, points.low ? { x: points.x, low: points.low, high: points.high } : BAND);
+    set(layers.spread, points.low ? bandOutline(points, isParted) : POINTS);
     set(layers.line, broken(points, isParted));
     set(layers.dots, curve.rows <= MOST_DOTS ? { x: points.x, y: points.y } : lonely(points, isParted));
   }
 
   #showBuckets(curve, layers, gaps) {
-    const { left, right, low, high, x, y } = curve.points();
+    const points = curve.points();
+    const { left, right, low, high, x, y } = points;
     const by = fixedSpread(curve.about);
     const alpha = pausesWithin(left, right).map((isHollow) => (isHollow ? FAINT : FULL));
     set(layers.boxes, { left, right, low, high, alpha });
-    set(layers.spread, by === null ? BAND : { x, low: low.map((v) => v - by), high: high.map((v) => v + by) });
-    const isGap = gapsBefore(x, wideGaps(gaps, left, right)); // narrower ones are in nearly every bucket of much
-    const isParted = pausesBefore(left, right).map((isPause, n) => isPause || isGap[n]);
+    const isParted = bucketsParted(points, gaps);
+    const around = { x, low: low.map((v) => v - by), high: high.map((v) => v + by) };
+    set(layers.spread, by === null ? POINTS : bandOutline(around, isParted));
     set(layers.line, broken({ x, y }, isParted));
     set(layers.dots, lonely({ x, y }, isParted));
   }
@@ -179,7 +179,7 @@ function memberLayers(chart, member) {
   const box = { left: { field: "left" }, right: { field: "right" }, bottom: low, top: high };
   const line = { x, y: { field: "y" }, line_width: 1.4 };
   return {
-    spread: chart.add("VArea", { x, y1: low, y2: high, fill_alpha: 0.18 }, BAND),
+    spread: chart.add("Patch", { x, y: { field: "y" }, fill_alpha: 0.18, line_alpha: 0 }, POINTS),
     boxes: chart.add("Quad", { ...box, fill_alpha: { field: "alpha" }, line_alpha: 0.45, line_width: 1 }, BOXES),
     line: isStepped(member.about) ? chart.add("Step", { ...line, mode: "after" }, POINTS) : chart.add("Line", line, POINTS),
     dots: chart.add("Scatter", { x, y: { field: "y" }, size: 4 }, POINTS),

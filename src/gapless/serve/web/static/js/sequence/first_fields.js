@@ -2,7 +2,7 @@
 
 import { ApiError, frame } from "../core/api.js";
 import { curvesOf, hasValue } from "./curve.js";
-import { nameOf } from "./view.js";
+import { linkOf } from "./view.js";
 
 const SHOWN = 3;
 const LOOKED_AT = 24;
@@ -17,15 +17,23 @@ export async function firstFields(description, name) {
   if (candidates.length === 0) return [];
   const known = await withValues(description, candidates);
   const kept = known.length > 0 ? known : candidates;
-  return kept.filter(({ topic }) => topic === kept[0].topic).slice(0, SHOWN);
+  const shown = kept.filter(({ topic }) => topic === kept[0].topic).slice(0, SHOWN);
+  return shown.map(({ topic, field }) => ({ topic, field }));
 }
 
 function candidatesOf({ ownTopics }, name) {
   const some = ownTopics.filter((topic) => topic.numbers.length > 0 && !topic.isMedia);
   const ranked = some.toSorted((one, other) => rank(other, name) - rank(one, name) || rowsOf(other) - rowsOf(one));
-  return ranked.flatMap(({ name: topic, quantities, numbers }) =>
-    (quantities.length > 0 ? quantities : numbers).map(({ name: field }) => ({ topic, field })),
+  return ranked.flatMap((topic) =>
+    bestOf(topic).map(({ name: field, isInner }) => ({ topic: topic.name, field, isInner })),
   );
+}
+
+// Numbers inside of columns have no pyramid: every row is read for them, so they come after those that have one.
+function bestOf({ quantities, numbers }) {
+  const isOutside = ({ isInner }) => !isInner;
+  const choices = [quantities.filter(isOutside), quantities, numbers.filter(isOutside), numbers];
+  return choices.find((fields) => fields.length > 0);
 }
 
 function rank(topic, name) {
@@ -38,13 +46,16 @@ function rowsOf({ rows }) {
   return rows ?? 1; // how many are in what is recorded now may be unknown: there may be some
 }
 
-// A server that cannot tell leaves it open; what is wrong is said where the curves are drawn.
+// Fields inside of columns are taken to have some. A server that cannot tell leaves it open; what is wrong is said
+// where the curves are drawn.
 async function withValues({ path, extent }, candidates) {
-  if (extent === null) return [];
+  const asked = candidates.filter(({ isInner }) => !isInner);
+  if (extent === null || asked.length === 0) return candidates;
   try {
-    const asked = { fields: candidates.map(nameOf), points: POINTS };
-    const found = curvesOf(await frame(`${path}/curves`, asked), extent.startNs);
-    return candidates.filter((_, n) => hasValue(found[n]));
+    const answer = await frame(`${path}/curves`, { fields: asked.map(linkOf), points: POINTS });
+    const found = curvesOf(answer, extent.startNs);
+    const empty = new Set(asked.filter((_, n) => !hasValue(found[n])));
+    return candidates.filter((field) => !empty.has(field));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     return candidates;

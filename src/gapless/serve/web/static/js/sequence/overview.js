@@ -96,7 +96,7 @@ export class Overview {
   }
 
   #topicName(topic) {
-    const fields = topic.numbers.slice(0, 4).map((field) => ({ topic: topic.name, field: field.name }));
+    const fields = topic.foremost.slice(0, 4).map((field) => ({ topic: topic.name, field: field.name }));
     if (fields.length === 0 || topic.rows === 0) return topic.name;
     const title = `Plot ${fields.map(({ field }) => field).join(", ")}`;
     return el("button", { type: "button", class: "link", title, onclick: () => this.onplot(fields) }, topic.name);
@@ -148,7 +148,7 @@ function notified({ source, timestamp_ns: ns }) {
 function factList(raw) {
   const digest = raw.content_digest;
   const facts = [
-    ["State", raw.state === "sealed" ? `sealed, ${raw.outcome}` : raw.status],
+    ["State", raw.state === "sealed" ? `sealed, ${raw.outcome}` : [raw.status, away(raw)]],
     ["Cause", raw.cause],
     ["Health", el("span", { class: "badge", "data-level": raw.health.level }, raw.health.words)],
     ["Group", raw.group],
@@ -178,13 +178,20 @@ function producer(known) {
 
 function layers(known) {
   if (known.length === 0) return null;
-  const item = (layer) => el("li", {}, layer.name, el("span", { class: "muted" }, ` ${layerState(layer)}`));
+  const item = (layer) => el("li", {}, layer.name, el("span", { class: "muted" }, " ", layerState(layer)));
   return el("ul", {}, known.map(item));
 }
 
-function layerState({ state, owner_alive: isAlive, content_digest: digest }) {
+function layerState(layer) {
+  const { state, owner_alive: isAlive, awaited_until_ns: awaitedNs, content_digest: digest } = layer;
   if (state === "sealed") return digest;
-  return state === "open" && !isAlive ? "open, its owner is gone" : state;
+  if (awaitedNs !== null) return ["open, client away", away(layer)];
+  return state === "open" && !isAlive ? "open, owner gone" : state;
+}
+
+// A client on another machine that may go on is waited for: an hour, with a spool a week.
+function away({ awaited_until_ns: ns }) {
+  return ns === null ? null : [", may come back until ", moment(ns)];
 }
 
 // What is not sealed may yet turn out to lack rows: nobody knows before it is sealed or recovered.

@@ -36,6 +36,40 @@ export function wideGaps(gaps, starts, ends) {
   return gaps.filter(({ x0, x1 }) => x1 - x0 >= (widths[widths.length >> 1] ?? 0));
 }
 
+/** Return for each row, at rising drawn offsets, whether a pause or one of the gaps parts it from the one before. */
+export function rowsParted(x, gaps) {
+  const pauses = pausesBefore(x);
+  return gapsBefore(x, gaps).map((isGap, n) => isGap || pauses[n]);
+}
+
+/** Return the same of buckets `{left, right, x}`; gaps narrower than most are in nearly every bucket of much. */
+export function bucketsParted({ left, right, x }, gaps) {
+  const pauses = pausesBefore(left, right);
+  return gapsBefore(x, wideGaps(gaps, left, right)).map((isGap, n) => isGap || pauses[n]);
+}
+
+/**
+ * Return the outline `{x, y}` of the band `{x, low, high}`: one area for each run of points that nothing parts, holes
+ * between them. A point without both numbers ends its run, too.
+ */
+export function bandOutline({ x, low, high }, isParted) {
+  const outline = { x: [], y: [] };
+  let run = [];
+  const close = () => {
+    const back = run.toReversed();
+    outline.x.push(...[...run, ...back].map((n) => x[n]), NaN);
+    outline.y.push(...run.map((n) => low[n]), ...back.map((n) => high[n]), NaN);
+    run = [];
+  };
+  x.forEach((_, n) => {
+    if (isParted[n]) close();
+    if (Number.isFinite(low[n]) && Number.isFinite(high[n])) run.push(n);
+    else close();
+  });
+  close();
+  return outline;
+}
+
 /** Return a line `{x, y}` that is broken before the points that are parted from the one before. */
 export function broken({ x, y }, isParted) {
   const [xs, ys] = [[], []];
@@ -52,7 +86,13 @@ export function broken({ x, y }, isParted) {
 
 /** Return the points `{x, y}` that no line leads to or from: without a dot they would not be seen. */
 export function lonely({ x, y }, isParted) {
-  const alone = (n) => (n === 0 || isParted[n]) && (n === x.length - 1 || isParted[n + 1]);
-  const kept = Array.from(x.keys()).filter(alone);
+  const kept = lonelyAt(isParted);
   return { x: kept.map((n) => x[n]), y: kept.map((n) => y[n]) };
+}
+
+/** Return the places of those points, of as many points as there are flags. */
+export function lonelyAt(isParted) {
+  const last = isParted.length - 1;
+  const isAlone = (n) => (n === 0 || isParted[n]) && (n === last || isParted[n + 1]);
+  return Array.from(isParted.keys()).filter(isAlone);
 }

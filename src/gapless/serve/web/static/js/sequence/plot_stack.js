@@ -4,7 +4,7 @@ import { onMove } from "../core/bokeh_plot.js";
 import { replace } from "../core/dom.js";
 import { Figure, readoutWords } from "./figure.js";
 import { timeTicks } from "./time_axis.js";
-import { nameOf } from "./view.js";
+import { linkOf } from "./view.js";
 
 const LEAST_HEIGHT = 132;
 const MOST_HEIGHT = 460;
@@ -25,6 +25,7 @@ export class PlotStack {
     view.on("axis", () => this.#ticks());
     view.on("cursor", () => this.#later());
     view.on("fields", () => this.build());
+    marks.on(() => this.#drawKnown()); // rows are not joined across a gap that is known late
     marks.on(() => this.#mark());
     new ResizeObserver(() => this.#ticks()).observe(node);
   }
@@ -66,7 +67,7 @@ export class PlotStack {
     if (!this.view.join) return members.map((member) => [member]);
     const groups = new Map();
     for (const member of members) {
-      const unit = member.about?.unit || nameOf(member);
+      const unit = member.about?.unit || linkOf(member);
       groups.set(unit, [...(groups.get(unit) ?? []), member]);
     }
     return [...groups.values()];
@@ -79,13 +80,13 @@ export class PlotStack {
 
   /** Draw the curves of all fields. */
   show(curves) {
-    this.curves = new Map(curves.map((curve) => [nameOf(curve.about), curve]));
+    this.curves = new Map(curves.map((curve) => [linkOf(curve.about), curve]));
     this.#drawKnown();
   }
 
   #drawKnown() {
     for (const figure of this.figures) {
-      const curves = figure.members.map((member) => this.curves.get(nameOf(member)));
+      const curves = figure.members.map((member) => this.curves.get(linkOf(member)));
       if (curves.every((curve) => curve !== undefined)) figure.show(curves, this.#gapStrips(figure));
     }
     this.#fit();

@@ -4,7 +4,7 @@ import { el, replace } from "../core/dom.js";
 import * as message from "../core/message.js";
 import { CurveFeed } from "./curve_feed.js";
 import { FieldTree } from "./field_tree.js";
-import { fieldOf, nameOf } from "./view.js";
+import { nameOf } from "./view.js";
 import { PlotKeys } from "./plot_keys.js";
 import { PlotPointer } from "./plot_pointer.js";
 import { PlotStack } from "./plot_stack.js";
@@ -78,9 +78,9 @@ export class Plots {
     }
     const known = view.fields.filter((field) => this.description.field(field) !== null);
     if (known.length < view.fields.length) {
-      const lost = view.fields.filter((field) => !known.includes(field)).map(nameOf);
-      const isText = lost.every((name) => this.#isText(fieldOf(name)));
-      const names = lost.join(", ");
+      const lost = view.fields.filter((field) => !known.includes(field));
+      const isText = lost.every((field) => this.#isText(field));
+      const names = lost.map(nameOf).join(", ");
       const words = isText ? `${names} cannot be plotted: no number.` : `There is no ${names} in this sequence.`;
       message.empty(this.note, words, isText ? "The Table shows its rows." : "Choose others under Fields.");
       return;
@@ -89,7 +89,7 @@ export class Plots {
   }
 
   #isText({ topic, field }) {
-    return this.description.topic(topic)?.fields.some(({ name }) => name === field) ?? false;
+    return this.description.topic(topic)?.columns.has(field) ?? false;
   }
 
   /** Take over what a recording has become. */

@@ -34,13 +34,13 @@ export class SequenceTabs {
   }
 
   #tabs() {
-    const { description, view } = this;
+    const { description, view, marks } = this;
     const once = (key, make) => (panel) => {
       if (!this.#made.has(key)) this.#made.set(key, make(panel));
       return this.#made.get(key);
     };
     const hasMedia = description.cameras.length > 0;
-    const track = (panel) => new Track(panel, view, description);
+    const track = (panel) => new Track(panel, view, { description, marks });
     return [
       { key: "overview", title: "Overview", show: once("overview", (panel) => this.#overview(panel)) },
       { key: "plots", title: "Plots", ...this.#plots(once) },

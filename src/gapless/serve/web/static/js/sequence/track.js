@@ -3,29 +3,34 @@
 import * as api from "../core/api.js";
 import { Chart, extremes, palette } from "../core/bokeh_plot.js";
 import { el, replace } from "../core/dom.js";
+import { offsetOf } from "../core/frame.js";
 import * as message from "../core/message.js";
 import { curvesOf, drawn } from "./curve.js";
 import { exactTime, nearest, numberText } from "./exact.js";
 import { hues } from "./hues.js";
+import { bucketsParted, lonelyAt, rowsParted } from "./pauses.js";
+import { linkOf } from "./view.js";
 
 const POINTS = 4000;
 const PAUSE_MS = 120;
 const HEIGHT = 520;
 const METRES_PER_DEGREE = 111_195; // of a great circle on a sphere of the Earth's mean radius
 const EMPTY = { x0: [], y0: [], x1: [], y1: [], colour: [] };
+const DOTS = { x: [], y: [], colour: [] };
 
-/** Fills a panel with the tracks of the sequence, one at a time. */
+/** Fills a panel with the tracks of the sequence, one at a time; none is drawn across the gaps of its topic. */
 export class Track {
   #timer = 0;
   #asked = null;
 
-  constructor(panel, view, description) {
-    Object.assign(this, { view, path: description.path, tracks: description.tracks });
+  constructor(panel, view, { description, marks }) {
+    Object.assign(this, { view, marks, path: description.path, tracks: description.tracks });
     this.chosen = this.tracks[0];
     const choose = el("select", { "aria-label": "Track" });
     choose.append(...this.tracks.map((track, n) => el("option", { value: n }, `${track.topic} ${track.stem}`)));
     choose.addEventListener("change", () => {
       this.chosen = this.tracks[Number(choose.value)];
+      this.curves = null; // of the track before
       this.want();
     });
     this.told = el("output", { class: "track-told" });
@@ -38,6 +43,7 @@ export class Track {
     this.#chart();
     for (const name of ["cursor", "axis"]) view.on(name, () => this.#point());
     view.on("span", () => this.want());
+    marks.on(() => this.curves && this.#redraw());
     this.want();
   }
 
@@ -46,6 +52,8 @@ export class Track {
     const ends = { x0: { field: "x0" }, y0: { field: "y0" }, x1: { field: "x1" }, y1: { field: "y1" } };
     const look = { line_color: { field: "colour" }, line_width: 2, line_cap: "round" };
     this.segments = this.chart.add("Segment", { ...ends, ...look }, EMPTY);
+    const alone = { x: { field: "x" }, y: { field: "y" }, size: 4 };
+    this.alone = this.chart.add("Scatter", { ...alone, fill_color: { field: "colour" }, line_color: null }, DOTS);
     const dot = { x: { field: "x" }, y: { field: "y" }, size: 12, line_width: 2, fill_alpha: 0.4 };
     this.dot = this.chart.add("Scatter", dot, { x: [], y: [] }, { level: "overlay" });
     this.chart.restyled = () => this.#style();
@@ -70,7 +78,7 @@ export class Track {
     const { view, chosen } = this;
     this.#asked?.abort();
     const asked = (this.#asked = new AbortController());
-    const fields = [chosen.x, chosen.y].map((field) => `${chosen.topic}:${field}`);
+    const fields = [chosen.x, chosen.y].map((field) => linkOf({ topic: chosen.topic, field }));
     const span = { start_ns: view.fromNs, end_ns: view.toNs };
     this.area.setAttribute("aria-busy", "true");
     try {
@@ -84,22 +92,21 @@ export class Track {
     this.area.setAttribute("aria-busy", "false");
   }
 
-  // Rows without a position have neither or one of both; only those with both are points of the track.
-  #take([xs, ys]) {
-    const [across, up] = [xs, ys].map((curve) => stamped(curve));
-    const known = new Map(up.offsets.map((offset, n) => [offset, up.values[n]]));
-    const points = across.offsets
-      .map((offset, n) => ({ offset, x: across.values[n], y: known.get(offset) }))
-      .filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y));
-    this.points = points;
-    this.baseNs = xs.baseNs;
-    this.isExact = xs.exact;
-    if (points.length === 0) message.empty(this.note, "No position in this span.", "Zoom out in the plots.");
+  #take(curves) {
+    this.curves = curves;
+    this.baseNs = curves[0].baseNs;
+    this.isExact = curves[0].exact;
+    this.#redraw();
+    if (this.points.length === 0) message.empty(this.note, "No position in this span.", "Zoom out in the plots.");
     else replace(this.note);
-    this.#place();
-    this.#draw();
     this.#fit();
     this.#point();
+  }
+
+  #redraw() {
+    this.points = pointsOf(...this.curves, this.marks.gapsOf(this.chosen.topic));
+    this.#place();
+    this.#draw();
   }
 
   // Degrees become metres from the first point, so that the shape is true; other units stay.
@@ -122,6 +129,7 @@ export class Track {
     const colours = hues(points.length);
     const data = { x0: [], y0: [], x1: [], y1: [], colour: [] };
     for (let n = 1; n < points.length; n += 1) {
+      if (points[n].isParted) continue;
       data.x0.push(points[n - 1].across);
       data.y0.push(points[n - 1].up);
       data.x1.push(points[n].across);
@@ -129,6 +137,12 @@ export class Track {
       data.colour.push(colours[n]);
     }
     this.segments.source.data = data;
+    const alone = lonelyAt(points.map(({ isParted }) => isParted));
+    this.alone.source.data = {
+      x: alone.map((n) => points[n].across),
+      y: alone.map((n) => points[n].up),
+      colour: alone.map((n) => colours[n]),
+    };
     this.area.setAttribute("role", "img");
     this.area.setAttribute("aria-label", `Track of ${this.chosen.topic}, ${points.length} points`);
   }
@@ -165,6 +179,32 @@ export class Track {
     const place = [`${y} ${numberText(point.y, "double")}`, `${x} ${numberText(point.x, "double")}`];
     replace(this.told, `${place.join(", ")} at ${when}${this.isExact ? "" : " (mean of several rows)"}`);
   }
+}
+
+// Rows without a position have neither or one of both; only those with both are points of the track. What parts the
+// lines of its numbers parts the track: a gap, a pause, a number that is none.
+function pointsOf(xs, ys, gaps) {
+  const [across, up] = [xs, ys].map((curve) => stamped(curve));
+  const known = new Map(up.offsets.map((offset, n) => [offset, up.values[n]]));
+  const isCut = cuts(xs, across.offsets, gaps);
+  const points = [];
+  let isParted = false;
+  across.offsets.forEach((offset, n) => {
+    const [x, y] = [across.values[n], known.get(offset)];
+    isParted ||= isCut[n] || Number.isNaN(x) || Number.isNaN(y);
+    if (!Number.isFinite(x) || !Number.isFinite(y)) return;
+    points.push({ offset, x, y, isParted });
+    isParted = false;
+  });
+  return points;
+}
+
+function cuts(curve, x, gaps) {
+  const strips = gaps.map(({ startNs, endNs }) => ({
+    x0: offsetOf(curve.baseNs, startNs),
+    x1: offsetOf(curve.baseNs, endNs),
+  }));
+  return curve.exact ? rowsParted(x, strips) : bucketsParted({ left: curve.starts, right: curve.ends, x }, strips);
 }
 
 function stamped(curve) {

@@ -99,7 +99,7 @@ export class View {
   /** Plot these fields: `[{topic, field}]`. */
   setFields(fields) {
     this.fields = fields;
-    this.#write({ fields: fields.map(nameOf) });
+    this.#write({ fields: fields.map(linkOf) });
     this.#tell("fields");
   }
 
@@ -143,8 +143,11 @@ export class View {
     return this.originNs + BigInt(Math.round(offset));
   }
 
-  /** Take over what the URL says; what it does not say or says wrongly stays as the sequence has it. */
-  readPlace(defaultFields) {
+  /**
+   * Take over what the URL says; what it does not say or says wrongly stays as the sequence has it. `fieldOf` tells
+   * what the name of a field means.
+   */
+  readPlace(defaultFields, fieldOf) {
     clearTimeout(this.#timer);
     this.#changes = {};
     const said = place.read();
@@ -178,13 +181,21 @@ export function nanoseconds(text) {
   return text && /^-?\d{1,19}$/.test(text) ? BigInt(text) : null;
 }
 
-/** Return the name of a field, `topic:field`. */
+/** Return the name of a field as people read it, `topic:field`. */
 export function nameOf({ topic, field }) {
   return `${topic}:${field}`;
 }
 
-/** Return the field of such a name; the last colon parts topic and field. */
-export function fieldOf(name) {
-  const colon = name.lastIndexOf(":");
-  return { topic: name.slice(0, colon), field: name.slice(colon + 1) };
+/** Return the name of a field in links and requests; its first colon parts topic and field, whatever they hold. */
+export function linkOf({ topic, field }) {
+  return `${topic.replaceAll("%", "%25").replaceAll(":", "%3A")}:${field}`;
+}
+
+/** Return the fields that such a name may mean, the likeliest first: people write colons of a topic as they are. */
+export function readingsOf(link) {
+  const colons = [...link.matchAll(/:/g)].map(({ index }) => index);
+  const raw = colons.map((at) => ({ topic: link.slice(0, at), field: link.slice(at + 1) }));
+  if (raw.length === 0) return [{ topic: "", field: link }];
+  const topic = raw[0].topic.replace(/%3A|%25/gi, decodeURIComponent);
+  return [{ ...raw[0], topic }, ...raw];
 }
