@@ -241,7 +241,7 @@ field = "reading"
 unit = "1"
 """
 
-
+_HANG_S = 30.0  # of a frozen disk, at least
 DEFAULTS = {"deadline": 10, "drain": 30, "seal": 60, "rate": 100, "on_failure": "crash", "more": ""}
 
 
@@ -371,8 +371,9 @@ def test_a_disk_that_hangs(tmp_path: Path, heater: ModbusServer, frozen_disk: Pa
     """A sync that blocks in the kernel: safe within the deadline, sealed when the disk is back, exit code 6."""
     recorder = Recorder(tmp_path, heater, frozen_disk / "store", deadline=3, rate=500)
     subprocess.run(["fsfreeze", "-f", str(frozen_disk)], check=True)
+    began_s = time.monotonic()
     assert heater.wait_for(0, 1, timeout_s=80), "the heater stayed on while the disk hung"
-    time.sleep(2)
+    time.sleep(max(2.0, began_s + _HANG_S - time.monotonic()))
     assert recorder.process.poll() is None
     subprocess.run(["fsfreeze", "-u", str(frozen_disk)], check=True)
     code, known = recorder.end()
