@@ -32,6 +32,7 @@ from gapless.client.remote.spool_warning import SpoolWarning
 from gapless.errors import DeliveryFailed, NameTaken, RecordingFailed, StorageFailed, ValueRefused
 from gapless.serve.operations.retention import Retention
 from gapless.serve.server import Server
+from gapless.store.layout import MAKING
 from gapless.testing.network import Link
 
 AWAY = "grpc://127.0.0.1:9"
@@ -380,6 +381,18 @@ def test_what_was_meant_for_another_server_waits_for_a_word(root: Path, spool: P
         assert waiting(spool) == 1
         assert main(["deliver", "--spool", str(spool), "--to", running.url]) == 0
     assert_counted(stored(root, "elsewhere", "t"), 1_000)
+
+
+def test_what_died_before_it_began_goes_with_a_later_delivery(root: Path, spool: Path) -> None:
+    """A folder without a journal has nothing to deliver; one of this moment may be a recorder's that begins."""
+    record(AWAY, spool, "whole")
+    for name in ("old", "young"):
+        (spool / "spool" / name / MAKING).mkdir(parents=True)
+    os.utime(spool / "spool" / "old", ns=(0, time.time_ns() - 2 * 3600 * 10**9))
+    with server(root) as running:
+        assert main(["deliver", "--spool", str(spool), "--to", running.url]) == 0
+    assert [path.name for path in (spool / "spool").iterdir()] == ["young"]
+    assert_counted(stored(root, "whole", "t"), 1_000)
 
 
 def test_a_spool_that_cannot_be_made_is_named(tmp_path: Path) -> None:

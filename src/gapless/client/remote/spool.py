@@ -359,17 +359,19 @@ class SpoolStore(FolderStore):
         """Delete what was delivered whole more than 24 hours ago; return what the disk does not let go.
 
         Everything else in the trash stays until `gapless gc`: what was damaged here, what somebody discarded
-        in a folder that is a store too, and whatever has no readable tombstone.
+        in a folder that is a store too, and whatever has no readable tombstone. What died an hour ago or more
+        before there was anything to deliver is deleted, too.
         """
         limit_ns = self.platform.wall_ns() - TRASH_HOURS * 3_600_000_000_000
         refused: list[Path] = []
         try:
             trashed = sorted(self.trash.iterdir()) if self.trash.is_dir() else []
+            half_made = self.abandoned()
         except OSError:
             return [self.trash]
-        for path in trashed:
+        for path in [*half_made, *trashed]:
             try:
-                if _delivered_whole_ns(path) <= limit_ns:
+                if path in half_made or _delivered_whole_ns(path) <= limit_ns:
                     self.purge(path)
             except OSError:
                 refused.append(path)
