@@ -17,7 +17,7 @@ from gapless.serve.limits import Limits
 from gapless.serve.server import Server
 
 LIMITS = Limits(
-    max_batch_bytes=1 << 20, max_request_bytes=1 << 20, max_writers=32, lease_s=2.0, session_lease_s=2.0
+    max_batch_bytes=1 << 20, max_request_bytes=1 << 20, max_writers=64, lease_s=4.0, session_lease_s=4.0
 )
 
 
