@@ -40,6 +40,8 @@ class BackgroundSealer:
         self._thread: threading.Thread | None = None
         self._name = f"gapless-sealer-{header['name']}"
         self._lock = threading.Lock()
+        self._door = threading.Lock()  # guards the one below and the start of the thread
+        self._stopped = False
         self._sealing = False
 
     @property
@@ -65,12 +67,15 @@ class BackgroundSealer:
             self.sealer.declare(declaration)
 
     def add(self, path: Path) -> None:
-        """Queue a closed segment."""
+        """Queue a closed segment; one that comes after :meth:`stop` stays in the journal."""
         self._segment_bytes = path.stat().st_size
-        self._queue.put(path)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        with self._door:
+            if self._stopped:
+                return
+            self._queue.put(path)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def finish(self, last: Path, patience_s: float) -> Sealer:
         """Return a sealer that has read the whole journal, ``last``, its last segment, included.
@@ -92,8 +97,13 @@ class BackgroundSealer:
     def stop(self, patience_s: float) -> Sealer:
         """Return the sealer when the thread has done all that was queued, or ended with :attr:`error`.
 
+        No thread is started afterwards: a writer that a hung disk holds up may still close a segment when
+        somebody else owns the journal.
+
         Raises DeadlinePassed when nothing moved for ``patience_s``: the disk hangs.
         """
+        with self._door:
+            self._stopped = True
         if self._thread is None:
             return self.sealer
         self._queue.put(None)

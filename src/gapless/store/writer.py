@@ -235,10 +235,10 @@ class BundleWriter:
 
         A writer thread stuck in the disk keeps it, as it may still write, and lets go when the disk is back.
         """
-        if self.sealer is not None:
-            self.sealer.stop(self.durability.deadline_s)
         if self.failure is not None or self.closed:
             self._thread.join(timeout=self.durability.deadline_s)
+        if self.sealer is not None:
+            self.sealer.stop(self.durability.deadline_s)
         with self._ending:
             self._let_go = True
             if self._thread_ended:
