@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.store.adopting import SMALL, streams
 
 from gapless.store import journal
 from gapless.store.durability import Durability
 from gapless.store.layout import Bundle
 from gapless.store.platform import Platform
 from gapless.store.writer import BundleWriter
-from tests.store.adopting import SMALL, streams
 
 DEADLINE_S = 30
 
@@ -32,7 +32,9 @@ class HeldWriter(Platform):
         super().data_sync(fd)
 
 
-@pytest.mark.parametrize("patience_s", [0.2, DEADLINE_S], ids=["disk-comes-back-after", "disk-comes-back-during"])
+@pytest.mark.parametrize(
+    "patience_s", [0.2, DEADLINE_S], ids=["disk-comes-back-after", "disk-comes-back-during"]
+)
 def test_a_segment_closed_behind_a_failure_is_left_to_the_next_owner(
     tmp_path: Path, patience_s: float
 ) -> None:

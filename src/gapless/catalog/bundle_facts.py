@@ -17,6 +17,8 @@ from gapless.store.journal import read_checked
 from gapless.store.platform import PLATFORM
 
 FORMAT = 1
+OWNER_GONE = "open, owner gone"  # the state in words of what nobody writes
+CLIENT_AWAY = "open, client away"  # nor now, but a client on another machine may come back to it
 _ANNOTATIONS_AT = 2  # in the stamps of sealed and unsealed bundles
 _LEDGER = ("produced", "written", "dropped", "gapped")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapless.catalog.annotations import Annotation
-from gapless.catalog.bundle_facts import bundle_state, owner_alive, read_bundle
+from gapless.catalog.bundle_facts import CLIENT_AWAY, OWNER_GONE, bundle_state, owner_alive, read_bundle
 from gapless.catalog.content_index import complete_statistics
 from gapless.catalog.feature_folders import feature_runs_read, read_feature_runs
 from gapless.catalog.look import Look, store_stamps
@@ -362,7 +362,7 @@ def _layer_states(bundle: Path, folders: Sequence[str]) -> Iterator[tuple[str, s
 
 
 def _ownerless(awaited_ns: int | None) -> str:
-    return "open, owner gone" if awaited_ns is None else "open, client away"
+    return OWNER_GONE if awaited_ns is None else CLIENT_AWAY
 
 
 def _awaited_until_ns(folder: Path) -> int | None:

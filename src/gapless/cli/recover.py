@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from gapless.catalog.bundle_facts import CLIENT_AWAY, OWNER_GONE
 from gapless.cli import options, output
 from gapless.cli.main import EXIT_UNREACHABLE
 from gapless.cli.show import ending_lines
@@ -20,9 +21,6 @@ from gapless.errors import GaplessError, SequenceOwned
 
 if TYPE_CHECKING:
     from gapless.catalog.catalog import SequenceRow
-
-_GONE = "open, owner gone"  # of a layer
-_AWAY = "open, client away"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +60,13 @@ def _run(args: argparse.Namespace, store: options.OpenedStore) -> int:
 def _ownerless(row: SequenceRow) -> bool:
     if row.state == "open" and not row.owner_alive:
         return True
-    return any(state in (_GONE, _AWAY) for _, state in row.unsealed_layers)
+    return any(state in (OWNER_GONE, CLIENT_AWAY) for _, state in row.unsealed_layers)
 
 
 def _left_for_its_client(store: options.OpenedStore, row: SequenceRow) -> bool:
     """Tell, also the user, whether a client elsewhere may come back to a sequence or to a layer of it."""
     if row.state != "open":
-        until = "" if any(state == _AWAY for _, state in row.unsealed_layers) else None
+        until = "" if any(state == CLIENT_AWAY for _, state in row.unsealed_layers) else None
     else:
         awaited_ns = _awaited_until_ns(store, row)
         until = None if awaited_ns is None else f" until {output.local_time(awaited_ns)}"

@@ -6,6 +6,7 @@ import dataclasses
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
+from gapless.catalog.bundle_facts import CLIENT_AWAY
 from gapless.cli import description
 from gapless.client.client import connect
 from gapless.client.remote.remote_client import RemoteClient
@@ -136,7 +137,7 @@ def _waiting(row: SequenceRow) -> list[dict[str, Any]]:
                 "state": state.partition(",")[0],
                 "owner_alive": state == "open",
                 "awaited_until_ns": None,
-                "client_away": state == "open, client away",
+                "client_away": state == CLIENT_AWAY,
                 "content_digest": None,
                 "path": None,
             }

@@ -8,8 +8,9 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from gapless.catalog.bundle_facts import CLIENT_AWAY, OWNER_GONE
 from gapless.errors import ControlFailed, NotFound
 from gapless.serve.http.live_journal import journal_messages
 from gapless.serve.http.live_mirror import MAX_EVENTS, LiveMirror
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from gapless.client.sequence_handler import SequenceHandler
     from gapless.serve.http.live_sequences import LiveSequence
 
-GONE: Final = "open, owner gone"
-AWAY: Final = "open, client away"
 _LOOK_S = 0.1
 _SETTLE_S = 1.0
 _AGAIN_S = 0.5
@@ -130,7 +129,7 @@ class LiveFeed:
         while self.live.is_recorded and not self._left.wait(_LOOK_S):
             continue
         settled_s = time.monotonic() + _SETTLE_S
-        while (ended := ending_of(self._client, self.live))["state"] in (GONE, AWAY):
+        while (ended := ending_of(self._client, self.live))["state"] in (OWNER_GONE, CLIENT_AWAY):
             if time.monotonic() > settled_s or self._left.wait(_LOOK_S):
                 break
         return ended
@@ -208,7 +207,7 @@ def ending_of(client: Client, live: LiveSequence) -> dict[str, Any]:
 def _state_of(handler: SequenceHandler) -> str:
     if handler.state != "open" or handler.owner_alive:
         return handler.state
-    return GONE if handler.reader.base.awaited_until_ns is None else AWAY
+    return OWNER_GONE if handler.reader.base.awaited_until_ns is None else CLIENT_AWAY
 
 
 class LiveFeeds:
